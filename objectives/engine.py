@@ -1,0 +1,186 @@
+"""Training a stack: members of one shape move on together, each with its own seed, schedule and optimizer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from objectives.losses import Loss
+from objectives.metrics import Metric
+from objectives.member import Member
+from objectives.objective import EpochResult
+from objectives.recipe import Recipe
+from objectives.stacked import StackedMLP, Tape
+
+# Inputs and dropout masks are made for several steps at a time, this many bytes a member: small enough for the
+# processor's cache, large enough that their cost a step is small.
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorData:
+    """Training and validation rows on the device.
+
+    Args:
+        x: training inputs (n, I), float32.
+        targets: training targets (n, C), float32: what the loss compares the outputs with.
+        weight: training weights (n, 1) with mean 1, or None.
+        valid_x: validation inputs (m, I).
+        valid_targets: as ``targets``, (m, C).
+        valid_y: what the metric compares with: class codes (m,), or values in the target's own units.
+        valid_weight: validation weights (m,), or None.
+        y_mean: mean of the regression target; 0 for classes.
+        y_scale: scale of the regression target; 1 for classes.
+    """
+
+    x: Tensor
+    targets: Tensor
+    weight: Tensor | None
+    valid_x: Tensor
+    valid_targets: Tensor
+    valid_y: Tensor
+    valid_weight: Tensor | None
+    y_mean: float = 0.0
+    y_scale: float = 1.0
+
+
+class Stack:
+    """Members of one shape and batch size, trained together epoch by epoch.
+
+    Args:
+        data: the rows.
+        recipe: what is not tuned.
+        loss: compares outputs with targets.
+        metric: the tuned metric.
+        batch_size: rows a step and member.
+        shape: the layer arguments of `StackedMLP`, without activations.
+    """
+
+    def __init__(
+        self, *, data: TensorData, recipe: Recipe, loss: Loss, metric: Metric, batch_size: int, shape: Mapping[str, Any]
+    ) -> None:
+        self.members: list[Member] = []
+        self._data, self._recipe, self._loss, self._metric = data, recipe, loss, metric
+        self._batch_size, self._shape = batch_size, shape
+        self._net: StackedMLP | None = None
+
+    def add(self, member: Member) -> None:
+        """Take in a member."""
+        # Neighbours with the same activation share one call for it.
+        self.members = sorted([*self.members, member], key=lambda m: str(m.params["activation"]))
+        self._net = None
+
+    def drop(self, number: int) -> None:
+        """Let a member go."""
+        self.members = [m for m in self.members if m.number != number]
+        self._net = None
+
+    def network(self, activations: list[str]) -> StackedMLP:
+        """Return a network of this stack's shape, with zero weights, on the data's device."""
+        return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
+
+    def train_epoch(self) -> dict[int, EpochResult]:
+        """Train every member for one epoch and return their results by trial number."""
+        start = time.perf_counter()
+        with torch.inference_mode():
+            net = self._packed()
+            rates, train_loss = self._train(net)
+            outputs = net(self._data.valid_x)
+            values, losses = self._evaluate(outputs)
+        share = (time.perf_counter() - start) / len(self.members)
+        rows = zip(self.members, values, losses, train_loss, rates, strict=True)
+        return {m.number: self._result(m, v, vl, tl, lr, share) for m, v, vl, tl, lr in rows}
+
+    def _packed(self) -> StackedMLP:
+        if self._net is None:
+            self._net = self.network([str(m.params["activation"]) for m in self.members])
+            self._net.flat = torch.stack([m.row for m in self.members])
+            self._tape = Tape(self._net)
+            for member, row in zip(self.members, self._net.flat, strict=True):
+                member.row = row
+        return self._net
+
+    def _train(self, net: StackedMLP) -> tuple[list[float], list[float]]:
+        """Make one epoch's steps; return each member's last learning rate and mean training loss."""
+        n, size = len(self._data.x), self._batch_size
+        n_steps = math.ceil(n / size)
+        total = torch.zeros(len(self.members), device=self._data.x.device)
+        grads = list(self._tape.grad.unbind())
+        rates = [0.0] * len(self.members)
+        step = 0
+        for x, targets, weight, masks in self._chunks():
+            outputs = torch.empty_like(targets)
+            for start in range(0, x.shape[1], size):
+                rows = slice(start, start + size)
+                outputs[:, rows] = out = self._tape.forward(x[:, rows], masks(start // size, x[:, rows].shape[1]))
+                self._tape.backward(
+                    self._loss.gradient(out, targets[:, rows], None if weight is None else weight[:, rows])
+                )
+                rates = [self._rate(m, step, n_steps) for m in self.members]
+                for member, grad, rate in zip(self.members, grads, rates, strict=True):
+                    member.optimizer.step(member.row, grad, rate)
+                step += 1
+            total += self._loss.total(outputs, targets, weight)
+        return rates, (total / n).tolist()
+
+    def _rate(self, member: Member, step: int, n_steps: int) -> float:
+        progress = (member.epoch + step / n_steps) / int(member.params["epochs"])
+        return float(member.params["learning_rate"]) * self._recipe.learning_rate_factor(progress)
+
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Any]]:
+        """Yield the epoch's rows, some steps at a time: x (K, r, I), targets (K, r, C), weights (K, r, 1), masks."""
+        data, size, k = self._data, self._batch_size, len(self.members)
+        n = len(data.x)
+        order = torch.stack([torch.randperm(n, generator=m.order) for m in self.members]).to(data.x.device)
+        floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
+        rows = size * max(1, _CHUNK_BYTES // (4 * floats))
+        for start in range(0, n, rows):
+            index = order[:, start : start + rows]
+            flat = index.flatten()
+            weight = None if data.weight is None else data.weight[flat].view(k, -1, 1)
+            masks = self._masks(math.ceil(index.shape[1] / size))
+            yield data.x[flat].view(k, -1, data.x.shape[1]), data.targets[flat].view(k, index.shape[1], -1), weight, masks
+
+    def _masks(self, n_steps: int) -> Any:
+        """Draw the dropout masks of some steps; return a function (step, rows) -> one mask a hidden layer."""
+        n_layers, width = int(self._shape["n_layers"]), int(self._shape["hidden_units"])
+        if all(m.params["dropout"] == 0 for m in self.members):
+            return lambda step, rows: [None] * n_layers
+        size = (len(self.members), n_steps, n_layers, self._batch_size, width)
+        drawn = torch.empty(size, device=self._data.x.device)
+        for member, mask in zip(self.members, drawn, strict=True):
+            member.keep(mask)
+        return lambda step, rows: [drawn[:, step, layer, :rows] for layer in range(n_layers)]
+
+    def _evaluate(self, outputs: Tensor) -> tuple[list[float], list[float]]:
+        data = self._data
+        weight = None if data.valid_weight is None else data.valid_weight.view(1, -1, 1)
+        losses = self._loss.total(outputs, data.valid_targets.expand(len(outputs), -1, -1), weight)
+        own_units = outputs * data.y_scale + data.y_mean if self._loss.task == "regression" else outputs
+        values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
+        return values.tolist(), (losses / len(data.valid_x)).tolist()
+
+    def _result(
+        self, member: Member, value: float, valid_loss: float, train_loss: float, rate: float, share: float
+    ) -> EpochResult:
+        epoch = member.epoch
+        member.epoch += 1
+        if member.best.update(epoch, value):
+            member.best_row = member.row.clone()
+        stopped = None
+        if not all(map(math.isfinite, (value, valid_loss, train_loss))):
+            stopped = f"diverged at epoch {epoch}"
+        elif member.epoch >= int(member.params["epochs"]):
+            stopped = "epochs"
+        elif member.best.exhausted(epoch):
+            stopped = "patience"
+        return EpochResult(
+            epoch=epoch, value=value, valid_loss=valid_loss, train_loss=train_loss, learning_rate=rate,
+            duration_s=share, stopped=stopped,
+        )  # fmt: skip

@@ -1,0 +1,225 @@
+"""The documented hyperparameters: one table of ranges, grid levels, defaults and their sources.
+
+Everything that names a hyperparameter (search spaces, help texts, the README's table) is made from `MLP_TABLE`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+Value: TypeAlias = bool | int | float | str
+Space: TypeAlias = "Mapping[str, Hyperparameter]"
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameter:
+    """One hyperparameter: what may be tried, what a grid visits, and what is used when nothing is said.
+
+    Args:
+        name: as the user writes it and as tables show it.
+        kind: ``"float"``, ``"int"`` or ``"choice"``.
+        default: the value of the default configuration, and the value used while it is not searched.
+        distribution: what random and TPE search draw from; None keeps it fixed at ``default``.
+        grid: the levels a grid search visits; other searches ignore them.
+        log: whether a ``(low, high)`` range is searched on a log scale.
+        powers_of_two: whether a range holds the powers of two between its ends. The study then stores the
+            exponent, as ``log2_<name>``, because a sampler knows the order of integers but not of categories.
+        minimum: smallest legal number.
+        maximum: largest legal number.
+        open_ends: whether ``minimum`` and ``maximum`` themselves are illegal.
+        words: legal words (all legal values of a choice; ``"full"`` for the batch size).
+        help: one line for people.
+        source: where the numbers come from.
+    """
+
+    name: str
+    kind: Literal["float", "int", "choice"]
+    default: Value
+    distribution: BaseDistribution | None = None
+    grid: tuple[Value, ...] = ()
+    log: bool = False
+    powers_of_two: bool = False
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    open_ends: bool = False
+    words: tuple[str, ...] = ()
+    help: str = ""
+    source: str = ""
+
+    @property
+    def stored_name(self) -> str:
+        """The parameter's name inside the Optuna study."""
+        return f"log2_{self.name}" if self._stores_exponent else self.name
+
+    @property
+    def _stores_exponent(self) -> bool:
+        return self.powers_of_two and isinstance(self.distribution, IntDistribution)
+
+    def to_stored(self, value: Value) -> Value:
+        """Return ``value`` as the study stores it; the exponent for powers of two.
+
+        Raises:
+            ValueError: if the value cannot be expressed, such as 100 where only powers of two are searched.
+        """
+        if isinstance(self.distribution, CategoricalDistribution):
+            if value not in self.distribution.choices:
+                choices = ", ".join(map(str, self.distribution.choices))
+                raise ValueError(
+                    f"{self.name} must be one of {choices} in this search space, got {value!r}; "
+                    "put the value into space"
+                )
+            return value
+        if not self._stores_exponent:
+            return value
+        if isinstance(value, str) or not math.log2(value).is_integer():
+            raise ValueError(
+                f"{self.name} must be a power of two in this search space, got {value!r}; give space a list of choices"
+            )
+        return int(math.log2(value))
+
+    def from_stored(self, value: Any) -> Value:
+        """Return the value that a stored parameter stands for.
+
+        >>> MLP_TABLE["batch_size"].from_stored(6)
+        64
+        """
+        return 2**value if self._stores_exponent else value  # type: ignore[no-any-return]
+
+    def check(self, value: Any) -> Value:
+        """Return ``value`` if it is legal, a float where the hyperparameter is one.
+
+        Raises:
+            ValueError: if it is not; the message names the hyperparameter, the value and what is legal.
+        """
+        if isinstance(value, str):
+            if value in self.words:
+                return value
+            hint = nearest(value, self.words)
+            raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}{hint}")
+        number_ok = isinstance(value, int | float) and not isinstance(value, bool) and self.kind != "choice"
+        if not number_ok or not math.isfinite(value) or not self._in_range(value):
+            raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}")
+        if self.kind == "int" and value != int(value):
+            raise ValueError(f"{self.name} must be a whole number, got {value!r}")
+        return int(value) if self.kind == "int" else float(value)
+
+    def _in_range(self, value: float) -> bool:
+        if self.open_ends:
+            return self.minimum < value < self.maximum
+        return self.minimum <= value <= self.maximum
+
+    def _rule(self) -> str:
+        words = ", ".join(self.words)
+        if self.kind == "choice":
+            return f"one of {words}"
+        above = f"above {self.minimum:g}" if self.open_ends else f"at least {self.minimum:g}"
+        below = "" if math.isinf(self.maximum) else f" and {'below' if self.open_ends else 'at most'} {self.maximum:g}"
+        whole = "a whole number " if self.kind == "int" else ""
+        return f"{whole}{above}{below}" + (f" or {words}" if words else "")
+
+    def range(self, low: float, high: float) -> BaseDistribution:
+        """Return the distribution over ``low`` to ``high``, both ends included, log where the table is log."""
+        low, high = self.check(low), self.check(high)  # type: ignore[assignment]
+        if not low < high:
+            raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")
+        if self.powers_of_two:
+            exponents = IntDistribution(math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0))
+            if exponents.low < exponents.high:
+                return exponents
+        if self.log and low <= 0:
+            raise ValueError(
+                f"{self.name} must have low above 0 on a log scale, got low={low}; "
+                "pass an optuna FloatDistribution for a linear scale"
+            )
+        if self.kind == "int":
+            return IntDistribution(int(low), int(high), log=self.log)
+        return FloatDistribution(low, high, log=self.log)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean ...?"`` for a misspelt word, or nothing where no choice is close.
+
+    >>> nearest("rleu", ["relu", "tanh"])
+    "; did you mean 'relu'?"
+    """
+    close = difflib.get_close_matches(str(word), list(choices), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _table(*rows: Hyperparameter) -> dict[str, Hyperparameter]:
+    return {row.name: row for row in rows}
+
+
+_PLAYBOOK = "Deep Learning Tuning Playbook"
+
+MLP_TABLE: Mapping[str, Hyperparameter] = _table(
+    Hyperparameter(
+        name="learning_rate", kind="float", default=0.001, log=True, minimum=0.0, open_ends=True,
+        distribution=FloatDistribution(1e-4, 1e-1, log=True), grid=(0.1, 0.01, 0.001, 0.0001),
+        help="step size of the optimizer; the first thing to tune",
+        source="range: LCBench (Zimmer et al. 2021); default: Adam (Kingma & Ba 2015)",
+    ),
+    Hyperparameter(
+        name="epochs", kind="int", default=100, log=True, minimum=1, grid=(10, 100, 500, 1000),
+        help="passes over the training split at most; patience usually ends a trial earlier. If searched, "
+        "trials are compared at equal epochs although their learning-rate schedules differ",
+        source=f"{_PLAYBOOK}: train to a cap, keep the best checkpoint",
+    ),
+    Hyperparameter(
+        name="batch_size", kind="int", default=64, powers_of_two=True, minimum=1, words=("full",),
+        distribution=IntDistribution(4, 8), grid=(16, 32, 64, 128, 256),
+        help="rows per step, a power of two from 16 to 256; 1 is classic SGD, \"full\" is batch descent",
+        source=f"{_PLAYBOOK}: a matter of speed more than of quality",
+    ),
+    Hyperparameter(
+        name="n_layers", kind="int", default=2, minimum=1, maximum=64,
+        distribution=IntDistribution(1, 4), grid=(1, 2, 3),
+        help="hidden layers", source="LCBench 1-5; RealMLP 3 (Holzmueller et al. 2024)",
+    ),
+    Hyperparameter(
+        name="hidden_units", kind="int", default=128, log=True, minimum=1, maximum=65536,
+        distribution=IntDistribution(16, 512, log=True), grid=(32, 64, 128, 256),
+        help="units in each hidden layer, one width for all", source="LCBench 64-1024; RealMLP 256",
+    ),
+    Hyperparameter(
+        name="activation", kind="choice", default="relu", words=ACTIVATIONS,
+        distribution=CategoricalDistribution(["relu", "tanh", "sigmoid"]), grid=("relu", "sigmoid", "tanh"),
+        help="function between layers (gelu and silu on request)", source="Goodfellow et al. 2016, chapter 6.3",
+    ),
+    Hyperparameter(
+        name="dropout", kind="float", default=0.2, minimum=0.0, maximum=0.95,
+        distribution=FloatDistribution(0.0, 0.5), grid=(0.0, 0.2, 0.3, 0.4, 0.5),
+        help="share of hidden units silenced at each training step", source="Srivastava et al. 2014",
+    ),
+    Hyperparameter(
+        name="optimizer", kind="choice", default="adam", words=OPTIMIZERS,
+        distribution=CategoricalDistribution(["sgd", "adam"]), grid=("sgd", "adam"),
+        help="SGD with momentum, or Adam (adamw on request)", source="Kingma & Ba 2015; Loshchilov & Hutter 2019",
+    ),
+    Hyperparameter(
+        name="momentum", kind="float", default=0.9, minimum=0.0, maximum=0.9999, grid=(0.0, 0.9, 0.99),
+        help="momentum of SGD; Adam does not use it", source="Sutskever et al. 2013",
+    ),
+    Hyperparameter(
+        name="weight_decay", kind="float", default=0.0, log=True, minimum=0.0, grid=(0.0, 1e-4, 1e-3, 1e-2),
+        help="pull of the weights towards zero: as torch.optim's argument of that name",
+        source="Loshchilov & Hutter 2019",
+    ),
+)  # fmt: skip
+
+# The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid without a space starts here.
+STARTER_GRID = ("learning_rate", "dropout", "activation")

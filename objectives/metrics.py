@@ -1,0 +1,205 @@
+"""Metrics by name, each with its direction: for one model by scikit-learn, for K at once in torch.
+
+A class without rows, and a row of weight 0, count for nothing in any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import sklearn.metrics as sk
+import torch
+from torch import Tensor
+
+from objectives import batched_metrics
+from objectives.hyperparameters import nearest
+
+if TYPE_CHECKING:
+    from objectives.data import Task
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Scorer: TypeAlias = Callable[[Array, Array, Array], float]
+BatchedScorer: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good predictions are, and which way is better.
+
+    Args:
+        name: as users write it and tables show it.
+        direction: ``"maximize"`` or ``"minimize"``, as in Optuna.
+        tasks: the tasks that it can judge.
+        scorer: ``(y_true, prediction, weight) -> float``: `score`, less rows of weight 0.
+        batched_scorer: ``(outputs, y, weight) -> (K,)``: `batched`, in double precision.
+    """
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    tasks: tuple[Task, ...]
+    scorer: Scorer = field(repr=False)
+    batched_scorer: BatchedScorer = field(repr=False)
+
+    def score(self, y_true: Array, prediction: Array, sample_weight: Array | None = None) -> float:
+        """Return the metric of one model's predictions.
+
+        Args:
+            y_true: class codes 0, 1, ... or, in regression, values; shape (n,).
+            prediction: probabilities (n, n_classes), two columns for two classes; in regression,
+                values (n,).
+            sample_weight: one number >= 0 a row; None weighs all rows alike.
+
+        Returns:
+            The metric; NaN where a prediction is not finite, no row has weight, or the metric is
+            not defined, as the AUC of one class.
+
+        Raises:
+            ValueError: if there are no rows, or the lengths differ.
+
+        Example:
+            >>> METRICS["accuracy"].score([0, 1], [[0.9, 0.1], [0.6, 0.4]])
+            0.5
+        """
+        y, prediction = np.asarray(y_true), np.asarray(prediction, dtype=np.float64)
+        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        _check_lengths(y, prediction, weight)
+        used = weight > 0
+        if not used.any() or not np.isfinite(prediction).all():
+            return float("nan")
+        return float(self.scorer(y[used], prediction[used], weight[used]))
+
+    def batched(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the metric of K models at once, on their device: what `score` gives for each.
+
+        Args:
+            outputs: raw outputs (K, n, C): logits, C = 1 for two classes; in regression values in
+                the units of ``y``, C = 1.
+            y: class codes or values, shape (n,).
+            weight: one number >= 0 a row; None weighs all rows alike.
+
+        Returns:
+            Shape (K,), in double precision where the device has it. NaN for a model that has an
+            output that is not finite, whatever its neighbours have.
+
+        Example:
+            >>> METRICS["mae"].batched(torch.ones(2, 3, 1), torch.zeros(3)).tolist()
+            [1.0, 1.0]
+        """
+        # Thousands of rows summed in single precision differ from scikit-learn in the sixth digit.
+        dtype = torch.float32 if outputs.device.type == "mps" else torch.float64
+        row_weight = torch.ones(len(y), device=y.device) if weight is None else weight
+        values = self.batched_scorer(outputs.to(dtype), y, row_weight.to(dtype))
+        return values.masked_fill(~outputs.isfinite().flatten(1).all(dim=1), torch.nan)
+
+
+def get_metric(metric: str | Metric | None, task: Task) -> Metric:
+    """Return the metric called ``metric``, checked against the task.
+
+    Args:
+        metric: a name in `METRICS`, a `Metric` of your own, or None for accuracy (rmse in
+            regression).
+        task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
+
+    Raises:
+        ValueError: if the name is unknown, or the metric cannot judge this task.
+
+    Example:
+        >>> get_metric(None, "regression").name
+        'rmse'
+    """
+    if metric is None:
+        return METRICS["rmse" if task == "regression" else "accuracy"]
+    found = metric if isinstance(metric, Metric) else METRICS.get(metric)
+    if found is None or task not in found.tasks:
+        name = metric.name if isinstance(metric, Metric) else metric
+        choices = [known.name for known in METRICS.values() if task in known.tasks]
+        raise ValueError(
+            f"metric must be one of {', '.join(choices)} for task={task!r}, got metric={name!r}"
+            f"{nearest(name, choices)}"
+        )
+    return found
+
+
+def _check_lengths(y: Array, prediction: Array, weight: Array) -> None:
+    lengths = len(y), len(prediction), len(weight)
+    if len(set(lengths)) > 1 or not len(y):
+        raise ValueError(
+            "y_true, prediction and sample_weight must have one length above 0, "
+            f"got lengths={', '.join(map(str, lengths))}"
+        )
+
+
+def _accuracy(y: Array, p: Array, weight: Array) -> float:
+    return float(sk.accuracy_score(y, p.argmax(1), sample_weight=weight))
+
+
+def _balanced_accuracy(y: Array, p: Array, weight: Array) -> float:
+    # balanced_accuracy_score is this, but warns of a predicted class that has no rows
+    labels = np.unique(y)
+    return float(
+        sk.recall_score(y, p.argmax(1), labels=labels, average="macro", sample_weight=weight)
+    )
+
+
+def _roc_auc(y: Array, p: Array, weight: Array) -> float:
+    codes = [1] if p.shape[1] == 2 else range(p.shape[1])
+    areas = [
+        sk.roc_auc_score(y == code, p[:, code], sample_weight=weight)
+        for code in codes
+        if 0 < np.count_nonzero(y == code) < len(y)
+    ]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def _log_loss(y: Array, p: Array, weight: Array) -> float:
+    # divided by their sum: scikit-learn warns of the rounding of single precision
+    shares = p / p.sum(axis=1, keepdims=True)
+    return float(sk.log_loss(y, shares, sample_weight=weight, labels=np.arange(p.shape[1])))
+
+
+def _f1_macro(y: Array, p: Array, weight: Array) -> float:
+    return float(sk.f1_score(y, p.argmax(1), average="macro", sample_weight=weight))
+
+
+def _rmse(y: Array, prediction: Array, weight: Array) -> float:
+    return float(sk.root_mean_squared_error(y, prediction, sample_weight=weight))
+
+
+def _mae(y: Array, prediction: Array, weight: Array) -> float:
+    return float(sk.mean_absolute_error(y, prediction, sample_weight=weight))
+
+
+def _r2(y: Array, prediction: Array, weight: Array) -> float:
+    if len(y) < 2:
+        return float("nan")
+    if np.ptp(y) == 0:  # scikit-learn's rule, which rounding of the mean hides from it
+        return float(np.array_equal(y, prediction))
+    return float(sk.r2_score(y, prediction, sample_weight=weight))
+
+
+_CLASSES: tuple[Task, ...] = ("binary", "multiclass")
+_VALUES: tuple[Task, ...] = ("regression",)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "maximize", _CLASSES, _accuracy, batched_metrics.accuracy),
+        Metric(
+            "balanced_accuracy",
+            "maximize",
+            _CLASSES,
+            _balanced_accuracy,
+            batched_metrics.balanced_accuracy,
+        ),
+        Metric("roc_auc", "maximize", _CLASSES, _roc_auc, batched_metrics.roc_auc),
+        Metric("log_loss", "minimize", _CLASSES, _log_loss, batched_metrics.log_loss),
+        Metric("f1_macro", "maximize", _CLASSES, _f1_macro, batched_metrics.f1_macro),
+        Metric("rmse", "minimize", _VALUES, _rmse, batched_metrics.rmse),
+        Metric("mae", "minimize", _VALUES, _mae, batched_metrics.mae),
+        Metric("r2", "maximize", _VALUES, _r2, batched_metrics.r2),
+    )
+}
+"""The built-in metrics. ``roc_auc`` of many classes is the mean of each class against the rest."""

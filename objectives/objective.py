@@ -1,0 +1,192 @@
+"""The contract between what is tuned and how it is tuned: `Objective`, `Cohort`, `EpochResult`."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from optuna.exceptions import TrialPruned
+
+from objectives.hyperparameters import Hyperparameter, Value
+from objectives.metrics import Metric
+from objectives.space import suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """What one epoch of one trial reports.
+
+    Args:
+        epoch: counted from 0.
+        value: the tuned metric on the validation split; may be NaN where training diverged.
+        valid_loss: the loss on the validation split.
+        train_loss: the mean loss over the epoch's training batches.
+        learning_rate: the step size at the end of the epoch, schedule included.
+        duration_s: seconds that this trial's share of the epoch took.
+        stopped: None while the trial goes on; else why it ended: ``"epochs"``, ``"patience"``,
+            ``"diverged at epoch k"`` or ``"out of memory"``.
+    """
+
+    epoch: int
+    value: float
+    valid_loss: float
+    train_loss: float
+    learning_rate: float
+    duration_s: float
+    stopped: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the trial broke down (diverged or ran out of memory) rather than ended."""
+        return self.stopped is not None and self.stopped not in ("epochs", "patience")
+
+
+class Cohort(Protocol):
+    """Trials trained side by side; each is known by its trial number."""
+
+    def room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether a trial with these hyperparameters would train efficiently beside what is here."""
+
+    def add(self, number: int, params: Mapping[str, Any]) -> None:
+        """Take in a trial; it starts with the next epoch."""
+
+    def train_epoch(self) -> Mapping[int, EpochResult]:
+        """Move every member on by one epoch and return their results by trial number."""
+
+    def drop(self, number: int) -> None:
+        """Let a trial go and free its memory."""
+
+    def model(self, number: int) -> Any:
+        """Return the fitted model of a member, with the weights of its best epoch so far."""
+
+
+class Objective(Protocol):
+    """What is tuned: a search space, a metric, and cohorts that train trials."""
+
+    space: Mapping[str, Hyperparameter]
+    metric: Metric
+
+    def cohort(self, *, seed: int) -> Cohort:
+        """Return an empty cohort; a member's seed follows from ``seed`` and its trial number alone."""
+
+    def __call__(self, trial: Any) -> float:
+        """Train one trial alone, as `optuna.Study.optimize` calls it."""
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """Return the seed of trial ``number`` in a study with ``seed``; distinct for all practical pairs."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+@dataclass(kw_only=True)
+class BestEpoch:
+    """The best epoch so far, and whether ``patience`` epochs have passed without a better one.
+
+    Args:
+        direction: ``"minimize"`` or ``"maximize"``.
+        patience: epochs without improvement after which a trial ends; None never ends it.
+    """
+
+    direction: str
+    patience: int | None
+    value: float | None = None
+    epoch: int = -1
+
+    def update(self, epoch: int, value: float) -> bool:
+        """Take in an epoch's value and return whether it is the best so far; a tie or NaN is not."""
+        better = operator.lt if self.direction == "minimize" else operator.gt
+        improved = math.isfinite(value) and (self.value is None or better(value, self.value))
+        if improved:
+            self.value, self.epoch = value, epoch
+        return improved
+
+    def exhausted(self, epoch: int) -> bool:
+        """Return whether patience has run out at ``epoch``."""
+        return self.patience is not None and epoch - self.epoch >= self.patience
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """A trial's learning curve and what follows from it, as plain JSON types.
+
+    Args:
+        direction: of the metric.
+        params: the whole configuration, fixed values included.
+        seed: the trial's own seed.
+        worker: number of the process that trains it.
+    """
+
+    direction: str
+    params: Mapping[str, Value]
+    seed: int
+    worker: int = 0
+    results: list[EpochResult] = field(default_factory=list)
+
+    def add(self, result: EpochResult) -> None:
+        """Append one epoch."""
+        self.results.append(result)
+
+    @property
+    def best(self) -> BestEpoch:
+        """The best epoch of the curve."""
+        best = BestEpoch(direction=self.direction, patience=None)
+        for result in self.results:
+            best.update(result.epoch, result.value)
+        return best
+
+    def attributes(self, stopped: str) -> dict[str, Any]:
+        """Return the trial's user attributes; those a trial has no value for are left out."""
+        best = self.best
+        found = {} if best.value is None else {"best_value": best.value, "best_epoch": best.epoch}
+        last = {"value_last": r.value for r in self.results if math.isfinite(r.value)}
+        return {
+            "params": dict(self.params), "seed": self.seed, "worker": self.worker, "stopped": stopped,
+            "epochs_run": len(self.results), "duration_s": sum(r.duration_s for r in self.results),
+            "curve": self._curve(), **found, **last,
+        }  # fmt: skip
+
+    def _curve(self) -> dict[str, list[float | None]]:
+        columns = ("value", "valid_loss", "train_loss", "learning_rate", "duration_s")
+        rows = [asdict(result) for result in self.results]
+        return {c: [row[c] if math.isfinite(row[c]) else None for row in rows] for c in columns}
+
+
+def run_trial(objective: Objective, trial: Any, *, seed: int) -> float:
+    """Train ``trial`` alone under plain Optuna, with reports and pruning, and return its best epoch's value.
+
+    Raises:
+        optuna.TrialPruned: if the study's pruner says so, or if training diverged.
+    """
+    params = suggest(objective.space, trial)
+    record = TrialRecord(
+        direction=objective.metric.direction, params=params, seed=trial_seed(seed, trial.number)
+    )
+    cohort = objective.cohort(seed=seed)
+    cohort.add(trial.number, params)
+    try:
+        stopped = _train(cohort, trial, record)
+    finally:
+        cohort.drop(trial.number)
+    for name, value in record.attributes(stopped).items():
+        trial.set_user_attr(name, value)
+    if stopped not in ("epochs", "patience"):
+        raise TrialPruned(stopped)
+    assert record.best.value is not None, "a trial that did not diverge has a finite value"
+    return record.best.value
+
+
+def _train(cohort: Cohort, trial: Any, record: TrialRecord) -> str:
+    while True:
+        result = cohort.train_epoch()[trial.number]
+        record.add(result)
+        if result.failed:
+            return str(result.stopped)
+        trial.report(result.value, step=result.epoch)
+        if result.stopped is not None:
+            return result.stopped
+        if trial.should_prune():
+            return "pruned"

@@ -1,0 +1,155 @@
+"""Which rows train, which choose (valid) and which are kept for the end (test)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+Rows = NDArray[np.int64]
+
+MIN_SPLIT_ROWS = 2
+"""Fewer rows than this in a split leave most metrics without meaning."""
+
+MIN_CLASS_ROWS = 3
+"""A class needs one row for each split."""
+
+
+class SplitRows(NamedTuple):
+    """The row numbers of each split, and how they were chosen."""
+
+    kind: str
+    train: Rows
+    valid: Rows
+    test: Rows
+
+
+def split_rows(
+    y: NDArray[Any],
+    *,
+    labels: NDArray[Any] | None,
+    valid_size: float,
+    test_size: float,
+    groups: pd.Series | None = None,
+    time: pd.Series | None = None,
+    seed: int = 0,
+) -> SplitRows:
+    """Choose the rows of the train, validation and test splits.
+
+    Args:
+        y: class codes, or values of a regression target.
+        labels: the label of each code; None for regression.
+        valid_size: share of the rows for validation.
+        test_size: share of the rows for the test.
+        groups: a group for each row; no group is in two splits, and sizes are shares of groups.
+        time: a time for each row; the earliest rows train, the latest test.
+        seed: decides the shuffle; without effect with ``time``.
+
+    Returns:
+        Row numbers, stratified by class where there are classes and neither groups nor time.
+
+    Raises:
+        ValueError: if a share is out of range, or the rows, classes or groups are too few.
+    """
+    check_sizes(len(y), valid_size, test_size)
+    if groups is not None and time is not None:
+        raise ValueError("groups and time must not both be given, got both; drop one of them")
+    if groups is not None:
+        return _by_group(groups, valid_size, test_size, seed)
+    n_valid, n_test = round(len(y) * valid_size), round(len(y) * test_size)
+    if time is not None:
+        return _by_time(time, n_valid, n_test)
+    if labels is not None:
+        _check_classes(y, labels, n_valid, n_test)
+    rows = np.arange(len(y))
+    rest, test = _shuffled(rows, y, labels is not None, n_test, seed)
+    train, valid = _shuffled(rest, y, labels is not None, n_valid, seed)
+    return SplitRows("random" if labels is None else "stratified", train, valid, test)
+
+
+def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
+    """Check that the shares leave rows for each of the three splits."""
+    for name, size in (("valid_size", valid_size), ("test_size", test_size)):
+        if not 0 < size < 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {name}={size}; 0.2 is usual")
+    if valid_size + test_size >= 1:
+        raise ValueError(
+            f"valid_size and test_size must leave rows to train on, got valid_size={valid_size} "
+            f"and test_size={test_size}; let them sum to less than 1"
+        )
+    n_valid, n_test = round(n_rows * valid_size), round(n_rows * test_size)
+    if min(n_valid, n_test, n_rows - n_valid - n_test) < MIN_SPLIT_ROWS:
+        raise ValueError(
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"{n_rows} rows in all; give more rows, or larger valid_size and test_size"
+        )
+
+
+def _check_classes(
+    codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_test: int
+) -> None:
+    counts = np.bincount(codes, minlength=len(labels))
+    rarest = int(counts.argmin())
+    if counts[rarest] < MIN_CLASS_ROWS:
+        raise ValueError(
+            f"target must have {MIN_CLASS_ROWS} rows or more of every class, one for each split, "
+            f"got {counts[rarest]} of class {_plain(labels[rarest])!r} ({len(labels)} classes in "
+            f"{len(codes)} rows); add rows, merge it with another class or drop it"
+        )
+    smallest = min(n_valid, n_test, len(codes) - n_valid - n_test)
+    if smallest < len(labels):
+        raise ValueError(
+            f"dataset must have a row of every class in each split, got {len(labels)} classes for "
+            f"a split of {smallest} rows; give more rows, or larger valid_size and test_size"
+        )
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _shuffled(
+    rows: Rows, y: NDArray[Any], stratified: bool, n_second: int, seed: int
+) -> tuple[Rows, Rows]:
+    stratify = y[rows] if stratified else None
+    try:
+        first, second = train_test_split(
+            rows, test_size=n_second, random_state=seed, stratify=stratify
+        )
+    except ValueError as error:
+        raise ValueError(
+            "target must have enough rows of every class for all three splits, got a class that "
+            f"one split used up ({error}); choose smaller valid_size and test_size"
+        ) from error
+    return first, second
+
+
+def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int) -> SplitRows:
+    codes, names = pd.factorize(groups)
+    if len(names) < 3:
+        raise ValueError(
+            f"groups must have 3 distinct values or more, one for each split, got {len(names)} in "
+            f"{groups.name!r}; leave groups out, or name a finer column"
+        )
+    rest, test = _group_shuffle(np.arange(len(codes)), codes, test_size, seed)
+    train, valid = _group_shuffle(rest, codes, valid_size / (1 - test_size), seed)
+    return SplitRows("group", train, valid, test)
+
+
+def _group_shuffle(
+    rows: Rows, codes: NDArray[np.int64], share: float, seed: int
+) -> tuple[Rows, Rows]:
+    n_groups = len(np.unique(codes[rows]))
+    # Two groups must be left over after the test split, one after the validation split.
+    n_second = min(max(1, round(share * n_groups)), n_groups - 1)
+    splitter = GroupShuffleSplit(n_splits=1, test_size=n_second, random_state=seed)
+    first, second = next(splitter.split(rows, groups=codes[rows]))
+    return rows[first], rows[second]
+
+
+def _by_time(time: pd.Series, n_valid: int, n_test: int) -> SplitRows:
+    order = np.argsort(time.to_numpy(), kind="stable")
+    n_train = len(order) - n_valid - n_test
+    train, valid, test = np.split(order, [n_train, n_train + n_valid])
+    return SplitRows("time", train, valid, test)

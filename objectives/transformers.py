@@ -1,0 +1,158 @@
+"""The column transformers that scikit-learn lacks: small, and with plain attributes only."""
+
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from objectives.columns import as_dates, as_levels, as_numbers
+
+Floats: TypeAlias = NDArray[np.float64]
+
+DATE_PARTS = ("elapsed_days", "year", "month", "day", "weekday", "hour")
+CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, section 3)
+N_BINS = 16
+
+
+class _Stateless(TransformerMixin, BaseEstimator):
+    """A transformer that learns nothing from the training split."""
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Mark the transformer as fitted."""
+        self.n_features_in_ = X.shape[1]
+        return self
+
+
+class Numbers(_Stateless):
+    """Reads columns as float64 values, missing cells as NaN."""
+
+    def transform(self, X: pd.DataFrame) -> Floats:
+        """Return an array of shape (n, columns)."""
+        return np.column_stack([as_numbers(X[name]) for name in X.columns])
+
+
+class Booleans(_Stateless):
+    """Reads columns of booleans as 0 and 1; missing cells, absent from training, as 0."""
+
+    def transform(self, X: pd.DataFrame) -> Floats:
+        """Return an array of shape (n, columns)."""
+        true = [np.isin(as_levels(X[name]), ["True", "true", "1"]) for name in X.columns]
+        return np.column_stack(true).astype(np.float64)
+
+
+class Levels(_Stateless):
+    """Reads columns as level names, with a level of its own for missing cells."""
+
+    def transform(self, X: pd.DataFrame) -> NDArray[np.object_]:
+        """Return an array of `str` of shape (n, columns)."""
+        return np.column_stack([as_levels(X[name]) for name in X.columns])
+
+
+class DateParts(TransformerMixin, BaseEstimator):
+    """Expands dates into `DATE_PARTS`, as far as a part varies in the training split.
+
+    Attributes:
+        start_: earliest date of each column in days since 1970; elapsed days count from there.
+        parts_: for each column, the numbers of the parts it is expanded into.
+    """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        """Learn where each column starts and which parts of it vary."""
+        dates = [as_dates(X[name]) for name in X.columns]
+        self.start_ = [float(np.nanmin(_days(d), initial=np.inf)) for d in dates]
+        self.start_ = [start if np.isfinite(start) else 0.0 for start in self.start_]
+        expanded = [_parts(d, start) for d, start in zip(dates, self.start_, strict=True)]
+        self.parts_ = [_varying(values) for values in expanded]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> Floats:
+        """Return an array of shape (n, kept parts of all columns), NaN for missing dates."""
+        columns = zip(X.columns, self.start_, self.parts_, strict=True)
+        return np.column_stack([_parts(as_dates(X[c]), start)[:, kept] for c, start, kept in columns])
+
+
+def _days(dates: pd.Series) -> Floats:
+    return ((dates - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+
+
+def _parts(dates: pd.Series, start: float) -> Floats:
+    when = dates.dt
+    parts = (when.year, when.month, when.day, when.day_of_week, when.hour + when.minute / 60)
+    rest = [part.to_numpy(dtype=np.float64) for part in parts]
+    return np.column_stack([_days(dates) - start, *rest])
+
+
+def _varying(values: Floats) -> list[int]:
+    """Columns that take two values or more; the first column always."""
+    low, high = _column_quantiles(values, (0.0, 1.0))
+    return [0, *(int(i) for i in np.flatnonzero(high > low) if i != 0)]
+
+
+def _column_quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
+    """Quantiles over the present values of each column, 0 for a column without any."""
+    empty = np.isnan(values).all(axis=0)
+    filled = np.where(empty, 0.0, values)
+    quantile = np.nanquantile if np.isnan(filled).any() else np.quantile
+    return np.asarray(quantile(filled, levels, axis=0))
+
+
+class SmoothClip(TransformerMixin, BaseEstimator):
+    """Centres by the median, scales by the quartiles, then clips smoothly to (-3, 3).
+
+    The scale is ``1 / (q75 - q25)``; where the quartiles coincide ``2 / (max - min)``; 0 for a
+    constant column. The clipped value is ``x / sqrt(1 + (x / 3)^2)``. Outliers keep their order
+    but lose their leverage. Missing values become 0, the median. All statistics are those of the
+    present values of the training split.
+
+    Source: RealMLP, Holzmüller et al. 2024, arXiv 2407.04491.
+    """
+
+    def fit(self, X: Floats, y: Any = None) -> Self:
+        """Learn median and scale of each column."""
+        low, lower, self.median_, upper, high = _column_quantiles(X, (0.0, 0.25, 0.5, 0.75, 1.0))
+        # Halved before subtracting: a range of two huge values would overflow.
+        half_spread, half_range = upper / 2 - lower / 2, high / 2 - low / 2
+        width = np.where(half_spread > 0, 2 * half_spread, half_range)
+        self.scale_ = np.divide(1.0, width, out=np.zeros_like(width), where=width > 0)
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        """Return the scaled and clipped columns."""
+        scaled = (X - self.median_) * self.scale_
+        # hypot, as the square of a large value would overflow.
+        clipped = scaled / np.hypot(1.0, scaled / CLIP_AT)
+        return np.where(np.isnan(X), 0.0, clipped)
+
+
+class PiecewiseLinear(TransformerMixin, BaseEstimator):
+    """Encodes each column by how far it has come through each of its training quantile bins.
+
+    A bin that lies below the value gives 1, one above it 0, and the value's own bin the fraction
+    passed. Values outside the training range are taken to its ends; missing ones to the median.
+    Columns with few distinct values get fewer bins, constant ones none.
+
+    Source: Gorishniy et al. 2022, arXiv 2203.05556, quantile bins.
+
+    Attributes:
+        edges_: for each column, the ends of its bins, rising.
+    """
+
+    def fit(self, X: Floats, y: Any = None) -> Self:
+        """Learn the bins of each column."""
+        quantiles = _column_quantiles(X, tuple(np.linspace(0.0, 1.0, N_BINS + 1)))
+        self.edges_ = [np.unique(column) for column in quantiles.T]
+        self.median_ = _column_quantiles(X, (0.5,))[0]
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        """Return an array of shape (n, bins of all columns)."""
+        filled = np.where(np.isnan(X), self.median_, X)
+        columns = zip(filled.T, self.edges_, strict=True)
+        return np.column_stack([_progress(values, edges) for values, edges in columns])
+
+
+def _progress(values: Floats, edges: Floats) -> Floats:
+    passed = (values[:, None] - edges[:-1]) / np.diff(edges)
+    return np.clip(passed, 0.0, 1.0)

@@ -1,0 +1,56 @@
+"""Every notebook runs from top to bottom in a process of its own, and is stored without outputs."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks():
+    assert [path.name for path in NOTEBOOKS][:1] == ["01_first_study.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_are_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+
+    assert [cell.source for cell in code_cells(notebook) if cell.outputs] == []
+    assert {cell.execution_count for cell in code_cells(notebook)} == {None}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_every_step_of_a_notebook_is_introduced_in_words(path):
+    cells = nbformat.read(path, as_version=4).cells
+
+    bare = [b.source for a, b in pairwise(cells) if a.cell_type == b.cell_type]
+
+    assert cells[0].cell_type == "markdown"
+    assert bare == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSETUNE_N_TRIALS", "3")
+    notebook = nbformat.read(path, as_version=4)
+
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert [o.text for o in outputs if o.output_type == "stream" and "Warning" in o.text] == []
+    assert list(tmp_path.glob("*.csv")) != []

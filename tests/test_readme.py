@@ -1,0 +1,106 @@
+"""The README keeps its promises. ``python -m tests.test_readme`` renews its generated table."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from objectives.hyperparameters import MLP_TABLE, Hyperparameter
+from tuner.cli import app
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+TABLE = re.compile(r"(?<=<!-- hyperparameters -->\n).*?(?=<!-- end -->)", re.DOTALL)
+HEADER = ("name", "range", "grid levels", "default", "meaning", "source")
+COMMANDS = typer.main.get_command(app).commands
+
+
+def python_program(text: str) -> str:
+    """Return the Python blocks as one program, each line at the number it has in the README."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        fence = line.startswith("```")
+        inside = (line == "```python") if fence else inside
+        lines.append(line if inside and not fence else "")
+    return "\n".join(lines)
+
+
+def shell_commands(text: str) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def search_range(row: Hyperparameter) -> str:
+    match row.distribution:
+        case None:
+            return "fixed"
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(map(str, choices))
+        case FloatDistribution() | IntDistribution() as numbers:
+            low, high = row.from_stored(numbers.low), row.from_stored(numbers.high)
+            steps = ", powers of two" if row.powers_of_two else ", log" if numbers.log else ""
+            return f"{low:g} to {high:g}{steps}"
+        case other:
+            raise TypeError(f"no words for the range {other!r} of {row.name}")
+
+
+def hyperparameter_table() -> str:
+    rows = [HEADER, ("---",) * len(HEADER), *map(table_cells, MLP_TABLE.values())]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def table_cells(row: Hyperparameter) -> tuple[str, ...]:
+    levels = ", ".join(map(str, row.grid))
+    return f"`{row.name}`", search_range(row), levels, str(row.default), row.help, row.source
+
+
+def test_the_hyperparameter_table_is_the_one_in_the_code():
+    assert TABLE.search(TEXT).group() == hyperparameter_table()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_is_in_the_readme(name):
+    assert COMMANDS[name].help
+    assert f"tuner {name}" in TEXT
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT))),
+)
+def test_what_the_readme_links_to_exists(path):
+    assert (README.parent / path).exists()
+
+
+def test_set_up_is_two_commands():
+    set_up = [line for line in shell_commands(TEXT) if line.startswith("pip install .")]
+    tests = [line for line in shell_commands(TEXT) if line.endswith("&& pytest")]
+
+    assert set_up == ["pip install . && tuner mlp digits"]
+    assert len(tests) == 1
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs_from_top_to_bottom_in_an_empty_folder(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text(python_program(TEXT), encoding="utf-8")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+if __name__ == "__main__":
+    README.write_text(TABLE.sub(lambda _: hyperparameter_table(), TEXT), encoding="utf-8")

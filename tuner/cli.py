@@ -1,0 +1,172 @@
+"""The ``tuner`` command: search, export a study's tables, show a study.
+
+Only `mlp` needs torch, and the others need Optuna and pandas alone, so each command imports what it
+uses when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.console import (
+    Interruption,
+    one_line_errors,
+    parse_space,
+    print_json,
+    print_result,
+    print_study,
+    read_json,
+    stop_interrupted,
+)
+
+if TYPE_CHECKING:
+    from tuner.result import TuningResult
+
+app = typer.Typer(
+    name="tuner",
+    help="Tune deep-learning models; every trial ends up in a table.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+StudyPath = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A .journal or .db file, or a storage URL.")
+]
+StudyName = Annotated[
+    str | None, typer.Option(help="Needed where the storage holds several studies.")
+]
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="tuner")
+
+
+@app.command()
+def mlp(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A .csv or .parquet file, or one of digits, breast_cancer, wine, iris, diabetes."
+        ),
+    ],
+    target: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary, multiclass or regression; default: from the data.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What is tuned; default: accuracy, or rmse for regression.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random, grid or manual.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="median, asha, hyperband or none.")] = "median",
+    n_trials: Annotated[
+        int | None,
+        typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds the search may take.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs a trial trains; default: 100.")
+    ] = None,
+    patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 20,
+    recipe: Annotated[str, typer.Option(help="modern, or plain for the textbook net.")] = "modern",
+    seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
+    storage: Annotated[
+        str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
+    ] = None,
+    study_name: Annotated[str, typer.Option(help="Name of the study in the storage.")] = "mlp",
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, "
+            'an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
+        ),
+    ] = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
+    ] = None,
+    save_model: Annotated[Path | None, typer.Option(help="Save the best model here.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Tune a multilayer perceptron on a table and print the best configuration."""
+    options = {
+        "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
+        "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
+        "recipe": recipe, "seed": seed, "storage": storage, "study_name": study_name,
+        "show_progress_bar": not (quiet or as_json),
+    }  # fmt: skip
+    with one_line_errors():
+        options["space"] = None if space is None else parse_space(space)
+        options["trials"] = None if trials is None else read_json(trials, "--trials", list)
+        table = _writable(out or Path(f"{study_name.replace('/', '_')}-trials.csv"), save_model)
+        result = _search(data, options, table)
+        if save_model is not None:
+            result.model.save(save_model)
+        (print_json if as_json else print_result)(result, table, save_model)
+
+
+@app.command()
+def export(
+    study: StudyPath,
+    out: Annotated[
+        Path, typer.Option(help="File to write: .csv, .csv.gz, .parquet, .json or .xlsx.")
+    ],
+    curves: Annotated[
+        bool, typer.Option("--curves", help="One row a trial and epoch, not one a trial.")
+    ] = False,
+    study_name: StudyName = None,
+) -> None:
+    """Write a study's trials, or its learning curves, to a file."""
+    with one_line_errors():
+        from tuner import tables
+        from tuner.study import load_study
+
+        loaded = load_study(study, study_name)
+        frame = tables.curves_dataframe(loaded) if curves else tables.trials_dataframe(loaded)
+        tables.export(frame, out)
+        typer.echo(f"{len(frame)} rows: {out}")
+
+
+@app.command()
+def show(study: StudyPath, study_name: StudyName = None) -> None:
+    """Print a study's counts and its best trials."""
+    with one_line_errors():
+        from tuner.study import load_study
+
+        print_study(load_study(study, study_name))
+
+
+def _search(data: str, options: dict[str, Any], table: Path) -> TuningResult:
+    result = None
+    with Interruption() as interruption:
+        try:
+            from tuner.tune import tune_mlp
+
+            result = tune_mlp(data, **options)
+        except KeyboardInterrupt:
+            interruption.noticed = True
+    if result is not None:
+        result.export(table)
+    if result is None or interruption.noticed:
+        stop_interrupted(result, table, options["storage"])
+    return result
+
+
+def _writable(table: Path, model: Path | None) -> Path:
+    """Find out before a long search, not after it, that a file could not be written."""
+    from tuner.table_files import check_path
+
+    if model is not None and not model.parent.is_dir():
+        raise FileNotFoundError(
+            f"--save-model must be in a folder that exists, got {model}; create {model.parent} first"
+        )
+    return check_path(table)

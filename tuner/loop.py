@@ -1,0 +1,238 @@
+"""The one loop: ask trials while there is room, train them together, report, prune or finish, and refill."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.hyperparameters import Hyperparameter
+from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
+from objectives.space import searched
+from tuner.progress import ProgressBar
+from tuner.study import TunedStudy, hand_out_again
+
+Callback = Callable[[optuna.Study, FrozenTrial], None]
+
+# A user's own code that fails alike in each of the first trials will fail for ever.
+_HOPELESS = 3
+
+
+@dataclass(kw_only=True)
+class Search:
+    """One process's work on a study: its budget, its trials under way, and the best model so far.
+
+    Args:
+        study: to work on.
+        storage: where it lives.
+        space: the search space; empty where the objective suggests by itself.
+        source: gives the sampler for the next trial, see `tuner.samplers.sampler_source`.
+        seed: trials' own seeds follow from it and their numbers.
+        n_trials: finished trials in the study at which to stop.
+        deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
+        callbacks: called with study and trial after each trial.
+        progress: shows how far it is.
+        n_parallel: trials under way at most.
+        worker: number of this process.
+    """
+
+    study: TunedStudy
+    storage: BaseStorage
+    space: Mapping[str, Hyperparameter]
+    source: Callable[[int], BaseSampler]
+    seed: int
+    n_trials: int
+    deadline: float | None
+    callbacks: Sequence[Callback]
+    progress: ProgressBar
+    n_parallel: int = 1
+    worker: int = 0
+    running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
+    best_model: tuple[int, Any] | None = None
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def direction(self) -> str:
+        """Of the study, as a word."""
+        return self.study.direction.name.lower()
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def wants_more(self) -> bool:
+        """Say whether another trial should be started."""
+        if self.study.stop_requested or self.late or len(self.running) >= self.n_parallel:
+            return False
+        return len(self._finished()) + len(self.running) < self.n_trials
+
+    def ask(self) -> tuple[optuna.Trial, TrialRecord]:
+        """Start the next trial: a queued one if there is any, else what the sampler proposes."""
+        self.study.sampler = self.source(len(self.study.get_trials(deepcopy=False)))
+        rows = searched(self.space)
+        with warnings.catch_warnings():
+            # A value given by hand may lie outside the range; it is meant.
+            warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
+            trial = self.study.ask({row.stored_name: row.distribution for row in rows.values() if row.distribution})
+        params = trial.user_attrs.get("params") or self._params(trial)
+        record = TrialRecord(
+            direction=self.direction, params=params, seed=trial_seed(self.seed, trial.number), worker=self.worker
+        )
+        self.running[trial.number] = (trial, record)
+        return trial, record
+
+    def _params(self, trial: optuna.Trial) -> dict[str, Any]:
+        stored = trial.params
+        return {
+            name: row.default if row.distribution is None else row.from_stored(stored[row.stored_name])
+            for name, row in self.space.items()
+        }
+
+    def finish(
+        self, number: int, state: TrialState, stopped: str, value: float | None = None, **attributes: Any
+    ) -> None:
+        """Write a trial's records (``attributes`` instead of what they name), tell its state, call the callbacks."""
+        trial, record = self.running.pop(number)
+        for name, attribute in (record.attributes(stopped) | attributes).items():
+            trial.set_user_attr(name, attribute)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Optuna's note that a trial without reports has no value
+            frozen = self.study.tell(trial, value, state=state)
+        self.show()
+        for callback in self.callbacks:
+            callback(self.study, frozen)
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Mark a trial as failed by an error; raise that error if the first trials all failed by it."""
+        self.running[number][0].set_user_attr("error", f"{type(error).__name__}: {error}")
+        self.errors.append(repr(error))
+        self.finish(number, TrialState.FAIL, "error")
+        if len(self.errors) == len(self._finished()) == _HOPELESS and len(set(self.errors)) == 1:
+            raise error
+
+    def put_back(self) -> None:
+        """Return the trials under way to the queue, for another run."""
+        self.running.clear()
+        hand_out_again(self.study, self.storage)
+
+    def show(self) -> None:
+        """Refresh the progress line."""
+        states = [trial.state for trial in self._finished()]
+        self.progress.update(
+            finished=len(states), pruned=states.count(TrialState.PRUNED),
+            failed=states.count(TrialState.FAIL), best=best_value(self.study),
+        )  # fmt: skip
+
+    def _finished(self) -> list[FrozenTrial]:
+        return [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
+
+
+def run_cohort(search: Search, objective: Objective) -> None:
+    """Train the study's trials in a cohort until the budget is spent."""
+    cohort = objective.cohort(seed=search.seed)
+    pending: int | None = None
+    while True:
+        pending = _fill(search, cohort, pending)
+        if not search.running:
+            return
+        numbers = [number for number in search.running if number != pending]
+        try:
+            results = cohort.train_epoch()
+        except Exception as error:  # a user's own module may raise anything; the study goes on without these trials
+            for number in numbers:
+                cohort.drop(number)
+                search.fail(number, error)
+            continue
+        for number, result in results.items():
+            _take(search, cohort, number, result)
+
+
+def _fill(search: Search, cohort: Cohort, pending: int | None) -> int | None:
+    """Add trials while there is room; return the number of one that was asked but did not fit."""
+    while pending is not None or search.wants_more():
+        if pending is None:
+            pending = search.ask()[0].number
+        params = search.running[pending][1].params
+        if not cohort.room(params):
+            return pending
+        try:
+            cohort.add(pending, params)
+        except Exception as error:  # as above
+            search.fail(pending, error)
+        pending = None
+    return None
+
+
+def _take(search: Search, cohort: Cohort, number: int, result: EpochResult) -> None:
+    """Record one epoch of a trial, and end the trial if something says so."""
+    trial, record = search.running[number]
+    record.add(result)
+    ending = _ending(search, trial, record, result)
+    if ending is None:
+        return
+    state, stopped = ending
+    value = record.best.value if state is TrialState.COMPLETE else None
+    if value is not None and _is_best(search, value):
+        search.best_model = (number, cohort.model(number))
+    cohort.drop(number)
+    search.finish(number, state, stopped, value)
+
+
+def _ending(
+    search: Search, trial: optuna.Trial, record: TrialRecord, result: EpochResult
+) -> tuple[TrialState, str] | None:
+    if result.failed:
+        return TrialState.PRUNED, str(result.stopped)
+    with warnings.catch_warnings():
+        # A trial handed out again after a crash reports the same values once more.
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
+        trial.report(result.value, step=result.epoch)
+    if result.stopped is not None:
+        return TrialState.COMPLETE, result.stopped
+    if trial.should_prune():
+        return TrialState.PRUNED, "pruned"
+    if search.late:
+        return TrialState.COMPLETE, "timeout"
+    return None
+
+
+def _is_best(search: Search, value: float) -> bool:
+    best = best_value(search.study)
+    if best is None:
+        return True
+    return value < best if search.direction == "minimize" else value > best
+
+
+def best_value(study: optuna.Study) -> float | None:
+    """Return the best complete trial's value, or None while no trial is complete."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return study.best_value if complete else None
+
+
+def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:
+    """Run a user's own ``objective(trial)`` until the budget is spent; it reports and prunes by itself."""
+    while search.wants_more():
+        trial, record = search.ask()
+        start = time.perf_counter()
+        try:
+            value = float(function(trial))
+            state, stopped = TrialState.COMPLETE, "returned"
+            if not math.isfinite(value):
+                state, stopped = TrialState.PRUNED, f"returned {value}"
+        except optuna.TrialPruned:
+            state, stopped = TrialState.PRUNED, "pruned"
+        except Exception as error:  # the user's code may raise anything; the study goes on
+            search.fail(trial.number, error)
+            continue
+        record.params = {**record.params, **trial.params}
+        told = value if state is TrialState.COMPLETE else None
+        search.finish(trial.number, state, stopped, told, duration_s=time.perf_counter() - start)

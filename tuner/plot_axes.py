@@ -1,0 +1,139 @@
+"""What the plots share: the look of each trial state, and axes that stay readable."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+
+_LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a log axis.
+# Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
+_CUT_TIMES, _CUT_GAIN = 4.0, 3.0
+
+
+class Look(NamedTuple):
+    """How trials of one state are drawn."""
+
+    color: str
+    marker: str
+    label: str
+    size: float
+
+
+# Okabe and Ito's colours, told apart under every common colour blindness; the marks differ too.
+# Optuna's states; a later one is drawn above an earlier one.
+LOOKS = {
+    "PRUNED": Look("#8C8C8C", "x", "pruned", 22),
+    "FAIL": Look("#D55E00", "v", "failed", 22),
+    "RUNNING": Look("#009E73", "D", "running", 20),
+    "COMPLETE": Look("#0072B2", "o", "complete", 24),
+}
+BEST_COLOR = "#E69F00"
+
+
+def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
+    """Return ``ax``, or the axes of a new figure, with its title and x label set."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    # The pad leaves a row for the legend, which would hide trials inside the axes.
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=18)
+    ax.set_xlabel(xlabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def say(ax: Axes, text: str) -> Axes:
+    """Write ``text`` in the middle of axes that have nothing to show."""
+    ax.grid(visible=False)
+    ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#595959")
+    return ax
+
+
+def spans_decades(values: Floats) -> bool:
+    """Whether a log axis shows these values better than a linear one."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() >= _LOG_FROM * finite.min())
+
+
+def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:
+    """Label the y axis and scale it so that a few far worse values do not flatten the others.
+
+    Log for values that span decades, a score bounded by 1 excepted; else values far on the worse
+    side of the median are left outside the axis.
+    """
+    better = "higher" if direction == "maximize" else "lower"
+    ax.set_ylabel(f"valid {metric} ({better} is better)")
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return
+    if spans_decades(finite) and (direction == "minimize" or finite.max() > 1):
+        ax.set_yscale("log")
+        ax.set_ylim(finite.min() / 1.25, finite.max() * 1.25)
+        return
+    sign = 1.0 if direction == "maximize" else -1.0
+    best, middle, worst = (sign * finite).max(), np.median(sign * finite), (sign * finite).min()
+    cut = middle - _CUT_TIMES * (best - middle)
+    end = cut if best - worst > _CUT_GAIN * (best - cut) > 0 else worst
+    pad = 0.06 * (best - end) or 0.05 * abs(best) or 1.0
+    ax.set_ylim(*sorted((sign * (best + pad), sign * (end - pad))))
+
+
+def scatter_trials(
+    ax: Axes, x: Floats, values: Floats, states: npt.NDArray[np.str_], direction: str
+) -> None:
+    """Draw trials by state; those without a value, or off the axis, lie on the worse edge."""
+    low, high = ax.get_ylim()
+    foot = 0.015 if direction == "maximize" else 0.985
+    for state, look in LOOKS.items():
+        here = states == state
+        inside = here & (values >= low) & (values <= high)
+        edge = x[here & ~inside]
+        draw = partial(ax.scatter, s=look.size, c=look.color, marker=look.marker, linewidths=1.1)
+        draw(x[inside], values[inside], alpha=0.85)
+        draw(edge, np.full(len(edge), foot), alpha=0.6, transform=ax.get_xaxis_transform())
+
+
+def legend(ax: Axes, handles: list[Line2D]) -> None:
+    """Put the legend in a row between the title and the axes."""
+    ax.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(handles),
+        fontsize="small",
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0.3,
+        handlelength=1.4,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
+
+
+def state_handles(states: npt.NDArray[np.str_], *, lines: bool = False) -> list[Line2D]:
+    """Legend entries for the states that occur, each with its count."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=look.color,
+            marker=look.marker,
+            markersize=5,
+            linestyle="-" if lines else "",
+            label=f"{look.label} ({int((states == state).sum())})",
+        )
+        for state, look in reversed(LOOKS.items())
+        if (states == state).any()
+    ]

@@ -1,0 +1,128 @@
+"""The numbers behind the plots, without drawing."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from optuna.importance import get_param_importances
+from optuna.trial import TrialState
+
+from tuner.tables import curves_dataframe, study_metric, trials_dataframe
+
+if TYPE_CHECKING:
+    import optuna
+
+Floats = npt.NDArray[np.float64]
+
+MIN_FOR_IMPORTANCES = 5  # Fewer trials rank hyperparameters by chance.
+
+
+class HistoryData(NamedTuple):
+    """What `plot_history` draws: arrays of one entry a trial, sorted by number.
+
+    ``value`` is NaN where a trial has none; ``best`` is the best value of the complete trials so
+    far, NaN before the first.
+    """
+
+    metric: str
+    direction: str
+    number: npt.NDArray[np.int64]
+    value: Floats
+    state: npt.NDArray[np.str_]
+    best: Floats
+
+
+class CurvesData(NamedTuple):
+    """What `plot_curves` draws: one entry for each trial that reported, sorted by number.
+
+    A curve is an array of shape (n_epochs, 2): epoch and metric, NaN where it was not finite.
+    """
+
+    metric: str
+    direction: str
+    number: list[int]
+    state: npt.NDArray[np.str_]
+    curve: list[Floats]
+    best_number: int | None
+
+
+def history_data(study: optuna.Study) -> HistoryData:
+    """Values of a study's trials and the best so far.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The arrays that `plot_history` draws.
+    """
+    metric, direction = study_metric(study)
+    trials = trials_dataframe(study)
+    complete = trials["value"].where(trials["state"] == "COMPLETE")
+    best = complete.cummax() if direction == "maximize" else complete.cummin()
+    return HistoryData(
+        metric,
+        direction,
+        trials["number"].to_numpy(),
+        trials["value"].to_numpy(),
+        trials["state"].to_numpy(dtype=np.str_),
+        best.ffill().to_numpy(),
+    )
+
+
+def curves_data(study: optuna.Study) -> CurvesData:
+    """Learning curves of a study's trials in the metric that is tuned.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The curves that `plot_curves` draws.
+    """
+    metric, direction = study_metric(study)
+    trials = trials_dataframe(study)
+    state = dict(zip(trials["number"], trials["state"], strict=True))
+    curves = curves_dataframe(study)
+    columns = ["epoch", str(curves.columns[2])]
+    by_trial = {int(str(number)): frame[columns] for number, frame in curves.groupby("number")}
+    return CurvesData(
+        metric,
+        direction,
+        list(by_trial),
+        np.array([state[number] for number in by_trial], dtype=np.str_),
+        [frame.to_numpy(dtype=np.float64) for frame in by_trial.values()],
+        _best_number(trials, direction),
+    )
+
+
+def importances_data(study: optuna.Study) -> dict[str, float]:
+    """Share of each searched hyperparameter in what made trials good, by Optuna's PED-ANOVA.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        Names and shares, the largest first; empty with fewer than 5 complete trials or none that
+        differ.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    finite = {trial.value for trial in complete if trial.value is not None}
+    varied = len({str(sorted(trial.params.items())) for trial in complete}) > 1
+    if len(complete) < MIN_FOR_IMPORTANCES or len(finite) < 2 or not varied:
+        return {}
+    with warnings.catch_warnings():
+        # PED-ANOVA warns when few trials make every share equal: the bars show it.
+        warnings.simplefilter("ignore", UserWarning)
+        shares = get_param_importances(study)
+    return {name.removeprefix("log2_"): share for name, share in shares.items()}
+
+
+def _best_number(trials: pd.DataFrame, direction: str) -> int | None:
+    complete = trials[(trials["state"] == "COMPLETE") & trials["value"].notna()]
+    if complete.empty:
+        return None
+    best = complete["value"].argmax() if direction == "maximize" else complete["value"].argmin()
+    return int(complete["number"].iloc[best])

@@ -1,0 +1,239 @@
+"""First looks at a study: optimisation history, learning curves, and what mattered.
+
+Each plot draws on the axes it is given, or on a new figure, and returns them; none shows a window
+or sets a global style. Optuna's matplotlib plots switch the whole process to another style and take
+no axes, so its importances are used and the drawing is done here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from tuner.plot_axes import (
+    BEST_COLOR,
+    LOOKS,
+    Floats,
+    legend,
+    new_axes,
+    say,
+    scale_values,
+    scatter_trials,
+    spans_decades,
+    state_handles,
+)
+from tuner.plot_data import (
+    MIN_FOR_IMPORTANCES,
+    CurvesData,
+    HistoryData,
+    curves_data,
+    history_data,
+    importances_data,
+)
+from tuner.tables import study_metric, trials_dataframe
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "CurvesData",
+    "HistoryData",
+    "curves_data",
+    "history_data",
+    "importances_data",
+    "overview",
+    "plot_curves",
+    "plot_history",
+    "plot_hyperparameter",
+    "plot_importances",
+]
+
+_MAX_BARS = 12
+
+
+def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
+    """Draw every trial's value by number, told apart by state, and the best so far.
+
+    A trial without a value, or with one far worse than the rest, lies on the worse edge.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+    """
+    ax = new_axes(ax, "Optimisation history", "trial")
+    data = history_data(study)
+    scale_values(ax, data.value, data.metric, data.direction)
+    if not len(data.number):
+        return say(ax, "no trials yet")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    numbers = data.number.astype(np.float64)
+    ax.set_xlim(-0.5 - 0.01 * numbers.max(), 0.5 + 1.01 * numbers.max())
+    scatter_trials(ax, numbers, data.value, data.state, data.direction)
+    handles = state_handles(data.state)
+    if np.isfinite(data.best).any():
+        ax.step(numbers, data.best, where="post", color=BEST_COLOR, linewidth=1.8)
+        handles.append(Line2D([], [], color=BEST_COLOR, linewidth=1.8, label="best so far"))
+    legend(ax, handles)
+    return ax
+
+
+def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
+    """Draw the learning curve of every trial, the best one on top.
+
+    A mark at a curve's end tells why it ended there: complete, pruned, failed or still running.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+    """
+    ax = new_axes(ax, "Learning curves", "epoch")
+    data = curves_data(study)
+    values = np.concatenate([curve[:, 1] for curve in data.curve] or [np.empty(0)])
+    scale_values(ax, values, data.metric, data.direction)
+    if not data.curve:
+        return say(ax, "no learning curves yet")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    alpha = float(np.clip(4 / np.sqrt(len(data.curve)), 0.25, 0.9))
+    for state, look in LOOKS.items():
+        chosen = [c for c, s in zip(data.curve, data.state, strict=True) if s == state]
+        ax.add_collection(LineCollection(chosen, colors=look.color, linewidths=0.8, alpha=alpha))
+        x, y = np.array([curve[-1] for curve in chosen]).reshape(-1, 2).T
+        ax.scatter(x, y, s=10, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.6)
+    last = max(curve[-1, 0] for curve in data.curve)
+    ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
+    legend(ax, [*state_handles(data.state, lines=True), *_draw_best_curve(ax, data)])
+    return ax
+
+
+def plot_importances(study: optuna.Study, ax: Axes | None = None) -> Axes:
+    """Draw how much each searched hyperparameter mattered, as Optuna's PED-ANOVA tells it.
+
+    Args:
+        study: any study with one direction; with fewer than 5 complete trials, or none that
+            differ, the axes say so.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+    """
+    ax = new_axes(ax, "Hyperparameter importances", "share of the importance")
+    importances = importances_data(study)
+    if not importances:
+        return say(ax, f"importances need {MIN_FOR_IMPORTANCES} complete trials that differ")
+    names, shares = zip(*list(importances.items())[:_MAX_BARS][::-1], strict=True)
+    bars = ax.barh(names, shares, color=LOOKS["COMPLETE"].color, height=0.65)
+    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
+    ax.set_xlim(0, 1.15 * max(shares))
+    ax.grid(visible=False, axis="y")
+    return ax
+
+
+def plot_hyperparameter(
+    study: optuna.Study, name: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the trials' values against one hyperparameter, on a log axis where it spans decades.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        name: the hyperparameter; by default the one that mattered most.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: if no trial has a hyperparameter of that name.
+    """
+    trials = trials_dataframe(study)
+    name = _most_important(study, trials) if name is None else name
+    if name is not None and f"params_{name}" not in trials:
+        choices = ", ".join(_param_names(trials)) or "(none so far)"
+        raise ValueError(f"name must be one of {choices}, got {name=}")
+    ax = new_axes(ax, f"Values by {name or 'hyperparameter'}", name or "hyperparameter")
+    metric, direction = study_metric(study)
+    scale_values(ax, trials["value"].to_numpy(), metric, direction)
+    if name is None:
+        return say(ax, "no hyperparameter was varied yet")
+    rows = trials[trials[f"params_{name}"].notna()]
+    states = rows["state"].to_numpy(dtype=np.str_)
+    x = _scale_params(ax, rows[f"params_{name}"])
+    scatter_trials(ax, x, rows["value"].to_numpy(), states, direction)
+    legend(ax, state_handles(states))
+    return ax
+
+
+def overview(study: optuna.Study) -> Figure:
+    """Draw history, learning curves, importances and the most important hyperparameter on a page.
+
+    Args:
+        study: any study with one direction; it may be empty.
+
+    Returns:
+        A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    plot_history(study, axes[0, 0])
+    plot_curves(study, axes[0, 1])
+    plot_importances(study, axes[1, 0])
+    plot_hyperparameter(study, ax=axes[1, 1])
+    figure.suptitle(_headline(study), x=0.01, ha="left")
+    return figure
+
+
+def _headline(study: optuna.Study) -> str:
+    data = history_data(study)
+    best = data.best[-1] if len(data.best) else np.nan
+    value = f"best valid {data.metric} {best:.4g}" if np.isfinite(best) else "no complete trial"
+    n_trials = len(data.number)
+    return f"{study.study_name}: {value}, {n_trials} trial{'' if n_trials == 1 else 's'}"
+
+
+def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
+    if data.best_number not in data.number:
+        return []
+    curve = data.curve[data.number.index(data.best_number)]
+    if not np.isfinite(curve[:, 1]).any():
+        return []
+    peak = (np.nanargmax if data.direction == "maximize" else np.nanargmin)(curve[:, 1])
+    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2)
+    ax.plot(*curve[peak], color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black")
+    label = f"best (trial {data.best_number}, epoch {int(curve[peak, 0])})"
+    return [Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label)]
+
+
+def _param_names(trials: pd.DataFrame) -> list[str]:
+    names = [str(column) for column in trials]
+    return [name.removeprefix("params_") for name in names if name.startswith("params_")]
+
+
+def _most_important(study: optuna.Study, trials: pd.DataFrame) -> str | None:
+    varied = [name for name in _param_names(trials) if trials[f"params_{name}"].nunique() > 1]
+    ranked = [name for name in importances_data(study) if name in varied]
+    return next(iter([*ranked, *varied]), None)
+
+
+def _scale_params(ax: Axes, values: pd.Series) -> Floats:
+    """Scale the x axis for a hyperparameter's values and return where each lies on it."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64)
+        ax.set_xscale("log" if spans_decades(numbers) else "linear")
+        return numbers
+    texts = values.astype(str)
+    levels = sorted(texts.unique())
+    ax.set_xticks(range(len(levels)), levels)
+    ax.set_xlim(-0.5, len(levels) - 0.5)
+    return texts.map(levels.index).to_numpy(dtype=np.float64)

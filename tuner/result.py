@@ -1,0 +1,226 @@
+"""What a search gives back: `TuningResult`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+
+from tuner import tables
+from tuner.study import OPENINGS, RECORD
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from objectives.metrics import Metric
+    from objectives.model import FittedModel
+
+_N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """The tuned metric on the test split, with a 95% bootstrap interval.
+
+    Args:
+        metric: its name.
+        value: its value; ``float(score)`` is this number.
+        low: lower end of the interval (2.5% quantile of resampled rows).
+        high: upper end.
+        n: rows in the test split.
+    """
+
+    __test__ = False  # for pytest: a score, not a test case
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __float__(self) -> float:
+        """Return the value alone."""
+        return self.value
+
+    def __repr__(self) -> str:
+        """Return the value with its interval."""
+        return f"test_{self.metric} {self.value:.4f} (95% interval {self.low:.4f} to {self.high:.4f}, n={self.n})"
+
+
+class TuningResult:
+    """The outcome of a search; everything in it comes from the study, which is a plain Optuna study.
+
+    Args:
+        study: with all trials.
+        objective: what was tuned.
+        model: the best trial's fitted model if this process has trained it, with the trial's number.
+        continue_search: runs one more configuration in the study.
+
+    Attributes:
+        study: the `optuna.Study`; nothing of Optuna is hidden.
+        objective: the objective; under plain Optuna it gives the same trials.
+    """
+
+    def __init__(
+        self, *, study: optuna.Study, objective: Any, model: tuple[int, FittedModel] | None,
+        continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None],
+    ) -> None:  # fmt: skip
+        self.study, self.objective = study, objective
+        self._model, self._continue = model, continue_search
+
+    @property
+    def best_trial(self) -> optuna.trial.FrozenTrial:
+        """The complete trial with the best value.
+
+        Raises:
+            ValueError: if no trial is complete.
+        """
+        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if not complete:
+            raise ValueError("best_trial must be a complete trial, got none so far; raise n_trials or timeout")
+        return self.study.best_trial
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The best trial's configuration, fixed hyperparameters included."""
+        trial = self.best_trial
+        return dict(trial.user_attrs.get("params") or trial.params)
+
+    @property
+    def best_value(self) -> float:
+        """The best trial's value: the metric on the validation split at its best epoch."""
+        value = self.best_trial.value
+        assert value is not None, "a complete trial has a value"
+        return value
+
+    @property
+    def model(self) -> FittedModel:
+        """The best trial's weights at its best epoch, preprocessing included.
+
+        Where another process trained the best trial it is trained once more from its seed, which gives the same.
+
+        Raises:
+            TypeError: if the objective is a plain function, which keeps no model.
+        """
+        best = self.best_trial
+        if self._model is None or self._model[0] != best.number:
+            self._model = (best.number, self._retrain(best))
+        return self._model[1]
+
+    def _retrain(self, trial: optuna.trial.FrozenTrial) -> FittedModel:
+        self._needs_objective("model")
+        cohort = self.objective.cohort(seed=self._seed)
+        cohort.add(trial.number, trial.user_attrs["params"])
+        for _ in range(int(trial.user_attrs["best_epoch"]) + 1):
+            cohort.train_epoch()
+        return cohort.model(trial.number)  # type: ignore[no-any-return]
+
+    def refit(self) -> FittedModel:
+        """Train the best configuration on training and validation rows, for the best number of epochs.
+
+        The rows that chose the configuration then help to fit it; how good it is only the test split can say.
+        """
+        self._needs_objective("refit")
+        best = self.best_trial
+        epochs = int(best.user_attrs["best_epoch"]) + 1
+        model = self.objective.refit(self.best_params, epochs=epochs, seed=self._seed, number=best.number)
+        return model  # type: ignore[no-any-return]
+
+    def test_score(self, model: FittedModel | None = None) -> TestScore:
+        """Open the test split and return the metric on it; each opening is recorded in the study.
+
+        Args:
+            model: the model to score; by default `model`.
+        """
+        self._needs_objective("test_score")
+        model = self.model if model is None else model
+        score = _score(model, self.objective.data.open_test(), self.objective.metric)
+        entry = {
+            "trial": self.best_trial.number, "value": score.value, "low": score.low, "high": score.high,
+            "n": score.n, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        self.study.set_user_attr(OPENINGS, [*self.study.user_attrs.get(OPENINGS, []), entry])
+        return score
+
+    def try_params(self, **params: Any) -> TuningResult:
+        """Run one more trial by hand: the best configuration with ``params`` in place of its own values.
+
+        The trial lands in the same study and tables as all others, and the sampler learns from it.
+
+        Raises:
+            ValueError: for an unknown hyperparameter or an impossible value.
+        """
+        base = self.best_params if tables.has_complete(self.study) else {}
+        found = self._continue({**base, **params})
+        if found is not None:
+            self._model = found
+        return self
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Return one row a trial, see `tuner.tables.trials_dataframe`."""
+        return tables.trials_dataframe(self.study)
+
+    def curves_dataframe(self) -> pd.DataFrame:
+        """Return one row a trial and epoch, see `tuner.tables.curves_dataframe`."""
+        return tables.curves_dataframe(self.study)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the trial table to a .csv, .parquet, .json or .xlsx file."""
+        tables.export(self.trials_dataframe(), path)
+
+    def plot(self) -> Figure:
+        """Draw history, learning curves and importances on one page."""
+        from tuner.plots import overview
+
+        return overview(self.study)
+
+    @property
+    def _seed(self) -> int:
+        return int(self.study.user_attrs[RECORD]["seed"])
+
+    def _needs_objective(self, what: str) -> None:
+        if not hasattr(self.objective, "cohort"):
+            raise TypeError(f"{what} must come from a ready-made objective, got a function, which keeps no model")
+
+    def __repr__(self) -> str:
+        """Return a summary that can be read at a glance."""
+        name, n_trials = self.study.study_name, len(tables.finished(self.study))
+        head = f"TuningResult: study {name!r}, {tables.count_states(self.study) or 'no trials yet'}"
+        if not n_trials or not tables.has_complete(self.study):
+            return head
+        record = self.study.user_attrs.get(RECORD, {})
+        params = ", ".join(f"{k}={_short(v)}" for k, v in self.best_params.items())
+        return f"{head}\n  best trial {self.best_trial.number}: valid_{record.get('metric') or 'value'} {self.best_value:.6g}\n  {params}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _score(model: FittedModel, split: Any, metric: Metric) -> TestScore:
+    prediction = model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
+    value = metric.score(split.y, prediction, split.weight)
+    rng = np.random.default_rng(0)
+    resampled = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resample may lack a class; its score is then left out
+        for _ in range(_N_RESAMPLES):
+            rows = rng.integers(0, len(split.y), len(split.y))
+            weight = None if split.weight is None else split.weight[rows]
+            resampled.append(_maybe(metric, split.y[rows], prediction[rows], weight))
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return TestScore(metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y))
+
+
+def _maybe(metric: Metric, y: Any, prediction: Any, weight: Any) -> float:
+    try:
+        return metric.score(y, prediction, weight)
+    except ValueError:  # scikit-learn's answer where a metric is undefined, such as AUC of one class
+        return float("nan")

@@ -1,0 +1,186 @@
+"""Open a study, resume it, repair what a killed process left, and refuse to resume another study by mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+RECORD = "fusetune"
+OPENINGS = "test_openings"
+
+# Two studies that differ in one of these would mix trials that cannot be compared.
+_COMPARED = ("objective", "metric", "space", "recipe", "patience", "task", "fingerprint", "split")
+
+
+class StudyMismatchError(ValueError):
+    """The study in the storage is not the one that was asked for."""
+
+
+class TunedStudy(optuna.Study):
+    """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it."""
+
+    stop_requested = False
+
+    def stop(self) -> None:
+        """Ask for the end of the search after the trials under way."""
+        try:
+            super().stop()
+        except RuntimeError:  # raised outside `optimize`, which our loop is not
+            self.stop_requested = True
+
+
+def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseStorage:
+    """Return the Optuna storage that ``storage`` names.
+
+    Args:
+        storage: None (in memory), a path ending in ``.journal`` or ``.db``, a URL, or a storage object.
+
+    Raises:
+        ValueError: for another ending.
+        FileNotFoundError: if the file's folder does not exist.
+    """
+    if storage is None:
+        return InMemoryStorage()
+    if isinstance(storage, BaseStorage):
+        return storage
+    if "://" in str(storage):
+        return get_storage(str(storage))
+    path = Path(storage)
+    if path.suffix not in (".journal", ".db"):
+        raise ValueError(f"storage must end in .journal or .db, or be a URL, got {str(storage)!r}")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"storage must lie in a folder that exists, got {str(storage)!r}; create the folder")
+    if path.suffix == ".db":
+        return get_storage(f"sqlite:///{path}")
+    cut_torn_line(path)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def cut_torn_line(path: Path) -> int:
+    """Cut a half-written last line off a journal file and return how many bytes that took.
+
+    A process killed in mid-write leaves one; the next write would be glued to it and make the whole file unreadable.
+    """
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        content = file.read()
+        keep = content.rfind(b"\n") + 1
+        file.truncate(keep)
+    return len(content) - keep
+
+
+def redacted(url: object) -> str:
+    """Return a storage URL without its password.
+
+    >>> redacted("postgresql://me:secret@host/db")
+    'postgresql://me:***@host/db'
+    """
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", str(url))
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes (not its warnings) off the screen for a while."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def open_study(storage: BaseStorage, *, name: str, direction: str, record: Mapping[str, Any]) -> TunedStudy:
+    """Create the study called ``name``, or go on with it if it is there and is the same.
+
+    Args:
+        storage: where it lives.
+        name: of the study.
+        direction: ``"minimize"`` or ``"maximize"``.
+        record: what the study is about, in plain JSON types; stored, and compared on resume.
+
+    Raises:
+        StudyMismatchError: if the study there has another direction, metric, space, dataset or split; the message
+            names what differs.
+    """
+    with quiet_optuna():
+        optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        study = TunedStudy(study_name=name, storage=storage)
+    if study.direction != StudyDirection[direction.upper()]:
+        there = study.direction.name.lower() + "s"
+        raise StudyMismatchError(f"study {name!r} {there}, but direction={direction!r} was asked; {_CURE}")
+    there = study.user_attrs.get(RECORD)
+    if there is None:
+        study.set_user_attr(RECORD, dict(record))
+    else:
+        _compare(name, there, record)
+    return study
+
+
+_CURE = "give another study_name or storage"
+
+
+def _compare(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for key in _COMPARED:
+        old, new = there.get(key), asked.get(key)
+        if old == new:
+            continue
+        if key == "fingerprint":
+            raise StudyMismatchError(f"study {name!r} was tuned on other data (the fingerprints differ); {_CURE}")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            part = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+            key, old, new = f"{key} {part}" if key == "split" else part, old.get(part), new.get(part)
+        raise StudyMismatchError(f"study {name!r} was tuned with {key} {_say(old)}, now {_say(new)}; {_CURE}")
+
+
+def _say(what: Any) -> str:
+    if isinstance(what, Mapping):
+        if "fixed" in what:
+            return f"fixed at {what['fixed']!r}"
+        if "choices" in what:
+            return f"in {what['choices']}"
+        if "low" in what:
+            return f"in [{what['low']}, {what['high']}]" + (" (log)" if what.get("log") else "")
+    return repr(what)
+
+
+def hand_out_again(study: optuna.Study, storage: BaseStorage) -> list[int]:
+    """Put trials that a dead process left RUNNING back into the queue and return their numbers.
+
+    They keep their number, hyperparameters and seed. Call this only while no other process works on the study.
+    """
+    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    study_id = storage.get_study_id_from_name(study.study_name)
+    for trial in left:
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+    return [trial.number for trial in left]
+
+
+def load_study(storage: str | os.PathLike[str] | BaseStorage, study_name: str | None = None) -> optuna.Study:
+    """Load a study from a storage; its name may be left out where the storage holds only one.
+
+    Raises:
+        ValueError: if there is no such study, none at all, or several and no name was given.
+        FileNotFoundError: if a storage file does not exist.
+    """
+    if isinstance(storage, str | os.PathLike) and "://" not in str(storage) and not Path(storage).exists():
+        raise FileNotFoundError(f"storage must be a file that exists, got {str(storage)!r}")
+    opened = open_storage(storage)
+    names = optuna.get_all_study_names(opened)
+    if study_name is None and len(names) == 1:
+        study_name = names[0]
+    if study_name not in names:
+        listed = ", ".join(names) or "none"
+        raise ValueError(f"study_name must be one of those in the storage ({listed}), got {study_name!r}")
+    return TunedStudy(study_name=study_name, storage=opened)

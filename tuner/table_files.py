@@ -1,0 +1,151 @@
+"""Writing a table to a file whose suffix says the format."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_object_dtype, is_string_dtype
+
+# A spreadsheet runs a cell that begins with one of these as a formula (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@")
+# Control characters that XML 1.0, and so an .xlsx file, cannot hold: an error text may have them.
+_NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_XLSX_MAX_ROWS = 1_048_575  # Excel's 1,048,576 less the header.
+
+
+def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write a table to ``path`` in the format that its suffix names.
+
+    Args:
+        frame: the table; its index is not written.
+        path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
+            a row) or ``.xlsx``, in a folder that exists; a file already there is replaced. In CSV
+            and Excel files a text cell that a spreadsheet would run as a formula gets a ``'``
+            before it.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: if the suffix is none of these, ``path`` is a folder, or an Excel file would be
+            too long.
+        FileNotFoundError: if the folder does not exist.
+        ImportError: if Parquet or Excel is asked and its library is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export(pd.DataFrame({"number": [0]}), folder + "/trials.csv").read_text()
+        'number\\n0\\n'
+    """
+    path = check_path(path)
+    _writer(path)(frame, path)
+    return path
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` if `export` could write there; ask before a long search, not after it.
+
+    Raises:
+        ValueError: if the suffix names no format, or ``path`` is a folder.
+        FileNotFoundError: if the folder does not exist.
+    """
+    path = Path(path)
+    _writer(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must be in a folder that exists, got path='{path}'; create {path.parent} first"
+        )
+    if path.is_dir():
+        raise ValueError(f"path must be a file, got the folder path='{path}'; add a file name")
+    return path
+
+
+def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
+    for suffix, write in _WRITERS.items():
+        if path.name.lower().endswith(suffix):
+            return write
+    raise ValueError(
+        f"path must end in one of {', '.join(_WRITERS)}, got path='{path}'; change its suffix"
+    )
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    _defused(frame).to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_csv_gz(frame: pd.DataFrame, path: Path) -> None:
+    # Without a time stamp the same table gives the same bytes.
+    compression: Any = {"method": "gzip", "mtime": 0}
+    _defused(frame).to_csv(path, index=False, lineterminator="\n", compression=compression)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    _require("pyarrow", extra="parquet", path=path)
+    frame.to_parquet(path, engine="pyarrow", index=False)
+
+
+def _write_json(frame: pd.DataFrame, path: Path) -> None:
+    # `DataFrame.to_json` rounds numbers to 15 digits; `json` writes them so that they read back.
+    rows = [
+        {str(name): _json_cell(cell) for name, cell in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    path.write_text(f"[{lines}]\n", encoding="utf-8")
+
+
+def _write_xlsx(frame: pd.DataFrame, path: Path) -> None:
+    _require("openpyxl", extra="excel", path=path)
+    if len(frame) > _XLSX_MAX_ROWS:
+        raise ValueError(
+            f"frame must have at most {_XLSX_MAX_ROWS} rows for Excel, got {len(frame)} rows; "
+            "export to .parquet or .csv.gz"
+        )
+    clean = _map_text(frame, lambda text: _NOT_IN_XML.sub("", text))
+    _defused(clean).to_excel(path, engine="openpyxl", index=False)
+
+
+def _json_cell(cell: Any) -> Any:
+    if pd.isna(cell) or (isinstance(cell, float) and not math.isfinite(cell)):
+        return None
+    return cell
+
+
+def _defused(frame: pd.DataFrame) -> pd.DataFrame:
+    return _map_text(frame, lambda text: f"'{text}" if text.startswith(_FORMULA_STARTS) else text)
+
+
+def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    frame = frame.copy()
+    for name, column in frame.items():
+        if is_object_dtype(column) or is_string_dtype(column):
+            frame[name] = column.map(lambda cell: change(cell) if isinstance(cell, str) else cell)
+    return frame
+
+
+def _require(library: str, *, extra: str, path: Path) -> None:
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f"writing path='{path}' must have {library} installed, got none; "
+            f"run pip install 'fusetune[{extra}]'"
+        ) from error
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _write_csv,
+    ".csv.gz": _write_csv_gz,
+    ".parquet": _write_parquet,
+    ".json": _write_json,
+    ".xlsx": _write_xlsx,
+}

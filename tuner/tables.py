@@ -1,0 +1,285 @@
+"""Trials and learning curves as data frames with fixed columns, and their export to files.
+
+The tables read any Optuna study. What `tune_mlp` records (seed, best epoch, why a trial ended, the
+whole learning curve) is found in each trial's user attributes; a study made with Optuna alone has
+none of it, and those cells stay empty.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.table_files import export
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = [
+    "count_states",
+    "curves_dataframe",
+    "export",
+    "finished",
+    "has_complete",
+    "study_metric",
+    "trial_params",
+    "trials_dataframe",
+]
+
+# These columns exist, in this order and with these types, for an empty study too.
+TRIAL_COLUMNS: dict[str, str] = {
+    "number": "int64",
+    "state": "str",
+    "value": "float64",
+    "value_last": "float64",
+    "best_epoch": "Int64",
+    "epochs_run": "Int64",
+    "duration_s": "float64",
+    "seed": "Int64",
+    "worker": "Int64",
+    "stopped": "str",
+    "error": "str",
+}
+_CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
+# A trial that broke down in one of these ways has no value, whatever it reported before.
+_BROKE_DOWN = ("diverged", "out of memory", "returned")
+_INT64_MAX = 2**63 - 1
+_WORDS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+# A foreign study may use these names for something else: only a value of the right type is ours.
+_RECORDS: dict[str, tuple[type, ...]] = {
+    "params": (dict,),
+    "curve": (dict,),
+    "seed": (int,),
+    "worker": (int,),
+    "best_epoch": (int,),
+    "epochs_run": (int,),
+    "best_value": (int, float, type(None)),
+    "value_last": (int, float, type(None)),
+    "duration_s": (int, float),
+    "stopped": (str,),
+    "error": (str,),
+}
+
+
+def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
+    """Table of a study's trials, one row a trial, sorted by number.
+
+    Trials still waiting to be started are left out. ``value`` is the metric at the trial's best
+    epoch, also for a pruned trial, so compare rows of state ``COMPLETE`` only; ``value_last`` is
+    the metric at its last epoch.
+
+    Args:
+        study: any study with one direction, made by this package or by Optuna alone.
+
+    Returns:
+        The columns ``number, state, value, value_last, best_epoch, epochs_run, duration_s, seed,
+        worker, stopped, error`` and one ``params_<name>`` for each hyperparameter, searched or
+        fixed. Whole numbers that may be missing are ``Int64``, text is ``str``, durations are
+        seconds.
+
+    Raises:
+        ValueError: if the study has several directions.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(direction="maximize")
+        >>> study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs={"best_epoch": 3}))
+        >>> trials_dataframe(study)[["number", "state", "value", "best_epoch"]].values.tolist()
+        [[0, 'COMPLETE', 0.9, 3]]
+    """
+    _, direction = study_metric(study)
+    trials = _started_trials(study)
+    rows = [_trial_row(trial, direction) for trial in trials]
+    columns = {
+        name: pd.Series([row[name] for row in rows], dtype=dtype)
+        for name, dtype in TRIAL_COLUMNS.items()
+    }
+    params = [trial_params(trial) for trial in trials]
+    for name in _param_names(study, params):
+        columns[f"params_{name}"] = _param_column([row.get(name) for row in params])
+    return pd.DataFrame(columns)
+
+
+def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
+    """Table of a study's learning curves, one row a trial and epoch.
+
+    A trial without a recorded curve is read from its intermediate values: the step is the epoch,
+    and the losses, the learning rate and the duration stay empty.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The columns ``number, epoch, valid_<metric>, valid_loss, train_loss, learning_rate,
+        duration_s``, sorted by number and epoch. Epochs count from 0; ``duration_s`` is the
+        seconds that this epoch took; a value that was not finite is empty.
+
+    Raises:
+        ValueError: if the study has several directions.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> study.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={0: 2, 1: 1}))
+        >>> curves_dataframe(study)[["number", "epoch", "valid_value"]].values.tolist()
+        [[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]
+    """
+    metric, _ = study_metric(study)
+    rows = [row for trial in _started_trials(study) for row in _curve_rows(trial)]
+    # A foreign study may call its metric "loss": its column must not be the recorded loss's.
+    value = "valid_value" if f"valid_{metric}" in _CURVES else f"valid_{metric}"
+    names = ("number", "epoch", value, *_CURVES)
+    frame = pd.DataFrame(rows, columns=list(names))
+    return frame.astype(dict.fromkeys(names, "float64") | {"number": "int64", "epoch": "int64"})
+
+
+def study_metric(study: optuna.Study) -> tuple[str, str]:
+    """Name and direction of the metric that a study tunes.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The recorded metric's name, or the name given with `optuna.Study.set_metric_names`, or
+        ``"value"``; and ``"maximize"`` or ``"minimize"``.
+
+    Raises:
+        ValueError: if the study has several directions.
+    """
+    if len(study.directions) != 1:
+        raise ValueError(
+            f"study must have one direction, got {len(study.directions)} directions in study "
+            f"{study.study_name!r}; use study.trials_dataframe() of Optuna for several objectives"
+        )
+    named = study.metric_names or ["value"]
+    metric = study.user_attrs.get("fusetune", {}).get("metric") or named[0]
+    return str(metric), study.direction.name.lower()
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that have ended, pruned and failed ones included, sorted by number."""
+    return [trial for trial in _started_trials(study) if trial.state.is_finished()]
+
+
+def has_complete(study: optuna.Study) -> bool:
+    """Whether any trial is complete, so that the study has a best trial."""
+    return any(trial.state is TrialState.COMPLETE for trial in finished(study))
+
+
+def count_states(study: optuna.Study) -> str:
+    """Count the started trials by state, in words; empty for a study without any.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> study.add_trials([optuna.trial.create_trial(value=value) for value in (1.0, 2.0)])
+        >>> count_states(study)
+        '2 trials: 2 complete'
+    """
+    states = [trial.state for trial in _started_trials(study)]
+    counts = [f"{states.count(state)} {word}" for state, word in _WORDS.items() if state in states]
+    return f"{len(states)} trial{'s'[: len(states) != 1]}: {', '.join(counts)}" if counts else ""
+
+
+def trial_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Hyperparameters of a trial by their documented names, searched and fixed.
+
+    Args:
+        trial: a trial of any study.
+
+    Returns:
+        What the trial recorded, or `optuna.trial.FrozenTrial.params` where it recorded nothing.
+    """
+    return dict(_records(trial).get("params", trial.params))
+
+
+def _started_trials(study: optuna.Study) -> list[FrozenTrial]:
+    started = tuple(state for state in TrialState if state is not TrialState.WAITING)
+    return sorted(study.get_trials(deepcopy=False, states=started), key=lambda t: t.number)
+
+
+def _records(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    return {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}
+
+
+def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
+    attrs = _records(trial)
+    row = {name: attrs.get(name) for name in ("best_epoch", "epochs_run", "seed", "worker")}
+    stopped = attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None)
+    return row | {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": _best_value(trial, attrs, direction),
+        "value_last": attrs.get("value_last", _last_report(trial)),
+        "duration_s": attrs.get("duration_s", _seconds(trial)),
+        "stopped": stopped,
+        "error": attrs.get("error"),
+    }
+
+
+def _best_value(trial: FrozenTrial, attrs: dict[str, Any], direction: str) -> float | None:
+    broke_down = attrs.get("stopped", "").startswith(_BROKE_DOWN)
+    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
+        return None
+    returned = trial.value if trial.state is TrialState.COMPLETE else None
+    default = _best_report(trial, direction) if returned is None else returned
+    best: float | None = attrs.get("best_value", default)
+    return best
+
+
+def _best_report(trial: FrozenTrial, direction: str) -> float | None:
+    finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    return (max if direction == "maximize" else min)(finite, default=None)
+
+
+def _last_report(trial: FrozenTrial) -> float | None:
+    reports = trial.intermediate_values
+    return reports[max(reports)] if reports else trial.value
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    return None if trial.duration is None else trial.duration.total_seconds()
+
+
+def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
+    curve = _records(trial).get("curve", {})
+    columns: list[Sequence[float | None]] = [curve.get(name, ()) for name in ("value", *_CURVES)]
+    n_epochs = max(map(len, columns))
+    for epoch in range(n_epochs):
+        cells = (column[epoch] if epoch < len(column) else None for column in columns)
+        yield (trial.number, epoch, *cells)
+    if n_epochs == 0:
+        for step, value in sorted(trial.intermediate_values.items()):
+            yield (trial.number, step, value if math.isfinite(value) else None, *[None] * 4)
+
+
+def _param_names(study: optuna.Study, params: Sequence[dict[str, Any]]) -> list[str]:
+    recorded = study.user_attrs.get("fusetune", {}).get("params", ())
+    return list(dict.fromkeys([*recorded, *(name for row in params for name in row)]))
+
+
+def _param_column(values: Sequence[Any]) -> pd.Series:
+    """Column of the plainest type that holds every value: truth, whole, real number or text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean")
+    if kinds == {int} and all(value is None or abs(value) <= _INT64_MAX for value in values):
+        return pd.Series(values, dtype="Int64")
+    if kinds <= {int, float}:
+        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
+    return pd.Series([_text(value) for value in values], dtype="str")
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,286 @@
+"""The entry points: `tune_mlp` for a ready-made objective, `tune` for any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from objectives.hyperparameters import MLP_TABLE, STARTER_GRID, Hyperparameter
+from objectives.space import (
+    complete,
+    defaults,
+    describe,
+    fit_into,
+    free_space,
+    grid_cells,
+    make_space,
+    to_stored,
+)
+from tuner.loop import Callback, Search, run_cohort, run_function
+from tuner.progress import ProgressBar
+from tuner.pruners import PrunerName, make_pruner
+from tuner.result import TuningResult
+from tuner.samplers import LISTED, SamplerName, check_sampler, sampler_source
+from tuner.study import OPENINGS, TunedStudy, hand_out_again, open_storage, open_study
+
+Params = Mapping[str, Any]
+Space = Mapping[str, Hyperparameter]
+
+_N_TRIALS = 30
+# Trials under way together where they are known beforehand. TPE learns from each trial, so it goes one by one.
+_N_PARALLEL = 16
+
+
+def tune_mlp(
+    dataset: Any, *, target: str | None = None, metric: str | None = None, space: Params | None = None,
+    sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
+    n_trials: int | None = None, timeout: float | None = None, epochs: int | None = None,
+    patience: int | None = 20, recipe: str = "modern", enqueue: Sequence[Params] = (),
+    trials: Sequence[Params] | None = None, include_default: bool = True, seed: int = 0,
+    storage: str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "mlp",
+    callbacks: Sequence[Callback] = (), show_progress_bar: bool = True, device: str | None = None,
+    **data_options: Any,
+) -> TuningResult:  # fmt: skip
+    """Find the best multilayer perceptron for a table: one call, from data to fitted model.
+
+    Args:
+        dataset: ``(X, y)`` arrays, tensors or DataFrames; a DataFrame or a CSV or Parquet path with ``target``; a
+            map-style torch Dataset; or the name of a built-in dataset (digits, breast_cancer, wine, iris, diabetes).
+        target: the column to predict.
+        metric: accuracy, balanced_accuracy, roc_auc, log_loss, f1_macro, rmse, mae or r2. By default accuracy for
+            classes and rmse for values. Selection, patience and pruning all use it, on the validation split.
+        space: what to search, by name: a fixed value, a list of choices, a ``(low, high)`` range, an Optuna
+            distribution or a `Hyperparameter`. Random and TPE search the documented ranges of the others as well; a
+            grid searches only what is named, or learning_rate x dropout x activation if nothing is.
+        sampler: ``"tpe"``, ``"random"``, ``"grid"``, ``"manual"`` or an Optuna sampler.
+        pruner: ``"median"``, ``"asha"``, ``"hyperband"``, ``"none"`` or an Optuna pruner: stops trials against others.
+        n_trials: the study's total of finished trials after the call, so that the same call made twice does nothing
+            the second time. By default 30, or all trials of a grid or a manual search.
+        timeout: seconds after which the search ends; trials under way end at their best epoch so far and count.
+        epochs: passes over the training split at most, short for ``space={"epochs": ...}``; by default 100.
+        patience: epochs without improvement after which a trial ends, against itself; None for never.
+        recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned hyperparameters.
+        enqueue: configurations to try first, under any sampler; what they leave out is at its default.
+        trials: the configurations of a manual search.
+        include_default: whether random and TPE searches begin with the default configuration, as trial 0, and with
+            the recipe's own good one, as trial 1.
+        seed: of everything; the same seed gives the same table.
+        storage: None (memory), a ``.journal`` or ``.db`` file, or a URL. A study that is there is gone on with.
+        study_name: of the study in the storage.
+        callbacks: called with study and trial after each trial, as in `optuna.Study.optimize`.
+        show_progress_bar: whether to show trials done, pruned, best value and time left.
+        device: where to train, such as ``"cpu"``; by default CUDA or MPS where there is one.
+        data_options: further arguments of `objectives.data.load_tabular`: ``task``, ``valid_size``, ``test_size``,
+            ``groups``, ``time``, ``categorical``, ``sample_weight``, ``class_weight``.
+
+    Returns:
+        A `TuningResult`. Ctrl-C returns the result so far.
+
+    Raises:
+        ValueError: for bad data or a bad argument, before any training; `StudyMismatchError` if the storage holds
+            another study of that name.
+
+    Example:
+        >>> result = tune_mlp("iris", n_trials=3, epochs=2, show_progress_bar=False)
+        >>> len(result.trials_dataframe())
+        3
+    """
+    from objectives.mlp import MLPObjective
+
+    check_sampler(sampler)
+    wishes = dict(space or {}) | ({} if epochs is None else {"epochs": epochs})
+    if sampler == "grid" and not space:
+        wishes = {name: list(MLP_TABLE[name].grid) for name in STARTER_GRID} | wishes
+    rows = make_space(MLP_TABLE, wishes, only_named=sampler in LISTED)
+    objective = MLPObjective(
+        dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience, seed=seed, device=device,
+        **data_options,
+    )  # fmt: skip
+    firsts = [complete(rows, params) for params in enqueue]
+    if include_default and sampler not in LISTED:
+        good = [] if objective.recipe.good is None else [fit_into(rows, objective.recipe.good)]
+        firsts = [defaults(rows), *good, *firsts]
+    record = {
+        "objective": "mlp", "recipe": recipe, "patience": patience, "task": objective.data.task,
+        "fingerprint": objective.data.fingerprint, "split": objective.data.split,
+    }  # fmt: skip
+    return _tune(
+        objective, space=rows, direction=objective.metric.direction, sampler=sampler, pruner=pruner,
+        n_trials=n_trials, timeout=timeout, firsts=firsts, trials=trials, seed=seed, storage=storage,
+        study_name=study_name, callbacks=callbacks, show_progress_bar=show_progress_bar,
+        record=record | {"metric": objective.metric.name},
+    )  # fmt: skip
+
+
+def tune(
+    objective: Callable[[optuna.Trial], float], *, space: Params | None = None, direction: str = "minimize",
+    sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
+    n_trials: int | None = None, timeout: float | None = None, max_steps: int = 100,
+    enqueue: Sequence[Params] = (), trials: Sequence[Params] | None = None, seed: int = 0,
+    storage: str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "tune",
+    callbacks: Sequence[Callback] = (), show_progress_bar: bool = True,
+) -> TuningResult:  # fmt: skip
+    """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as `tune_mlp`.
+
+    Args:
+        objective: a function of an `optuna.Trial` that returns a number, or a ready-made objective.
+        space: name -> list of choices, ``(low, high)`` or Optuna distribution. The function finds the values in
+            ``trial.params``; without a space it calls ``trial.suggest_float`` and the like itself.
+        direction: ``"minimize"`` or ``"maximize"``; a ready-made objective brings its own.
+        sampler: as in `tune_mlp`; a grid needs a space.
+        pruner: as in `tune_mlp`; the function calls ``trial.report`` and ``trial.should_prune``.
+        n_trials: as in `tune_mlp`.
+        timeout: seconds after which no further trial starts.
+        max_steps: the last step that the function reports, which the pruner's settings follow.
+        enqueue: as in `tune_mlp`.
+        trials: as in `tune_mlp`.
+        seed: of the sampler.
+        storage: as in `tune_mlp`.
+        study_name: as in `tune_mlp`.
+        callbacks: as in `tune_mlp`.
+        show_progress_bar: as in `tune_mlp`.
+
+    Example:
+        >>> result = tune(lambda trial: trial.params["x"] ** 2, space={"x": (-1.0, 1.0)}, n_trials=12,
+        ...               show_progress_bar=False)
+        >>> abs(result.best_params["x"]) < 1
+        True
+    """
+    check_sampler(sampler)
+    if direction not in ("minimize", "maximize"):
+        raise ValueError(f"direction must be minimize or maximize, got {direction!r}")
+    ready = hasattr(objective, "cohort")
+    rows = dict(objective.space) if ready else free_space(space or {})  # type: ignore[attr-defined]
+    if sampler == "grid" and not rows:
+        raise ValueError("space must be given for sampler='grid', got none; give space={name: [levels]}")
+    metric = objective.metric if ready else None  # type: ignore[attr-defined]
+    return _tune(
+        objective, space=rows, direction=direction if metric is None else metric.direction, sampler=sampler,
+        pruner=pruner, n_trials=n_trials, timeout=timeout, firsts=[_given(rows, params) for params in enqueue],
+        trials=trials, seed=seed, storage=storage, study_name=study_name, callbacks=callbacks,
+        show_progress_bar=show_progress_bar, max_steps=max_steps,
+        record={"objective": "own", "metric": None if metric is None else metric.name},
+    )  # fmt: skip
+
+
+def _tune(
+    objective: Any, *, space: Space, direction: str, sampler: SamplerName | BaseSampler,
+    pruner: PrunerName | BasePruner, n_trials: int | None, timeout: float | None, firsts: list[dict[str, Any]],
+    trials: Sequence[Params] | None, seed: int, storage: Any, study_name: str, callbacks: Sequence[Callback],
+    show_progress_bar: bool, record: dict[str, Any], max_steps: int = 100,
+) -> TuningResult:  # fmt: skip
+    listed = _listed(sampler, space, trials)
+    total = _total(n_trials, sampler, [*firsts, *listed], timeout)
+    steps = int(space["epochs"].default) if "epochs" in space else max_steps
+    made_pruner = make_pruner(pruner, epochs=steps)
+    record |= {
+        "params": list(space), "space": describe(space), "seed": seed, "versions": _versions(),
+        "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,
+        "pruner": pruner if isinstance(pruner, str) else type(pruner).__name__,
+    }  # fmt: skip
+    opened = open_storage(storage)
+    study = open_study(opened, name=study_name, direction=direction, record=record)
+    study.pruner = made_pruner
+    hand_out_again(study, opened)
+    _queue(study, space, [*firsts, *listed], strict=sampler not in LISTED)
+    if sampler == "grid" and show_progress_bar:
+        print(f"grid of {len(listed)} trials", file=sys.stderr)
+
+    def run(n: int, deadline: float | None, shown: bool) -> tuple[int, Any] | None:
+        with ProgressBar(total=n, timeout=timeout, metric=record["metric"] or "value", enabled=shown) as progress:
+            search = Search(
+                study=study, storage=opened, space=space, source=sampler_source(sampler, seed=seed), seed=seed,
+                n_trials=n, deadline=deadline, callbacks=callbacks, progress=progress,
+                n_parallel=_N_PARALLEL if sampler in (*LISTED, "random") else 1,
+            )  # fmt: skip
+            _run(search, objective)
+            return search.best_model
+
+    def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
+        _queue(study, space, [_given(space, params)], strict=sampler not in LISTED, again=True)
+        done = len([t for t in study.get_trials(deepcopy=False) if t.state.is_finished()])
+        return run(done + 1, None, False)
+
+    _warn_if_opened(study, total)
+    model = run(total, None if timeout is None else time.monotonic() + timeout, show_progress_bar)
+    return TuningResult(study=study, objective=objective, model=model, continue_search=one_more)
+
+
+def _run(search: Search, objective: Any) -> None:
+    """Run the loop; Ctrl-C ends it and puts the trials under way back into the queue."""
+    search.show()
+    try:
+        if hasattr(objective, "cohort"):
+            run_cohort(search, objective)
+        else:
+            run_function(search, objective)
+    except KeyboardInterrupt:
+        search.put_back()
+        print("interrupted: finished trials are kept; the same call with a storage goes on", file=sys.stderr)
+
+
+def _given(space: Space, params: Params) -> dict[str, Any]:
+    return complete(space, params) if space else dict(params)
+
+
+def _listed(sampler: SamplerName | BaseSampler, space: Space, trials: Sequence[Params] | None) -> list[dict[str, Any]]:
+    if (trials is not None) != (sampler == "manual"):
+        raise ValueError(f"trials must be given for sampler='manual' and only there, got {trials=}, {sampler=}")
+    if sampler == "grid":
+        return grid_cells(space)
+    return [_given(space, params) for params in trials or ()]
+
+
+def _total(
+    n_trials: int | None, sampler: SamplerName | BaseSampler, planned: list[dict[str, Any]], timeout: float | None
+) -> int:
+    if timeout is not None and timeout <= 0:
+        raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
+    if n_trials is None:
+        return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
+    if not isinstance(n_trials, int) or n_trials < 1:
+        raise ValueError(f"n_trials must be a whole number of at least 1, got n_trials={n_trials!r}")
+    return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
+
+
+def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({json.dumps(params, sort_keys=True): params for params in planned}.values())
+
+
+def _queue(
+    study: TunedStudy, space: Space, planned: list[dict[str, Any]], *, strict: bool, again: bool = False
+) -> None:
+    """Put planned trials into the study's queue, except those that are in the study already."""
+    there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
+    known = Counter(json.dumps(params, sort_keys=True) for params in there if params)
+    for params in _distinct(planned):
+        if again or json.dumps(params, sort_keys=True) not in known:
+            stored = to_stored(space, params, strict=strict) if space else params
+            study.enqueue_trial(stored, user_attrs={"params": params})
+
+
+def _warn_if_opened(study: optuna.Study, total: int) -> None:
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    if study.user_attrs.get(OPENINGS) and len(finished) < total:
+        warnings.warn(
+            f"study {study.study_name!r} goes on after its test split was opened: what is tuned from here on is no "
+            "longer unseen by it; keep the first test score, or judge on new data",
+            stacklevel=4,
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("optuna", "torch", "scikit-learn", "pandas")}
