@@ -55,9 +55,9 @@ def tidy_column(column: pd.Series) -> pd.Series:
             "split it into real and imaginary part"
         )
     if types.is_timedelta64_dtype(column.dtype):
-        return column.dt.total_seconds()
+        column = column.dt.total_seconds()
     if isinstance(column.dtype, pd.PeriodDtype):
-        return column.dt.to_timestamp()
+        column = column.dt.to_timestamp()
     if types.is_object_dtype(column.dtype) or types.is_string_dtype(column.dtype):
         return _tidy_objects(column)
     return column
@@ -105,6 +105,23 @@ def parse_numbers(column: pd.Series) -> pd.Series | None:
     text = text.where(~text.isin(MISSING_MARKERS), None)
     numbers = pd.to_numeric(text, errors="coerce").astype(float)
     return None if (numbers.isna() & text.notna()).any() else numbers
+
+
+def numbers_where_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Make numbers of the text columns whose cells are all numbers or missing-value markers."""
+    parsed = {
+        str(name): numbers
+        for name, column in frame.items()
+        if column_is_text(column) and (numbers := parse_numbers(column)) is not None
+    }
+    return frame.assign(**parsed) if parsed else frame
+
+
+def column_is_text(column: pd.Series) -> bool:
+    """Whether a column has an object or text dtype."""
+    return bool(
+        pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype)
+    ) and not isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def _stripped(cell: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,21 @@ from objectives.stacked import StackedMLP, Tape
 # Inputs and dropout masks are made for several steps at a time, this many bytes a member: small enough for the
 # processor's cache, large enough that their cost a step is small.
 _CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread for a while.
+
+    The products here are too small to share well, and threads that wait for one another slow down tenfold and more
+    as soon as anything else runs on the machine. Further cores are for further processes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +104,7 @@ class Stack:
     def train_epoch(self) -> dict[int, EpochResult]:
         """Train every member for one epoch and return their results by trial number."""
         start = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             net = self._packed()
             rates, train_loss = self._train(net)
             outputs = net(self._data.valid_x)

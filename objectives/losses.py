@@ -50,9 +50,9 @@ class Loss:
     def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
         """Return each member's loss (K,), summed over rows; arguments as for `gradient`."""
         if self.task == "regression":
-            rows = (outputs - targets).square_().sum(dim=2)
+            rows = (outputs - targets).square().sum(dim=2)
         elif self.task == "binary":
             rows = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(dim=2)
         else:
-            rows = torch.log_softmax(outputs, dim=2).mul_(targets).sum(dim=2).neg_()
+            rows = -(torch.log_softmax(outputs, dim=2) * targets).sum(dim=2)
         return (rows if weight is None else rows * weight.squeeze(2)).sum(dim=1)

@@ -37,8 +37,9 @@ class RowOptimizer:
         """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
         if self._kind == "sgd":
             nesterov = self._recipe.nesterov and self._momentum > 0
+            velocity = [self._mean] if self._momentum > 0 else []
             torch._fused_sgd_(  # type: ignore[call-overload]
-                [row], [grad], [self._mean], weight_decay=self._decay, momentum=self._momentum, lr=learning_rate,
+                [row], [grad], velocity, weight_decay=self._decay, momentum=self._momentum, lr=learning_rate,
                 dampening=0.0, nesterov=nesterov, maximize=False, is_first_step=self._first,
             )  # fmt: skip
             self._first = False

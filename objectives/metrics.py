@@ -18,7 +18,7 @@ from objectives import batched_metrics
 from objectives.hyperparameters import nearest
 
 if TYPE_CHECKING:
-    from objectives.data import Task
+    from objectives.targets import Task
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 Scorer: TypeAlias = Callable[[Array, Array, Array], float]

@@ -1,22 +1,15 @@
 """Reads whatever the user hands in into one table of features and one target column."""
 
-import csv
-import gzip
-import warnings
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from objectives.columns import parse_numbers
+from objectives.columns import numbers_where_text
+from objectives.files import BUILTINS, read_file
 from objectives.messages import choices, nearest
-
-BUILTINS = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +37,7 @@ def read_table(dataset: Any, target: str | None) -> Table:
         return _builtin(dataset)
     if isinstance(dataset, (str, Path)):
         path = Path(dataset).expanduser()
-        return _split_off(_read_file(path), target, path.name)
+        return _split_off(read_file(path), target, path.name)
     _no_target(target, "y is given beside X")
     if isinstance(dataset, (tuple, list)) and len(dataset) == 2:
         return _pair(*dataset, name="arrays")
@@ -96,23 +89,6 @@ def as_array(values: Any, argument: str) -> np.ndarray:
         raise ValueError(
             f"{argument} must have rows of one length, got rows that differ; pad or cut them"
         ) from error
-
-
-def numbers_where_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make numbers of the text columns whose cells are all numbers or missing-value markers."""
-    parsed = {
-        name: numbers
-        for name, column in frame.items()
-        if column_is_text(column) and (numbers := parse_numbers(column)) is not None
-    }
-    return frame.assign(**parsed) if parsed else frame
-
-
-def column_is_text(column: pd.Series) -> bool:
-    """Whether a column has an object or text dtype."""
-    return bool(
-        pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype)
-    ) and not isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def _no_target(target: str | None, why: str) -> None:
@@ -187,68 +163,3 @@ def _torch_dataset(dataset: Any) -> Table:
 
 def _plain(label: Any) -> Any:
     return label.item() if hasattr(label, "item") else label
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
-    if suffix is None and not path.exists():
-        raise ValueError(
-            f"dataset must be a file or one of {', '.join(BUILTINS)}, got dataset='{path}'; "
-            f"{nearest(str(path), BUILTINS)}"
-        )
-    if not path.is_file():
-        raise ValueError(
-            f"dataset must be a file that exists, got dataset='{path}'; check the path"
-        )
-    if suffix is None:
-        raise ValueError(
-            f"dataset must end in {', '.join(SUFFIXES)}, got dataset='{path}'; "
-            "read it with pandas and give the DataFrame"
-        )
-    read: Callable[[Path], pd.DataFrame] = _parquet if suffix in (".parquet", ".pq") else _csv
-    try:
-        return read(path)
-    except ImportError as error:
-        raise ValueError(
-            f"dataset must be readable here, got dataset='{path}' without pyarrow; "
-            "pip install 'fusetune[parquet]'"
-        ) from error
-    except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too soon"
-        raise ValueError(
-            f"dataset must be a readable UTF-8 table, got dataset='{path}': {reason}; "
-            "open it in an editor, or read it with pandas and give the DataFrame"
-        ) from error
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file; only empty cells are missing.
-
-    Texts such as "NA" or "None" are levels in their own right in a column of text ("no garage"),
-    and missing values in a column whose other cells are numbers.
-    """
-    compressed: Literal["gzip"] | None = "gzip" if path.name.lower().endswith(".gz") else None
-    opener = gzip.open if compressed else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-    separator = max(",;\t", key=first.count)
-    header = next(csv.reader([first], delimiter=separator), [])
-    if len(set(header)) < len(header):
-        # pandas would rename the second one without a word.
-        doubled = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"column {doubled!r} occurs more than once in its first line")
-    with warnings.catch_warnings():
-        # A row longer than the header would otherwise lose its last cells.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(
-                path, sep=separator, compression=compressed, encoding="utf-8-sig",
-                keep_default_na=False, na_values=[""], low_memory=False, index_col=False,
-            )  # fmt: skip
-        except pd.errors.ParserWarning as error:
-            raise ValueError("its rows have more cells than its first line") from error
-    return numbers_where_text(frame)

@@ -86,9 +86,7 @@ def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
         )
 
 
-def _check_classes(
-    codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_test: int
-) -> None:
+def _check_classes(codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_test: int) -> None:
     counts = np.bincount(codes, minlength=len(labels))
     rarest = int(counts.argmin())
     if counts[rarest] < MIN_CLASS_ROWS:
@@ -132,18 +130,17 @@ def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int)
             f"groups must have 3 distinct values or more, one for each split, got {len(names)} in "
             f"{groups.name!r}; leave groups out, or name a finer column"
         )
-    rest, test = _group_shuffle(np.arange(len(codes)), codes, test_size, seed)
-    train, valid = _group_shuffle(rest, codes, valid_size / (1 - test_size), seed)
+    n_test = max(1, min(round(test_size * len(names)), len(names) - 2))
+    n_valid = max(1, min(round(valid_size * len(names)), len(names) - n_test - 1))
+    rest, test = _group_shuffle(np.arange(len(codes)), codes, n_test, seed)
+    train, valid = _group_shuffle(rest, codes, n_valid, seed)
     return SplitRows("group", train, valid, test)
 
 
 def _group_shuffle(
-    rows: Rows, codes: NDArray[np.int64], share: float, seed: int
+    rows: Rows, codes: NDArray[np.int64], n_groups: int, seed: int
 ) -> tuple[Rows, Rows]:
-    n_groups = len(np.unique(codes[rows]))
-    # Two groups must be left over after the test split, one after the validation split.
-    n_second = min(max(1, round(share * n_groups)), n_groups - 1)
-    splitter = GroupShuffleSplit(n_splits=1, test_size=n_second, random_state=seed)
+    splitter = GroupShuffleSplit(n_splits=1, test_size=n_groups, random_state=seed)
     first, second = next(splitter.split(rows, groups=codes[rows]))
     return rows[first], rows[second]
 

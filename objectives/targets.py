@@ -29,7 +29,8 @@ def infer_task(y: pd.Series) -> Task:
     """Decide from its values what task a target sets.
 
     Text, booleans and pandas categories are classes. Numbers are classes if all of them are whole,
-    at most 20 differ, and each occurs twice on average; any other numbers are a quantity.
+    at most 20 differ, and each occurs twice on average (two values always pass); any other numbers
+    are a quantity.
 
     Args:
         y: the target of every row, without missing cells.
@@ -43,11 +44,10 @@ def infer_task(y: pd.Series) -> Task:
         ('binary', 'regression')
     """
     n_distinct = y.nunique()
-    numeric = types.is_numeric_dtype(y.dtype) and not types.is_bool_dtype(y.dtype)
-    if numeric and not (
-        (y % 1 == 0).all() and n_distinct <= MAX_INFERRED_CLASSES and 2 * n_distinct <= len(y)
-    ):
-        return "regression" if n_distinct > 2 or not (y % 1 == 0).all() else "binary"
+    if types.is_numeric_dtype(y.dtype) and not types.is_bool_dtype(y.dtype):
+        few = n_distinct <= min(MAX_INFERRED_CLASSES, max(2, len(y) // 2))
+        if not (few and (y % 1 == 0).all()):
+            return "regression"
     return "binary" if n_distinct <= 2 else "multiclass"
 
 
@@ -106,7 +106,7 @@ def _column(raw: Any, name: str) -> pd.Series:
 
 def _quantities(column: pd.Series) -> NDArray[np.float64]:
     try:
-        return column.astype(float).to_numpy(dtype=np.float64)
+        return np.asarray(column.astype(float), dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"target must hold numbers for task='regression', got {column.iloc[0]!r} in column "

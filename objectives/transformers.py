@@ -16,7 +16,11 @@ CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, s
 N_BINS = 16
 
 
-class _Stateless(TransformerMixin, BaseEstimator):
+class _Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The scikit-learn base, which carries no annotations."""
+
+
+class _Stateless(_Transformer):
     """A transformer that learns nothing from the training split."""
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
@@ -50,7 +54,7 @@ class Levels(_Stateless):
         return np.column_stack([as_levels(X[name]) for name in X.columns])
 
 
-class DateParts(TransformerMixin, BaseEstimator):
+class DateParts(_Transformer):
     """Expands dates into `DATE_PARTS`, as far as a part varies in the training split.
 
     Attributes:
@@ -70,11 +74,13 @@ class DateParts(TransformerMixin, BaseEstimator):
     def transform(self, X: pd.DataFrame) -> Floats:
         """Return an array of shape (n, kept parts of all columns), NaN for missing dates."""
         columns = zip(X.columns, self.start_, self.parts_, strict=True)
-        return np.column_stack([_parts(as_dates(X[c]), start)[:, kept] for c, start, kept in columns])
+        parts = [_parts(as_dates(X[name]), start)[:, kept] for name, start, kept in columns]
+        return np.column_stack(parts)
 
 
 def _days(dates: pd.Series) -> Floats:
-    return ((dates - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+    days = (dates - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    return np.asarray(days, dtype=np.float64)
 
 
 def _parts(dates: pd.Series, start: float) -> Floats:
@@ -98,7 +104,23 @@ def _column_quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
     return np.asarray(quantile(filled, levels, axis=0))
 
 
-class SmoothClip(TransformerMixin, BaseEstimator):
+class MedianFill(_Transformer):
+    """Fills missing values by the training median, 0 for a column without any value.
+
+    What `sklearn.impute.SimpleImputer` does, less its stored dtype, which `skops` does not trust.
+    """
+
+    def fit(self, X: Floats, y: Any = None) -> Self:
+        """Learn the median of each column."""
+        self.median_ = _column_quantiles(X, (0.5,))[0]
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        """Return the columns without gaps."""
+        return np.where(np.isnan(X), self.median_, X)
+
+
+class SmoothClip(_Transformer):
     """Centres by the median, scales by the quartiles, then clips smoothly to (-3, 3).
 
     The scale is ``1 / (q75 - q25)``; where the quartiles coincide ``2 / (max - min)``; 0 for a
@@ -126,7 +148,7 @@ class SmoothClip(TransformerMixin, BaseEstimator):
         return np.where(np.isnan(X), 0.0, clipped)
 
 
-class PiecewiseLinear(TransformerMixin, BaseEstimator):
+class PiecewiseLinear(_Transformer):
     """Encodes each column by how far it has come through each of its training quantile bins.
 
     A bin that lies below the value gives 1, one above it 0, and the value's own bin the fraction

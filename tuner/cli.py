@@ -98,7 +98,7 @@ def mlp(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Tune a multilayer perceptron on a table and print the best configuration."""
-    options = {
+    options: dict[str, Any] = {
         "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
         "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
         "recipe": recipe, "seed": seed, "storage": storage, "study_name": study_name,
@@ -167,6 +167,6 @@ def _writable(table: Path, model: Path | None) -> Path:
 
     if model is not None and not model.parent.is_dir():
         raise FileNotFoundError(
-            f"--save-model must be in a folder that exists, got {model}; create {model.parent} first"
+            f"--save-model must be in a folder that exists, got {model}; create the folder first"
         )
     return check_path(table)

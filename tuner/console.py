@@ -70,7 +70,8 @@ def _parse_entry(name: str, entry: Any) -> Any:
         return entry
     if not {"low", "high"} <= entry.keys() <= {"low", "high", "log", "step"}:
         raise ValueError(
-            f"--space must give a range as low and high (log and step if wanted), got {name}={entry}"
+            "--space must give a range as low and high, with log or step if wanted, "
+            f"got {name}={entry}"
         )
     if entry.keys() == {"low", "high"}:
         return (entry["low"], entry["high"])
@@ -83,22 +84,22 @@ def _parse_entry(name: str, entry: Any) -> Any:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print the library's errors, and its warnings, as one line on stderr; errors exit with 2."""
-    from optuna.exceptions import OptunaError
-
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             yield
-        except (
-            ValueError,
-            TypeError,
-            ImportError,
-            FileNotFoundError,
-            PermissionError,
-            OptunaError,
-        ) as error:
+        except _expected_errors() as error:
             _say(f"error: {error}", typer.colors.RED)
             raise typer.Exit(USAGE_ERROR) from error
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    # Asked only once something was raised, so that a command that works need not import them.
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    files = (FileNotFoundError, PermissionError, IsADirectoryError)
+    return (ValueError, TypeError, ImportError, *files, OptunaError, SQLAlchemyError)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -111,11 +111,21 @@ class TuningResult:
         """
         best = self.best_trial
         if self._model is None or self._model[0] != best.number:
-            self._model = (best.number, self._retrain(best))
+            self._model = (best.number, self.model_of(best.number))
         return self._model[1]
 
-    def _retrain(self, trial: optuna.trial.FrozenTrial) -> FittedModel:
+    def model_of(self, number: int) -> FittedModel:
+        """Train trial ``number`` once more from its seed and return its model, with its best epoch's weights.
+
+        Raises:
+            TypeError: if the objective is a plain function, which keeps no model.
+            ValueError: if there is no such trial, or none of its epochs has a value.
+        """
         self._needs_objective("model")
+        trials = {trial.number: trial for trial in tables.finished(self.study)}
+        if number not in trials or "best_epoch" not in trials[number].user_attrs:
+            raise ValueError(f"number must be a trial with a best epoch, got {number}; see trials_dataframe()")
+        trial = trials[number]
         cohort = self.objective.cohort(seed=self._seed)
         cohort.add(trial.number, trial.user_attrs["params"])
         for _ in range(int(trial.user_attrs["best_epoch"]) + 1):

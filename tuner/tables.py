@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.records import (
+    count_states,
+    finished,
+    has_complete,
+    records,
+    started,
+    study_metric,
+    trial_params,
+)
 from tuner.table_files import export
 
 if TYPE_CHECKING:
@@ -49,26 +58,6 @@ _CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
 # A trial that broke down in one of these ways has no value, whatever it reported before.
 _BROKE_DOWN = ("diverged", "out of memory", "returned")
 _INT64_MAX = 2**63 - 1
-_WORDS = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-}
-# A foreign study may use these names for something else: only a value of the right type is ours.
-_RECORDS: dict[str, tuple[type, ...]] = {
-    "params": (dict,),
-    "curve": (dict,),
-    "seed": (int,),
-    "worker": (int,),
-    "best_epoch": (int,),
-    "epochs_run": (int,),
-    "best_value": (int, float, type(None)),
-    "value_last": (int, float, type(None)),
-    "duration_s": (int, float),
-    "stopped": (str,),
-    "error": (str,),
-}
 
 
 def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
@@ -98,7 +87,7 @@ def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
         [[0, 'COMPLETE', 0.9, 3]]
     """
     _, direction = study_metric(study)
-    trials = _started_trials(study)
+    trials = started(study)
     rows = [_trial_row(trial, direction) for trial in trials]
     columns = {
         name: pd.Series([row[name] for row in rows], dtype=dtype)
@@ -135,7 +124,7 @@ def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
         [[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]
     """
     metric, _ = study_metric(study)
-    rows = [row for trial in _started_trials(study) for row in _curve_rows(trial)]
+    rows = [row for trial in started(study) for row in _curve_rows(trial)]
     # A foreign study may call its metric "loss": its column must not be the recorded loss's.
     value = "valid_value" if f"valid_{metric}" in _CURVES else f"valid_{metric}"
     names = ("number", "epoch", value, *_CURVES)
@@ -143,78 +132,8 @@ def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(names, "float64") | {"number": "int64", "epoch": "int64"})
 
 
-def study_metric(study: optuna.Study) -> tuple[str, str]:
-    """Name and direction of the metric that a study tunes.
-
-    Args:
-        study: any study with one direction.
-
-    Returns:
-        The recorded metric's name, or the name given with `optuna.Study.set_metric_names`, or
-        ``"value"``; and ``"maximize"`` or ``"minimize"``.
-
-    Raises:
-        ValueError: if the study has several directions.
-    """
-    if len(study.directions) != 1:
-        raise ValueError(
-            f"study must have one direction, got {len(study.directions)} directions in study "
-            f"{study.study_name!r}; use study.trials_dataframe() of Optuna for several objectives"
-        )
-    named = study.metric_names or ["value"]
-    metric = study.user_attrs.get("fusetune", {}).get("metric") or named[0]
-    return str(metric), study.direction.name.lower()
-
-
-def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that have ended, pruned and failed ones included, sorted by number."""
-    return [trial for trial in _started_trials(study) if trial.state.is_finished()]
-
-
-def has_complete(study: optuna.Study) -> bool:
-    """Whether any trial is complete, so that the study has a best trial."""
-    return any(trial.state is TrialState.COMPLETE for trial in finished(study))
-
-
-def count_states(study: optuna.Study) -> str:
-    """Count the started trials by state, in words; empty for a study without any.
-
-    Example:
-        >>> import optuna
-        >>> study = optuna.create_study()
-        >>> study.add_trials([optuna.trial.create_trial(value=value) for value in (1.0, 2.0)])
-        >>> count_states(study)
-        '2 trials: 2 complete'
-    """
-    states = [trial.state for trial in _started_trials(study)]
-    counts = [f"{states.count(state)} {word}" for state, word in _WORDS.items() if state in states]
-    return f"{len(states)} trial{'s'[: len(states) != 1]}: {', '.join(counts)}" if counts else ""
-
-
-def trial_params(trial: FrozenTrial) -> dict[str, Any]:
-    """Hyperparameters of a trial by their documented names, searched and fixed.
-
-    Args:
-        trial: a trial of any study.
-
-    Returns:
-        What the trial recorded, or `optuna.trial.FrozenTrial.params` where it recorded nothing.
-    """
-    return dict(_records(trial).get("params", trial.params))
-
-
-def _started_trials(study: optuna.Study) -> list[FrozenTrial]:
-    started = tuple(state for state in TrialState if state is not TrialState.WAITING)
-    return sorted(study.get_trials(deepcopy=False, states=started), key=lambda t: t.number)
-
-
-def _records(trial: FrozenTrial) -> dict[str, Any]:
-    attrs = trial.user_attrs
-    return {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}
-
-
 def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
-    attrs = _records(trial)
+    attrs = records(trial)
     row = {name: attrs.get(name) for name in ("best_epoch", "epochs_run", "seed", "worker")}
     stopped = attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None)
     return row | {
@@ -253,8 +172,9 @@ def _seconds(trial: FrozenTrial) -> float | None:
 
 
 def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
-    curve = _records(trial).get("curve", {})
-    columns: list[Sequence[float | None]] = [curve.get(name, ()) for name in ("value", *_CURVES)]
+    curve = records(trial).get("curve", {})
+    found = [curve.get(name, ()) for name in ("value", *_CURVES)]
+    columns = [column if isinstance(column, list) else [] for column in found]
     n_epochs = max(map(len, columns))
     for epoch in range(n_epochs):
         cells = (column[epoch] if epoch < len(column) else None for column in columns)
@@ -276,7 +196,7 @@ def _param_column(values: Sequence[Any]) -> pd.Series:
         return pd.Series(values, dtype="boolean")
     if kinds == {int} and all(value is None or abs(value) <= _INT64_MAX for value in values):
         return pd.Series(values, dtype="Int64")
-    if kinds <= {int, float}:
+    if kinds <= {int, float} and kinds != {int}:
         return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
     return pd.Series([_text(value) for value in values], dtype="str")
 

@@ -1,0 +1,251 @@
+"""Model files: one zip of JSON, safetensors and skops, in which nothing is a program.
+
+A file is judged before it is used: its members and their sizes, its version, the types that the
+encoder names. What remains is numbers and names, so a file from a stranger cannot run anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import sklearn
+import skops.io
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from sklearn.compose import ColumnTransformer
+
+from objectives.preprocessing import TRUSTED_TYPES, TabularEncoder, TargetScaler
+from objectives.stacked import StackedMLP
+
+FORMAT = "fusetune model"
+VERSION = 1
+MAX_LABEL_BYTES = 2**16  # an altered file could ask for labels that fill the memory
+MODEL, WEIGHTS, ENCODER = "model.json", "weights.safetensors", "encoder.skops"
+ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
+
+# What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
+_DECODING_ERRORS = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class _RefusedError(ValueError):
+    """A file that is not a model; the message says why, as the end of a sentence."""
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    *,
+    header: Mapping[str, Any],
+    network: StackedMLP,
+    encoder: TabularEncoder,
+    classes: NDArray[Any] | None,
+    target_scaler: TargetScaler | None,
+) -> None:
+    """Write a model file at once: a reader sees the old file or the new one, never half of one.
+
+    Args:
+        path: file to write or to replace; its folder must be there.
+        header: the rest of what the model knows, in plain JSON types.
+        network: weights and configuration.
+        encoder: fitted preprocessing.
+        classes: labels in code order, or None in regression.
+        target_scaler: units of the target, or None for classes.
+
+    Raises:
+        ValueError: if the folder does not exist, or ``path`` is a folder.
+    """
+    target = _checked_target(path)
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        **header,
+        "classes": None if classes is None else _pack_labels(classes),
+        "target_scaler": None if target_scaler is None else vars(target_scaler),
+        "network": network.config,
+        "encoder": {key: value for key, value in vars(encoder).items() if key != "transformer"},
+        "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
+    }
+    members = {
+        MODEL: json.dumps(record, indent=1, allow_nan=False).encode(),
+        WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
+        ENCODER: skops.io.dumps(encoder.transformer),
+    }
+    _replace(target, members)
+
+
+def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a model file without running anything that it holds.
+
+    Args:
+        path: a file that `write_model` wrote.
+
+    Returns:
+        The header's entries, and "network", "encoder", "classes", "target_scaler" as objects.
+
+    Raises:
+        ValueError: if there is no such file, or it is not a model file, is of a later version,
+            damaged, or altered to hold other types.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
+    try:
+        return _decode(Path(path))
+    except _DECODING_ERRORS as error:
+        known = isinstance(error, _RefusedError)
+        reason = error if known else "is damaged or was altered; save the model again"
+        raise ValueError(
+            f"path must be a file that FittedModel.save wrote, got path={str(path)!r}, "
+            f"which {reason}"
+        ) from error
+
+
+def _checked_target(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"path must be a file, got the folder path={str(path)!r}; add a file name")
+    if not target.parent.is_dir():
+        raise ValueError(
+            f"path must lie in an existing folder, got path={str(path)!r}; "
+            f"create {str(target.parent)!r} first"
+        )
+    return target
+
+
+def _replace(target: Path, members: Mapping[str, bytes]) -> None:
+    # in the same folder, as os.replace cannot move between file systems
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, content in members.items():
+                    archive.writestr(name, content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    members = _read_members(path)
+    record = json.loads(members[MODEL])
+    if record["format"] != FORMAT:
+        raise _RefusedError("is another kind of file")
+    if record["version"] != VERSION:
+        raise _RefusedError(f"has version {record['version']}, not {VERSION}; update fusetune")
+    _check_record(record)
+    scaler, labels = record["target_scaler"], record["classes"]
+    decoded = {
+        "classes": None if labels is None else _unpack_labels(**labels),
+        "target_scaler": None if scaler is None else TargetScaler(**scaler),
+        "network": _network(record["network"], members[WEIGHTS]),
+        "encoder": _encoder(record["encoder"], members[ENCODER], record["network"]["n_inputs"]),
+    }
+    return {**record, **decoded}
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    labels, n_outputs = record["classes"], record["network"]["n_outputs"]
+    n_labels = 1 if labels is None else len(labels["values"])
+    task = "regression" if labels is None else "binary" if n_labels == 2 else "multiclass"
+    texts = [record["metric"], *record["feature_names"], *record["input_columns"]]
+    sound = (
+        record["task"] == task
+        and n_outputs == (1 if n_labels <= 2 else n_labels)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(record["params"], dict)
+    )
+    if not sound:
+        raise _RefusedError("contradicts itself; save the model again")
+
+
+def _read_members(path: Path) -> dict[str, bytes]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise _RefusedError("is another kind of file, or cut off") from error
+    with archive:
+        names = sorted(archive.namelist())
+        if names != sorted((MODEL, WEIGHTS, ENCODER)):
+            listed = ", ".join(names[:3]) or "nothing"
+            raise _RefusedError(f"is another kind of file, or cut off: it holds {listed}")
+        _check_sizes(archive, path.stat().st_size)
+        return {name: archive.read(name) for name in names}
+
+
+def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    """Refuse members that together claim more bytes than the file has, as a zip bomb does."""
+    if sum(member.file_size for member in archive.infolist()) > n_bytes:
+        raise _RefusedError("holds members larger than itself; do not use it")
+
+
+def _network(config: dict[str, Any], weights: bytes) -> StackedMLP:
+    tensors = safetensors.torch.load(weights)
+    sizes = [value for value in config.values() if isinstance(value, int)]
+    if max(sizes, default=0) > len(weights):
+        raise _RefusedError("describes a network larger than its weights; do not use it")
+    with torch.device("meta"):  # costs no memory, whatever shape an altered file asks for
+        network = StackedMLP.from_config(config)
+    expected = {name: (t.shape, t.dtype) for name, t in network.state_dict().items()}
+    if expected != {name: (t.shape, t.dtype) for name, t in tensors.items()}:
+        raise _RefusedError("holds weights of another network; save the model again")
+    network.load_state_dict(tensors, assign=True)
+    return network
+
+
+def _encoder(fields: dict[str, Any], content: bytes, n_inputs: int) -> TabularEncoder:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        _check_sizes(archive, len(content))
+    foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES)
+    if foreign:
+        raise _RefusedError(f"names the type {foreign[0]}, which no model holds; do not use it")
+    transformer = skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
+    if not isinstance(transformer, ColumnTransformer) or fields["n_outputs"] != n_inputs:
+        raise _RefusedError("holds the encoder of another model; save the model again")
+    columns = tuple(fields["columns"])
+    return TabularEncoder(**fields | {"columns": columns, "transformer": transformer})
+
+
+def _pack_labels(labels: NDArray[Any]) -> dict[str, Any]:
+    # latin-1 maps each byte to one character and back
+    text = np.char.decode(labels, "latin-1") if labels.dtype.kind == "S" else labels
+    values = [label.item() if isinstance(label, np.generic) else label for label in text.tolist()]
+    return {"dtype": labels.dtype.str, "values": values}
+
+
+def _unpack_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufOSU" or kind.itemsize > MAX_LABEL_BYTES:
+        raise _RefusedError(f"holds labels of type {dtype!r}; save the model again")
+    text = np.char.encode(values, "latin-1") if kind.kind == "S" else values
+    labels = np.array(text, dtype=kind)
+    if labels.ndim != 1:
+        raise _RefusedError("holds nested labels; save the model again")
+    return labels

@@ -1,0 +1,306 @@
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from typer.testing import CliRunner
+
+from tuner.cli import app
+from tuner.console import parse_space
+from tuner.study import open_storage
+
+HEAVY = {"torch", "sklearn", "matplotlib"}
+SMALL = ["--epochs", "2", "--n-trials", "2", "--quiet"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner", *map(str, arguments)],
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def fill(path, name="mlp", n_trials=3):
+    study = optuna.create_study(storage=open_storage(path), study_name=name, direction="maximize")
+    study.set_user_attr("fusetune", {"metric": "accuracy", "params": ["dropout"]})
+    for number in range(n_trials):
+        params = {"dropout": number / 10}
+        study.add_trial(
+            create_trial(
+                value=0.5 + params["dropout"],
+                params=params,
+                distributions={"dropout": FloatDistribution(0, 1)},
+                intermediate_values={0: 0.25, 1: 0.5 + params["dropout"]},
+            )
+        )
+    study.add_trial(create_trial(state=TrialState.PRUNED, value=0.1))
+    return study
+
+
+@pytest.fixture
+def journal(tmp_path):
+    fill(tmp_path / "study.journal")
+    return tmp_path / "study.journal"
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def csv(tmp_path):
+    rows = [{"size": i % 7, "colour": "rg"[i % 2], "kind": "ab"[i // 3 % 2]} for i in range(60)]
+    pd.DataFrame(rows).to_csv(tmp_path / "things.csv", index=False)
+    return tmp_path / "things.csv"
+
+
+# --- export and show ---
+
+
+@pytest.mark.parametrize("ending", [".journal", ".db"])
+def test_export_writes_the_trials_of_a_stored_study(ending, tmp_path):
+    fill(tmp_path / f"study{ending}")
+
+    done = run("export", tmp_path / f"study{ending}", "--out", tmp_path / "trials.csv")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"4 rows: {tmp_path / 'trials.csv'}\n"
+    assert pd.read_csv(tmp_path / "trials.csv")["params_dropout"].tolist()[:3] == [0.0, 0.1, 0.2]
+
+
+def test_export_reads_a_storage_url(tmp_path):
+    fill(tmp_path / "study.db")
+
+    done = run("export", f"sqlite:///{tmp_path}/study.db", "--out", tmp_path / "trials.json")
+
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "trials.json").read_text())) == 4
+
+
+def test_export_of_curves_has_one_row_a_trial_and_epoch(journal, tmp_path):
+    done = run("export", journal, "--curves", "--out", tmp_path / "curves.csv")
+
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv(tmp_path / "curves.csv")["epoch"].tolist() == [0, 1] * 3
+
+
+def test_name_is_needed_only_where_there_are_several_studies(journal, tmp_path):
+    fill(journal, name="other", n_trials=1)
+    out = tmp_path / "trials.csv"
+
+    unnamed = run("export", journal, "--out", out)
+    named = run("export", journal, "--out", out, "--study-name", "other")
+
+    assert unnamed.exit_code == 2
+    assert "mlp, other" in unnamed.stderr
+    assert named.exit_code == 0
+    assert len(pd.read_csv(out)) == 2
+
+
+def test_show_prints_the_counts_and_the_best_trial_first(journal):
+    done = run("show", journal)
+
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "study mlp: 4 trials: 3 complete, 1 pruned"
+    assert "valid accuracy (maximize)" in done.stdout
+    assert [float(line.split("│")[2]) for line in lines if line.startswith("│")] == [0.7, 0.6, 0.5]
+
+
+def test_show_of_a_study_without_trials_says_so(tmp_path):
+    optuna.create_study(storage=open_storage(tmp_path / "s.journal"), study_name="empty")
+
+    assert run("show", tmp_path / "s.journal").stdout == "study empty: no trials yet\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "none.journal", "--out", "t.csv"], "none.journal"),
+        (["export", "study.txt", "--out", "t.csv"], "study.txt"),
+        (["export", "study.journal", "--out", "t.doc"], "path must end in one of .csv"),
+        (["export", "study.journal", "--out", "no/t.csv"], "path must be in a folder that exists"),
+        (["export", "study.journal", "--study-name", "x", "--out", "t.csv"], "study_name must be"),
+        (["show", "text.db"], "error:"),
+        (["mlp", "none.csv", "--target", "y"], "none.csv"),
+        (["mlp", "iris", "--sampler", "tpee"], "tpe"),
+        (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),
+        (["mlp", "iris", "--space", "{"], "--space must be JSON"),
+        (["mlp", "iris", "--space", "[1]"], "--space must be an object"),
+        (["mlp", "iris", "--space", "none.json"], "--space must be JSON or a file that exists"),
+        (["mlp", "iris", "--space", '{"dropout": {"low": 0}}'], "low and high"),
+        (["mlp", "iris", "--space", '{"learning_rat": 0.1}'], "learning_rate"),
+        (["mlp", "iris", "--trials", "{}"], "--trials must be a list"),
+        (["mlp", "iris", "--out", "t.doc"], "path must end in one of .csv"),
+        (["mlp", "iris", "--save-model", "no/m.zip"], "--save-model must be in a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistake_is_one_line_on_stderr_with_exit_code_2(arguments, message, journal, in_folder):
+    (in_folder / "study.txt").write_text("")
+    (in_folder / "text.db").write_text("this is no database, but long enough to look at" * 10)
+    before = sorted(path.name for path in in_folder.iterdir())
+
+    done = run(*arguments)
+
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in in_folder.iterdir()) == before
+
+
+# --- what starting costs ---
+
+
+@pytest.mark.parametrize("command", ["help", "export", "show"])
+def test_commands_that_train_nothing_do_not_import_torch(command, journal, tmp_path):
+    arguments = {
+        "help": ["--help"],
+        "export": ["export", str(journal), "--out", str(tmp_path / "trials.csv")],
+        "show": ["show", str(journal)],
+    }[command]
+    code = (
+        "import sys\nfrom tuner.cli import app\n"
+        f"try:\n    app({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+
+    loaded = set(done.stderr.split())
+    assert loaded.isdisjoint(HEAVY)
+    assert command != "help" or loaded.isdisjoint({"optuna", "pandas"})
+
+
+# --- searching ---
+
+
+def test_space_in_json_fixes_lists_and_ranges():
+    text = json.dumps(
+        {
+            "dropout": 0,
+            "activation": ["relu", "tanh"],
+            "hidden_units": {"low": 16, "high": 64},
+            "n_layers": {"low": 1, "high": 3, "step": 2},
+            "learning_rate": {"low": 0.001, "high": 0.1, "log": True},
+        }
+    )
+
+    assert parse_space(text) == {
+        "dropout": 0,
+        "activation": ["relu", "tanh"],
+        "hidden_units": (16, 64),
+        "n_layers": IntDistribution(1, 3, step=2),
+        "learning_rate": FloatDistribution(0.001, 0.1, log=True),
+    }
+
+
+def test_defaults_on_the_command_line_are_those_of_the_function():
+    from tuner.cli import mlp
+    from tuner.tune import tune_mlp
+
+    typed = inspect.signature(mlp).parameters
+    function = inspect.signature(tune_mlp).parameters
+    shared = set(typed) & set(function)
+
+    assert {name: typed[name].default for name in shared} == {
+        name: function[name].default for name in shared
+    }
+    assert {"sampler", "pruner", "n_trials", "patience", "recipe", "seed", "study_name"} <= shared
+
+
+def test_search_prints_the_best_beside_the_default_and_where_the_table_is(in_folder):
+    done = run("mlp", "iris", *SMALL)
+
+    assert done.exit_code == 0, done.output
+    assert "default (trial 0)" in done.stdout
+    assert "learning_rate" in done.stdout
+    assert "valid_accuracy" in done.stdout
+    assert "95% interval" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("table: mlp-trials.csv")
+    assert len(pd.read_csv(in_folder / "mlp-trials.csv")) == 2
+
+
+def test_search_of_a_file_gives_json_and_a_model_that_can_be_loaded(csv, in_folder):
+    space = in_folder / "space.json"
+    space.write_text('{"n_layers": 1, "hidden_units": [16, 32]}')
+
+    done = run(
+        "mlp", csv, "--target", "kind", "--sampler", "random", "--metric", "log_loss", *SMALL,
+        "--space", space, "--out", "t.parquet", "--save-model", "model.zip", "--json",
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["best_params"]["n_layers"] == 1
+    assert found["metric"] == "log_loss"
+    assert found["best_value"] <= found["default_value"]
+    assert found["test"]["low"] <= found["test"]["value"] <= found["test"]["high"]
+    assert (found["trials"], found["model"]) == ("t.parquet", "model.zip")
+    from objectives import FittedModel
+
+    rows = pd.read_csv(csv).drop(columns="kind")
+    assert set(FittedModel.load(in_folder / "model.zip").predict(rows)) <= {"a", "b"}
+
+
+def test_manual_search_runs_the_given_trials(in_folder):
+    trials = '[{"dropout": 0.0, "epochs": 1}, {"dropout": 0.3, "epochs": 1}]'
+
+    done = run("mlp", "iris", "--sampler", "manual", "--trials", trials, "--quiet")
+
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv("mlp-trials.csv")["params_dropout"].tolist() == [0.0, 0.3]
+    assert "default" not in done.stdout
+
+
+@pytest.mark.filterwarnings("default")
+def test_stored_search_called_again_goes_on_to_the_total(in_folder):
+    arguments = ["mlp", "iris", "--storage", "s.journal", "--epochs", "2", "--quiet"]
+
+    first = run(*arguments, "--n-trials", "1", "--json")
+    second = run("mlp", "iris", "--storage", "s.journal", *SMALL, "--out", "t.csv")
+
+    assert first.exit_code == 0, first.output
+    assert second.exit_code == 0, second.output
+    assert second.stderr.startswith("warning: ")  # the test split has been opened before
+    assert len(pd.read_csv("t.csv")) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends the signal of a POSIX terminal")
+@pytest.mark.parametrize("storage", [["--storage", "s.journal"], []], ids=["stored", "in-memory"])
+def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_path):
+    process = start(
+        "mlp", "iris", "--n-trials", "100000", "--epochs", "1", *storage, cwd=tmp_path
+    )
+    line = ""
+    while "3/100000" not in line:  # the progress line: three trials have ended
+        line += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "interrupted: " in errors
+    assert "mlp-trials.csv" in errors
+    assert ("run the same command to go on" in errors) == bool(storage)
+    assert ("add --storage" in errors) != bool(storage)
+    trials = pd.read_csv(tmp_path / "mlp-trials.csv")
+    assert len(trials) >= 3
+    assert "RUNNING" not in set(trials["state"])
+    assert output == ""

@@ -1,0 +1,433 @@
+import gzip
+import json
+import math
+import sys
+from datetime import datetime, timedelta
+
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from tuner.tables import (
+    count_states,
+    curves_dataframe,
+    export,
+    has_complete,
+    study_metric,
+    trials_dataframe,
+)
+
+TRIALS = {
+    "number": "int64",
+    "state": "str",
+    "value": "float64",
+    "value_last": "float64",
+    "best_epoch": "Int64",
+    "epochs_run": "Int64",
+    "duration_s": "float64",
+    "seed": "Int64",
+    "worker": "Int64",
+    "stopped": "str",
+    "error": "str",
+}
+CURVES = ["number", "epoch", "valid_accuracy", "valid_loss", "train_loss", "learning_rate"]
+CURVES = [*CURVES, "duration_s"]
+RECORD = {"metric": "accuracy", "params": ["learning_rate", "batch_size"]}
+ATTRIBUTES = {
+    "params": {"learning_rate": 0.01, "batch_size": 64},
+    "seed": 7,
+    "worker": 0,
+    "best_epoch": 1,
+    "epochs_run": 3,
+    "best_value": 0.9,
+    "value_last": 0.8,
+    "duration_s": 1.5,
+    "stopped": "patience",
+    "curve": {
+        "value": [0.5, 0.9, 0.8],
+        "valid_loss": [1.0, 0.5, None],
+        "train_loss": [1.1, 0.6, 0.4],
+        "learning_rate": [0.01, 0.01, 0.005],
+        "duration_s": [0.5, 0.5, 0.5],
+    },
+}
+REPORTS = {0: 0.5, 1: 0.9, 2: 0.8}
+
+
+def make_study(*trials, direction="maximize", record=RECORD):
+    study = optuna.create_study(direction=direction)
+    if record is not None:
+        study.set_user_attr("fusetune", record)
+    study.add_trials(trials)
+    return study
+
+
+def plain_dtypes(dtypes):
+    return {name: pd.Series([], dtype=dtype).dtype for name, dtype in dtypes.items()}
+
+
+def row_of(trial, direction="maximize"):
+    return trials_dataframe(make_study(trial, direction=direction)).iloc[0]
+
+
+def pruned(**attributes):
+    return create_trial(
+        state=TrialState.PRUNED, value=0.8, intermediate_values=REPORTS, user_attrs=attributes
+    )
+
+
+def test_trials_table_of_an_empty_study_has_every_column_in_plain_types():
+    frame = trials_dataframe(make_study(record=None))
+
+    assert dict(frame.dtypes) == plain_dtypes(TRIALS)
+    assert frame.empty
+
+
+def test_trials_table_of_an_empty_study_has_the_recorded_hyperparameters():
+    frame = trials_dataframe(make_study())
+
+    assert list(frame) == [*TRIALS, "params_learning_rate", "params_batch_size"]
+
+
+def test_types_of_a_filled_table_are_those_of_an_empty_one():
+    frame = trials_dataframe(make_study(create_trial(value=0.9, user_attrs=ATTRIBUTES)))
+
+    assert dict(frame[list(TRIALS)].dtypes) == plain_dtypes(TRIALS)
+
+
+def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
+    row = row_of(create_trial(value=0.9, user_attrs=ATTRIBUTES))
+
+    assert row.to_dict() == {
+        "number": 0,
+        "state": "COMPLETE",
+        "value": 0.9,
+        "value_last": 0.8,
+        "best_epoch": 1,
+        "epochs_run": 3,
+        "duration_s": 1.5,
+        "seed": 7,
+        "worker": 0,
+        "stopped": "patience",
+        "error": row["error"],
+        "params_learning_rate": 0.01,
+        "params_batch_size": 64,
+    }
+    assert pd.isna(row["error"])
+
+
+@pytest.mark.parametrize(
+    ("trial", "direction", "value", "value_last"),
+    [
+        (pruned(best_value=0.9, value_last=0.8), "maximize", 0.9, 0.8),
+        (pruned(), "maximize", 0.9, 0.8),
+        (pruned(), "minimize", 0.5, 0.8),
+        (pruned(best_value=0.9, stopped="diverged at epoch 2"), "maximize", None, 0.8),
+        (pruned(stopped="out of memory"), "maximize", None, 0.8),
+        (create_trial(value=0.7), "maximize", 0.7, 0.7),
+        (create_trial(value=0.7, intermediate_values=REPORTS), "maximize", 0.7, 0.8),
+        (create_trial(state=TrialState.FAIL, user_attrs={"best_value": 0.9}), "maximize", None, None),
+        (create_trial(state=TrialState.RUNNING, intermediate_values=REPORTS), "maximize", 0.9, 0.8),
+        (create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan}), "maximize", None, None),
+    ],
+    ids=[
+        "pruned", "pruned-foreign", "pruned-foreign-minimize", "diverged", "out-of-memory",
+        "complete-foreign", "complete-foreign-with-reports", "failed", "running", "only-nan",
+    ],
+)  # fmt: skip
+def test_value_is_the_best_epochs_and_empty_where_a_trial_has_none(
+    trial, direction, value, value_last
+):
+    row = row_of(trial, direction)
+
+    assert row["value"] == pytest.approx(math.nan if value is None else value, nan_ok=True)
+    last = math.nan if value_last is None else value_last
+    assert row["value_last"] == pytest.approx(last, nan_ok=True)
+
+
+def test_waiting_trials_are_left_out_and_failed_ones_tell_their_error():
+    study = make_study(create_trial(state=TrialState.FAIL, user_attrs={"error": "OSError: disk"}))
+    study.enqueue_trial({"x": 1.0})
+
+    frame = trials_dataframe(study)
+
+    assert frame[["number", "state", "error"]].values.tolist() == [[0, "FAIL", "OSError: disk"]]
+
+
+def test_study_of_plain_optuna_gives_the_same_columns():
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x + 1, step=0)
+        trial.report(x, step=1)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return x
+
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=2)
+    frame = trials_dataframe(study)
+
+    assert list(frame) == [*TRIALS, "params_x"]
+    assert frame["stopped"].fillna("").tolist() == ["", "pruned"]
+    assert frame["value"].tolist() == frame["params_x"].tolist()
+    assert (frame["duration_s"] > 0).all()
+    assert curves_dataframe(study)["epoch"].tolist() == [0, 1, 0, 1]
+
+
+def test_foreign_attributes_of_the_same_name_are_not_taken_for_ours():
+    attributes = {"seed": "abc", "params": [1], "curve": 3, "epochs_run": 2.5, "stopped": 1}
+    study = make_study(create_trial(value=1.0, user_attrs=attributes), record=None)
+
+    row = trials_dataframe(study).iloc[0]
+
+    assert row[["seed", "epochs_run", "stopped"]].isna().all()
+    assert curves_dataframe(study).empty
+
+
+def test_trials_without_records_show_the_parameters_that_optuna_holds():
+    trial = create_trial(
+        value=1.0,
+        params={"x": 0.5, "n": 3},
+        distributions={"x": FloatDistribution(0, 1), "n": IntDistribution(1, 4)},
+    )
+
+    frame = trials_dataframe(make_study(trial, record=None))
+
+    assert frame[["params_x", "params_n"]].iloc[0].tolist() == [0.5, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([64, 128], "Int64", [64, 128]),
+        ([64, None], "Int64", [64, None]),
+        ([0.5, 1], "float64", [0.5, 1.0]),
+        ([64, "full"], "str", ["64", "full"]),
+        ([True, None], "boolean", [True, None]),
+        ([[64, 64], [32]], "str", ["[64, 64]", "[32]"]),
+        ([2**70, 1], "str", [str(2**70), "1"]),
+    ],
+    ids=["whole", "missing", "real", "mixed", "truth", "lists", "huge"],
+)
+def test_hyperparameter_columns_have_the_plainest_type_that_holds_them(values, dtype, expected):
+    trials = [
+        create_trial(value=0.0, user_attrs={"params": {} if v is None else {"p": v}})
+        for v in values
+    ]
+
+    column = trials_dataframe(make_study(*trials, record=None))["params_p"]
+
+    assert column.dtype == pd.Series([], dtype=dtype).dtype
+    assert [None if pd.isna(cell) else cell for cell in column] == expected
+
+
+def test_duration_of_a_foreign_trial_is_in_seconds():
+    start = datetime(2024, 1, 1)
+    trial = optuna.trial.FrozenTrial(
+        number=0, trial_id=0, state=TrialState.COMPLETE, value=1.0, params={}, distributions={},
+        datetime_start=start, datetime_complete=start + timedelta(milliseconds=1500),
+        user_attrs={}, system_attrs={}, intermediate_values={},
+    )  # fmt: skip
+
+    assert row_of(trial)["duration_s"] == 1.5
+
+
+def test_curves_table_has_one_row_a_trial_and_epoch():
+    study = make_study(
+        create_trial(value=0.9, user_attrs=ATTRIBUTES), pruned(stopped="pruned"), direction="maximize"
+    )  # fmt: skip
+
+    frame = curves_dataframe(study)
+
+    assert list(frame) == CURVES
+    assert frame["number"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert frame["epoch"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert frame["valid_accuracy"].tolist() == [0.5, 0.9, 0.8] * 2
+    assert math.isnan(frame["valid_loss"][2])
+    assert frame["learning_rate"][:3].tolist() == [0.01, 0.01, 0.005]
+
+
+def test_curves_table_of_an_empty_study_has_every_column_in_plain_types():
+    frame = curves_dataframe(make_study())
+
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
+        name: "int64" if name in ("number", "epoch") else "float64" for name in CURVES
+    }
+
+
+def test_empty_curve_is_read_from_the_reports():
+    frame = curves_dataframe(make_study(pruned(curve={"value": [], "valid_loss": []})))
+
+    assert frame["valid_accuracy"].tolist() == list(REPORTS.values())
+
+
+def test_metric_called_loss_keeps_its_column_apart_from_the_loss():
+    frame = curves_dataframe(make_study(pruned(), record={"metric": "loss", "params": []}))
+
+    assert list(frame)[2:4] == ["valid_value", "valid_loss"]
+
+
+def test_metric_is_the_recorded_one_or_the_studys_own_name_or_value():
+    named = make_study(record=None)
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        named.set_metric_names(["auc"])
+
+    assert study_metric(make_study()) == ("accuracy", "maximize")
+    assert study_metric(named) == ("auc", "maximize")
+    assert study_metric(make_study(record={"metric": None}, direction="minimize")) == (
+        "value",
+        "minimize",
+    )
+
+
+@pytest.mark.parametrize("table", [trials_dataframe, curves_dataframe])
+def test_study_of_several_objectives_is_refused(table):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+
+    with pytest.raises(ValueError, match="study must have one direction, got 2 directions"):
+        table(study)
+
+
+def test_states_are_counted_in_words():
+    study = make_study(create_trial(value=1.0), pruned(), pruned())
+
+    assert count_states(study) == "3 trials: 1 complete, 2 pruned"
+    assert has_complete(study)
+    assert not has_complete(make_study(pruned()))
+
+
+# --- export ---
+
+FRAME = pd.DataFrame(
+    {
+        "number": [0, 1],
+        "value": [0.1 + 0.2, math.nan],
+        "best_epoch": pd.array([3, None], dtype="Int64"),
+        "error": pd.Series([None, "=HYPERLINK('x')"], dtype="str"),
+    }
+)
+READERS = {
+    ".csv": pd.read_csv,
+    ".csv.gz": pd.read_csv,
+    ".parquet": pd.read_parquet,
+    ".json": pd.read_json,
+    ".xlsx": pd.read_excel,
+}
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_exported_table_reads_back_the_same(suffix, tmp_path):
+    written = export(FRAME, tmp_path / f"trials{suffix}")
+    back = READERS[suffix](written)
+
+    assert list(back) == list(FRAME)
+    assert back["value"].tolist() == pytest.approx([0.1 + 0.2, math.nan], nan_ok=True, abs=1e-15)
+    assert [None if pd.isna(cell) else cell for cell in back["best_epoch"]] == [3, None]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_empty_table_is_exported_with_its_columns(suffix, tmp_path):
+    back = READERS[suffix](export(trials_dataframe(make_study()), tmp_path / f"trials{suffix}"))
+
+    assert len(back) == 0
+    assert suffix == ".json" or "params_learning_rate" in back
+
+
+@pytest.mark.parametrize(
+    ("suffix", "cell"),
+    [
+        (".csv", "'=HYPERLINK('x')"),
+        (".csv.gz", "'=HYPERLINK('x')"),
+        (".xlsx", "'=HYPERLINK('x')"),
+        (".json", "=HYPERLINK('x')"),
+        (".parquet", "=HYPERLINK('x')"),
+    ],
+)
+def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(
+    suffix, cell, tmp_path
+):
+    back = READERS[suffix](export(FRAME, tmp_path / f"trials{suffix}"))
+
+    assert back["error"][1] == cell
+
+
+@given(texts=st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=8), max_size=5))
+def test_json_keeps_every_text(texts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "trials.json"
+
+    export(pd.DataFrame({"error": pd.Series(texts, dtype="str")}), path)
+
+    assert [row["error"] for row in json.loads(path.read_text(encoding="utf-8"))] == texts
+
+
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+def test_csv_and_json_keep_every_digit(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    frame = pd.DataFrame({"value": values})
+
+    lines = export(frame, folder / "t.csv").read_text().splitlines()
+    rows = json.loads(export(frame, folder / "t.json").read_text())
+
+    assert [float(line) for line in lines[1:]] == values
+    assert [row["value"] for row in rows] == values
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path):
+    path = export(pd.DataFrame({"value": [math.inf, math.nan, 1.0]}), tmp_path / "t.json")
+
+    assert [row["value"] for row in json.loads(path.read_text())] == [None, None, 1.0]
+
+
+def test_control_characters_of_an_error_do_not_break_an_excel_file(tmp_path):
+    frame = pd.DataFrame({"error": ["\x1b[31mred\x00"]})
+
+    assert pd.read_excel(export(frame, tmp_path / "t.xlsx"))["error"][0] == "[31mred"
+
+
+def test_same_table_gives_the_same_compressed_bytes(tmp_path):
+    first = export(FRAME, tmp_path / "a.csv.gz").read_bytes()
+
+    assert gzip.decompress(first).startswith(b"number,value,best_epoch,error\n")
+    assert first == export(FRAME, tmp_path / "a.csv.gz").read_bytes()
+
+
+def test_export_leaves_the_table_as_it_was(tmp_path):
+    frame = FRAME.copy()
+
+    export(frame, tmp_path / "t.csv")
+
+    pd.testing.assert_frame_equal(frame, FRAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("t.txt", ValueError, r"path must end in one of \.csv, .* got path=.*t\.txt"),
+        ("t", ValueError, "path must end in one of"),
+        ("none/t.csv", FileNotFoundError, "path must be in a folder that exists"),
+        ("folder.csv", ValueError, "path must be a file, got the folder"),
+    ],
+    ids=["suffix", "no-suffix", "no-folder", "a-folder"],
+)
+def test_path_that_cannot_be_written_is_refused_by_name(name, error, message, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+
+    with pytest.raises(error, match=message):
+        export(FRAME, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "library", "extra"),
+    [(".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "excel")],
+)
+def test_missing_library_is_named_with_the_extra_that_brings_it(
+    suffix, library, extra, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, library, None)  # Python's own way to say "not installed".
+
+    with pytest.raises(ImportError, match=rf"{library} .* pip install 'fusetune\[{extra}\]'"):
+        export(FRAME, tmp_path / f"t{suffix}")
