@@ -3,6 +3,7 @@
 Loading and prediction share these rules, so that a cell means the same thing in both.
 """
 
+import warnings
 from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +20,9 @@ MISSING_LEVEL = "<missing>"
 
 MISSING_MARKERS = frozenset({"", "?", "-", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
 """Texts that mean "missing" in a column whose other cells are all numbers."""
+
+LARGEST = 1e30
+"""Numbers beyond this, of either sign, count as this; their squares would overflow."""
 
 _ISO_DATE = r"\s*\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?\s*"
 _NUMBER_KINDS = frozenset({"integer", "floating", "decimal", "mixed-integer-float"})
@@ -129,7 +133,7 @@ def _stripped(cell: Any) -> Any:
 
 
 def as_numbers(column: pd.Series) -> Floats:
-    """Turn a column into float64 values, missing cells into NaN.
+    """Turn a column into float64 values up to `LARGEST`, missing cells into NaN.
 
     Raises:
         ValueError: if a cell is no number, or is infinite; names the column.
@@ -150,7 +154,7 @@ def as_numbers(column: pd.Series) -> Floats:
             f"column {column.name!r} must hold finite values, got infinite ones; "
             "replace them by NaN, which counts as missing"
         )
-    return values
+    return np.clip(values, -LARGEST, LARGEST)
 
 
 def _first_text(column: pd.Series) -> str:
@@ -160,20 +164,23 @@ def _first_text(column: pd.Series) -> str:
     return str((wrong if len(wrong) else column).iloc[0])
 
 
-def as_levels(column: pd.Series) -> NDArray[np.object_]:
-    """Turn a column into level names (`str`), missing cells into `MISSING_LEVEL`.
+def as_levels(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
+    """Turn a column into level names, and the number of its name for each row.
 
     A level is the same whatever dtype carries it: 1, 1.0 and "1" are one level, as a gap in an
     integer column makes pandas hold it as floats.
 
+    Returns:
+        For each row the position of its level, and the levels; the last is `MISSING_LEVEL`, to
+        which missing cells point by -1.
+
     Example:
-        >>> as_levels(pd.Series([1.0, None, 2.0])).tolist()
+        >>> codes, levels = as_levels(pd.Series([1.0, None, 2.0]))
+        >>> [levels[code] for code in codes]
         ['1', '<missing>', '2']
     """
     codes, levels = pd.factorize(column)
-    names = np.array([*map(_level_name, levels), MISSING_LEVEL], dtype=object)
-    # The code of a missing cell is -1, which indexes the last name.
-    return names[codes]
+    return codes, [*map(_level_name, levels), MISSING_LEVEL]
 
 
 def _level_name(level: Any) -> str:
@@ -194,10 +201,20 @@ def as_dates(column: pd.Series) -> pd.Series:
             f"{column.dropna().iloc[0]}; convert it with pandas.to_datetime"
         )
     try:
-        dates = pd.to_datetime(column.astype(object), utc=True)
+        return to_dates(column)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"column {column.name!r} must hold dates, as it did in training, got "
             f"{column.dropna().iloc[0]!r}; convert it with pandas.to_datetime"
         ) from error
+
+
+def to_dates(column: pd.Series) -> pd.Series:
+    """Read a column as timestamps in UTC, without a time zone; pandas' own errors for other cells.
+
+    The warning that pandas guesses the format of each cell is left out: it cannot be acted upon.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dates = pd.to_datetime(column.astype(object), utc=True)
     return dates.dt.tz_localize(None)

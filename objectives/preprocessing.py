@@ -16,7 +16,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from objectives.columns import column_kind
+from objectives.columns import LARGEST, column_kind
 from objectives.transformers import (
     Booleans,
     DateParts,
@@ -130,7 +130,8 @@ class TabularEncoder:
         if not len(X):
             return np.empty((0, self.n_outputs), dtype=np.float32)
         encoded = self.transformer.transform(X[list(self.columns)])
-        return np.ascontiguousarray(encoded, dtype=np.float32)
+        # A number far outside the training range may not fit into float32.
+        return np.ascontiguousarray(np.clip(encoded, -LARGEST, LARGEST), dtype=np.float32)
 
 
 def _by_kind(X: pd.DataFrame, categorical: Sequence[str]) -> dict[str, list[str]]:

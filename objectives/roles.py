@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 from sklearn.utils.class_weight import compute_class_weight
 
+from objectives.columns import to_dates
 from objectives.messages import nearest
 from objectives.readers import as_array
 
@@ -77,7 +78,7 @@ def _in_order(time: pd.Series) -> pd.Series:
     if types.is_numeric_dtype(time.dtype) or types.is_datetime64_any_dtype(time.dtype):
         return time
     try:
-        return pd.to_datetime(time, utc=True).dt.tz_localize(None)
+        return to_dates(time)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"time must hold dates or numbers, got {time.iloc[0]!r} in {time.name!r}; "
@@ -98,7 +99,7 @@ def sample_weights(weight: pd.Series | None) -> NDArray[np.float64] | None:
     if wrong.any():
         raise ValueError(
             "sample_weight must hold finite numbers of 0 or more, got "
-            f"{weight[wrong].iloc[0]!r} in row {int(wrong.argmax())}; correct or drop that row"
+            f"{weight[wrong].tolist()[0]!r} in row {int(wrong.argmax())}; correct or drop that row"
         )
     if not values.any():
         raise ValueError("sample_weight must not be 0 in every row, got 0 only; leave it out")

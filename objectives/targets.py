@@ -1,5 +1,6 @@
 """The target column: what task it sets, and its labels as class codes."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -79,6 +80,12 @@ def _column(raw: Any, name: str) -> pd.Series:
     column = pd.Series(raw, name=name)
     if column.dtype == object:
         column = column.infer_objects()
+        nested = next((cell for cell in column if not isinstance(cell, Hashable)), None)
+        if nested is not None:
+            raise TypeError(
+                f"target must hold one label or number in each cell, got {type(nested).__name__} "
+                f"in column {name!r}; give a column for each, and tune on one of them"
+            )
     if types.infer_dtype(column, skipna=True) in ("decimal", "mixed-integer-float"):
         column = column.astype(float)
     n_missing = int(column.isna().sum())
@@ -115,11 +122,7 @@ def _quantities(column: pd.Series) -> NDArray[np.float64]:
 
 
 def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
-    try:
-        codes, labels = pd.factorize(column, sort=True)
-    except TypeError:
-        # Labels of mixed types have no order of their own.
-        codes, labels = pd.factorize(column.astype(str), sort=True)
+    codes, labels = pd.factorize(column, sort=True)
     classes = np.asarray(labels)
     if isinstance(raw, np.ndarray) and raw.dtype.kind in "SU":
         classes = classes.astype(raw.dtype)

@@ -74,6 +74,29 @@ def test_importing_every_module_of_objectives_does_not_import_tuner():
 
 
 @pytest.mark.parametrize(
+    ("package", "promised"),
+    [("objectives", ["FittedModel", "MLPObjective"]), ("tuner", ["tune", "tune_mlp"])],
+)
+def test_public_names_stay_what_they_are_once_every_module_is_loaded(package, promised):
+    names = [
+        f"{package}.{path.stem}"
+        for path in (ROOT / package).glob("*.py")
+        if not path.stem.startswith("__")
+    ]
+    code = (
+        f"import inspect, {', '.join(names)}\n"
+        f"public = {{name: getattr({package}, name) for name in {package}.__all__}}\n"
+        f"assert set({promised}) <= set(public), sorted(public)\n"
+        "hidden = [name for name, value in public.items() if inspect.ismodule(value)]\n"
+        "assert not hidden, f'a module of the same name hides {hidden}'"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
     "module", ["tuner", "tuner.cli", "tuner.study", "tuner.tables", "tuner.samplers"]
 )
 def test_modules_that_train_nothing_import_nothing_heavy(module):

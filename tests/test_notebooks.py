@@ -44,6 +44,7 @@ def test_every_step_of_a_notebook_is_introduced_in_words(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("FUSETUNE_N_TRIALS", "3")
+    monkeypatch.delenv("MPLBACKEND")  # the notebook's own draws into its cells
     notebook = nbformat.read(path, as_version=4)
 
     NotebookClient(

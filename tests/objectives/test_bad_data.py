@@ -62,6 +62,7 @@ BAD = {
     ),
     "infinite-target": (good(y=[np.inf, *range(39)]), {"target": "y"}, "target must be finite"),
     "date-target": (good(y=pd.Timestamp("2024")), {"target": "y"}, "target must hold numbers"),
+    "nested-target": (good(y=[[1]] * N), {"target": "y"}, "got list in column 'y'"),
     "one-class": (good(income="low"), {"target": "income"}, "only 'low' in column 'income'"),
     "constant-quantity": (
         good(y=1.5), {"target": "y", "task": "regression"}, "two distinct values, got only",

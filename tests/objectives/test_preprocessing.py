@@ -15,7 +15,6 @@ from objectives.preprocessing import (
     TabularEncoder,
     TargetScaler,
 )
-from objectives.transformers import SmoothClip
 
 MODES = ["standard", "smooth_clip", "piecewise"]
 
@@ -83,18 +82,23 @@ def test_smooth_clip_follows_its_formula(values, scaled):
     assert encode(values, "smooth_clip")[:, 0] == pytest.approx(expected)
 
 
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=20))
-def test_smooth_clip_is_bounded_and_keeps_the_order_of_any_floats(values):
-    column = np.array(values)[:, None]
+ANY_FLOATS = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=12)
 
-    clipped = SmoothClip().fit(column).transform(column)[:, 0]
-    present = ~np.isnan(column[:, 0])
-    order = np.argsort(column[present, 0])
 
-    assert np.isfinite(clipped).all()
+@given(train=ANY_FLOATS, later=ANY_FLOATS)
+def test_smooth_clip_is_bounded_and_keeps_the_order_of_any_floats(train, later):
+    clipped = encode(train, "smooth_clip", then=later)[:, 0]
+    present = ~np.isnan(later)
+    order = np.argsort(np.array(later)[present])
+
     assert np.abs(clipped).max() <= 3
     assert (np.diff(clipped[present][order]) >= 0).all()
     assert (clipped[~present] == 0).all()
+
+
+@given(train=ANY_FLOATS, later=ANY_FLOATS, mode=st.sampled_from(MODES))
+def test_any_floats_encode_to_finite_numbers(train, later, mode):
+    assert np.isfinite(encode(train, mode, then=later)).all()
 
 
 def test_piecewise_adds_the_share_of_each_quantile_bin_that_was_passed():
@@ -106,7 +110,7 @@ def test_piecewise_adds_the_share_of_each_quantile_bin_that_was_passed():
 
 
 def test_piecewise_gives_columns_of_few_values_fewer_bins():
-    assert encode([0.0, 0.0, 1.0, 1.0], "piecewise").shape[1] <= 1 + 4
+    assert encode([0.0, 1.0] * 100, "piecewise").shape[1] <= 1 + 2
     assert encode([3.0, 3.0, 3.0], "piecewise").shape[1] == 1
 
 
@@ -270,10 +274,13 @@ def test_a_table_of_fifty_thousand_rows_takes_less_than_a_second():
     texts = {f"t{i}": rng.choice([f"level {j}" for j in range(40)], 48_842) for i in range(8)}
     frame = frame.assign(**texts)
 
-    start = time.perf_counter()
-    TabularEncoder.fit(frame).transform(frame)
+    def duration_s():
+        start = time.perf_counter()
+        TabularEncoder.fit(frame).transform(frame)
+        return time.perf_counter() - start
 
-    assert time.perf_counter() - start < 1
+    # The best of three, as another process may take the cores for a while.
+    assert min(duration_s() for _ in range(3)) < 1
 
 
 @given(

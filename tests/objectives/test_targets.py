@@ -39,7 +39,7 @@ def test_task_is_inferred_from_type_and_number_of_values(values, expected):
         (np.array([7, 3, 7, 3], dtype=np.int32), [3, 7], [1, 0, 1, 0]),
         (pd.Series([1, 2, 1, 2], dtype="Int64"), [1, 2], [0, 1, 0, 1]),
         (pd.Series(["NA", "x", "None"]), ["NA", "None", "x"], [0, 2, 1]),
-        (pd.Series(["a", 1, "a"], dtype=object), ["1", "a"], [1, 0, 1]),
+        (pd.Series(["a", 1, "a"], dtype=object), [1, "a"], [1, 0, 1]),
     ],
     ids=["text", "text-array", "booleans", "int32", "nullable", "marker-texts", "mixed-types"],
 )

@@ -1,6 +1,7 @@
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,10 +115,15 @@ def test_show_prints_the_counts_and_the_best_trial_first(journal):
     done = run("show", journal)
 
     assert done.exit_code == 0, done.output
-    lines = done.stdout.splitlines()
-    assert lines[0] == "study mlp: 4 trials: 3 complete, 1 pruned"
+    lines = [line.split("│") for line in done.stdout.splitlines()]
+    rows = [[cell.strip() for cell in line[1:5]] for line in lines if len(line) > 1]
+    assert lines[0] == ["study mlp: 4 trials: 3 complete, 1 pruned"]
     assert "valid accuracy (maximize)" in done.stdout
-    assert [float(line.split("│")[2]) for line in lines if line.startswith("│")] == [0.7, 0.6, 0.5]
+    assert rows == [
+        ["2", "0.7", "", "dropout=0.2"],
+        ["1", "0.6", "", "dropout=0.1"],
+        ["0", "0.5", "", "dropout=0"],
+    ]
 
 
 def test_show_of_a_study_without_trials_says_so(tmp_path):
@@ -285,12 +291,12 @@ def test_stored_search_called_again_goes_on_to_the_total(in_folder):
 @pytest.mark.skipif(os.name == "nt", reason="sends the signal of a POSIX terminal")
 @pytest.mark.parametrize("storage", [["--storage", "s.journal"], []], ids=["stored", "in-memory"])
 def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_path):
-    process = start(
-        "mlp", "iris", "--n-trials", "100000", "--epochs", "1", *storage, cwd=tmp_path
-    )
-    line = ""
-    while "3/100000" not in line:  # the progress line: three trials have ended
-        line += process.stderr.read(1)
+    process = start("mlp", "iris", "--n-trials", "100000", "--epochs", "1", *storage, cwd=tmp_path)
+    seen = ""
+    while not re.search(r"[1-9]\d*/100000", seen):  # the progress line: some trials have ended
+        letter = process.stderr.read(1)
+        assert letter, f"the search ended by itself: {seen}"
+        seen += letter
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
 
@@ -301,6 +307,6 @@ def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_
     assert ("run the same command to go on" in errors) == bool(storage)
     assert ("add --storage" in errors) != bool(storage)
     trials = pd.read_csv(tmp_path / "mlp-trials.csv")
-    assert len(trials) >= 3
+    assert len(trials) >= 1
     assert "RUNNING" not in set(trials["state"])
     assert output == ""

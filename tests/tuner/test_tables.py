@@ -347,9 +347,7 @@ def test_empty_table_is_exported_with_its_columns(suffix, tmp_path):
         (".parquet", "=HYPERLINK('x')"),
     ],
 )
-def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(
-    suffix, cell, tmp_path
-):
+def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(suffix, cell, tmp_path):
     back = READERS[suffix](export(FRAME, tmp_path / f"trials{suffix}"))
 
     assert back["error"][1] == cell
