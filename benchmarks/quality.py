@@ -1,10 +1,13 @@
-"""How good are the tuned models? Default against tuned against gradient boosting, on eleven real tables.
+"""How good are the tuned models? Default against tuned against gradient boosting, on eleven real
+tables.
 
-    python benchmarks/quality.py DATA_FOLDER [NAME ...] [--n-trials 30] [--seed 0] [--out quality.csv]
+    python benchmarks/quality.py DATA_FOLDER [NAME ...] [--n-trials 30] [--seed 0] [--out
+    quality.csv]
 
-Each folder NAME in DATA_FOLDER holds ``NAME.csv.gz`` (label column ``target``) and ``meta.json``. Every search runs with
-default settings. Gradient boosting is scikit-learn's histogram implementation with its defaults, fitted on the same
-training and validation rows as the search and scored on the same test rows; the search never sees those.
+Each folder NAME in DATA_FOLDER holds ``NAME.csv.gz`` (label column ``target``) and ``meta.json``.
+Every search runs with default settings. Gradient boosting is scikit-learn's histogram
+implementation with its defaults, fitted on the same training and validation rows as the search and
+scored on the same test rows; the search never sees those.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from objectives.metrics import Metric
 from tuner import TuningResult, tune_mlp
 
 NAMES = (
-    "adult", "credit_g", "titanic", "phoneme", "sick", "letter", "california_housing", "diamonds", "wine_quality",
-    "bike_sharing", "nyc_taxi_fare",
+    "adult", "credit_g", "titanic", "phoneme", "sick", "letter", "california_housing", "diamonds",
+    "wine_quality", "bike_sharing", "nyc_taxi_fare",
 )  # fmt: skip
 METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 
@@ -36,7 +39,9 @@ def load(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read one table and its description."""
     meta = json.loads((folder / name / "meta.json").read_text())
     dtypes = {column: str for column in meta["categorical_columns"]}
-    frame = pd.read_csv(folder / name / f"{name}.csv.gz", keep_default_na=False, na_values=[""], dtype=dtypes)
+    frame = pd.read_csv(
+        folder / name / f"{name}.csv.gz", keep_default_na=False, na_values=[""], dtype=dtypes
+    )
     return frame, meta
 
 
@@ -44,10 +49,18 @@ def boosting(data: TabularData, metric: Metric) -> float:
     """Fit gradient boosting on the search's training and validation rows; return its score on the test rows."""
     test = data.open_test()
     features = pd.concat([data.train.X, data.valid.X])
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan"), max_categories=255)
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=float("nan"), max_categories=255
+    )
     encode = make_column_transformer((codes, list(data.categorical)), remainder="passthrough")
-    kind = HistGradientBoostingRegressor if data.task == "regression" else HistGradientBoostingClassifier
-    model = make_pipeline(encode, kind(categorical_features=list(range(len(data.categorical))), random_state=0))
+    kind = (
+        HistGradientBoostingRegressor
+        if data.task == "regression"
+        else HistGradientBoostingClassifier
+    )
+    model = make_pipeline(
+        encode, kind(categorical_features=list(range(len(data.categorical))), random_state=0)
+    )
     model.fit(features, [*data.train.y, *data.valid.y])
     prediction = model.predict(test.X) if data.task == "regression" else model.predict_proba(test.X)
     return metric.score(test.y, prediction)
@@ -61,11 +74,12 @@ def row(name: str, result: TuningResult, wall_s: float, meta: dict[str, Any]) ->
     default = result.test_score(result.model_of(0))
     tuned = result.test_score()
     return {
-        "name": name, "metric": metric.name, "valid_default": result.trials_dataframe()["value"].iloc[0],
-        "valid_tuned": result.best_value, "test_default": float(default), "test_tuned": float(tuned),
-        "test_refit": float(result.test_score(result.refit())),
-        "boosting_same_split": boosting(result.objective.data, metric), "reference": meta["hgb"][reference],
-        "trials": len(states), "pruned": int((states == "PRUNED").sum()), "wall_s": round(wall_s, 1),
+        "name": name, "metric": metric.name, "valid_default":
+        result.trials_dataframe()["value"].iloc[0], "valid_tuned": result.best_value,
+        "test_default": float(default), "test_tuned": float(tuned), "test_refit":
+        float(result.test_score(result.refit())), "boosting_same_split":
+        boosting(result.objective.data, metric), "reference": meta["hgb"][reference], "trials":
+        len(states), "pruned": int((states == "PRUNED").sum()), "wall_s": round(wall_s, 1),
     }  # fmt: skip
 
 
@@ -83,17 +97,27 @@ def main() -> None:
         frame, meta = load(options.folder, name)
         start = time.perf_counter()
         result = tune_mlp(
-            frame, target="target", metric=METRICS[meta["task"]], categorical=meta["categorical_columns"] or None,
-            n_trials=options.n_trials, seed=options.seed, show_progress_bar=False,
+            frame, target="target", metric=METRICS[meta["task"]],
+            categorical=meta["categorical_columns"] or None, n_trials=options.n_trials,
+            seed=options.seed, show_progress_bar=False,
         )  # fmt: skip
         rows.append(row(name, result, time.perf_counter() - start, meta))
-        print(pd.DataFrame(rows[-1:]).round(4).to_string(index=False, header=len(rows) == 1), flush=True)
+        print(
+            pd.DataFrame(rows[-1:]).round(4).to_string(index=False, header=len(rows) == 1),
+            flush=True,
+        )
         pd.DataFrame(rows).to_csv(options.out, index=False)
     table = pd.DataFrame(rows)
     best = table[["test_tuned", "boosting_same_split"]]
-    print(f"\ntuned beats default on {(table['test_tuned'] > table['test_default']).sum()} of {len(table)}")
-    print(f"tuned within 0.01 of the reference on {(table['test_tuned'] >= table['reference'] - 0.01).sum()}")
-    print(f"tuned within 0.01 of boosting on the same split on {(best.diff(axis=1).iloc[:, 1] <= 0.01).sum()}")
+    print(
+        f"\ntuned beats default on {(table['test_tuned'] > table['test_default']).sum()} of {len(table)}"
+    )
+    print(
+        f"tuned within 0.01 of the reference on {(table['test_tuned'] >= table['reference'] - 0.01).sum()}"
+    )
+    print(
+        f"tuned within 0.01 of boosting on the same split on {(best.diff(axis=1).iloc[:, 1] <= 0.01).sum()}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,34 @@
-"""What is tuned: data, models and training in PyTorch. Of Optuna it knows only distributions and the trial it is handed."""
+"""What is tuned: data, models and training in PyTorch.
+
+Of Optuna it knows only distributions and the trial it is handed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from objectives.data import DataWarning, load_tabular
+    from objectives.hyperparameters import MLP_TABLE, Hyperparameter
+    from objectives.metrics import METRICS, Metric
+    from objectives.mlp import MLPObjective
+    from objectives.model import FittedModel
+
+__all__ = [
+    "METRICS", "MLP_TABLE", "DataWarning", "FittedModel", "Hyperparameter", "MLPObjective",
+    "Metric", "load_tabular",
+]  # fmt: skip
+
+_HOMES = {
+    "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
+    "METRICS": "metrics", "MLPObjective": "mlp", "MLP_TABLE": "hyperparameters",
+    "Metric": "metrics", "load_tabular": "data",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Fetched at first use, so that who needs only the hyperparameter table does not load torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"objectives.{_HOMES[name]}"), name)

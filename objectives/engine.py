@@ -1,4 +1,4 @@
-"""Training a stack: members of one shape move on together, each with its own seed, schedule and optimizer."""
+"""Training a stack: members of one shape move on together, each at its own learning rate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from objectives.losses import Loss
+from objectives.member import Member, Snapshot
 from objectives.metrics import Metric
-from objectives.member import Member
-from objectives.objective import EpochResult
+from objectives.preprocessing import TargetScaler
 from objectives.recipe import Recipe
 from objectives.stacked import StackedMLP, Tape
 
-# Inputs and dropout masks are made for several steps at a time, this many bytes a member: small enough for the
-# processor's cache, large enough that their cost a step is small.
+# Inputs and dropout masks are made for several steps at a time, this many bytes a member: small
+# enough for the processor's cache, large enough that their cost a step is small.
 _CHUNK_BYTES = 1 << 20
 
 
@@ -28,8 +28,9 @@ _CHUNK_BYTES = 1 << 20
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread for a while.
 
-    The products here are too small to share well, and threads that wait for one another slow down tenfold and more
-    as soon as anything else runs on the machine. Further cores are for further processes.
+    The products here are too small to share well, and threads that wait for one another slow down
+    tenfold and more as soon as anything else runs on the machine. Further cores are for further
+    processes.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -49,10 +50,10 @@ class TensorData:
         weight: training weights (n, 1) with mean 1, or None.
         valid_x: validation inputs (m, I).
         valid_targets: as ``targets``, (m, C).
-        valid_y: what the metric compares with: class codes (m,), or values in the target's own units.
+        valid_y: what the metric compares with: class codes (m,), or values in the target's own
+            units.
         valid_weight: validation weights (m,), or None.
-        y_mean: mean of the regression target; 0 for classes.
-        y_scale: scale of the regression target; 1 for classes.
+        scaler: takes outputs to the units of a regression target; None for classes.
     """
 
     x: Tensor
@@ -62,8 +63,26 @@ class TensorData:
     valid_targets: Tensor
     valid_y: Tensor
     valid_weight: Tensor | None
-    y_mean: float = 0.0
-    y_scale: float = 1.0
+    scaler: TargetScaler | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one epoch of one member came to.
+
+    Args:
+        value: the metric on the validation rows.
+        valid_loss: the loss on the validation rows.
+        train_loss: the mean loss over the epoch's training batches.
+        learning_rate: the last step's.
+        duration_s: this member's share of the seconds.
+    """
+
+    value: float
+    valid_loss: float
+    train_loss: float
+    learning_rate: float
+    duration_s: float
 
 
 class Stack:
@@ -79,7 +98,14 @@ class Stack:
     """
 
     def __init__(
-        self, *, data: TensorData, recipe: Recipe, loss: Loss, metric: Metric, batch_size: int, shape: Mapping[str, Any]
+        self,
+        *,
+        data: TensorData,
+        recipe: Recipe,
+        loss: Loss,
+        metric: Metric,
+        batch_size: int,
+        shape: Mapping[str, Any],
     ) -> None:
         self.members: list[Member] = []
         self._data, self._recipe, self._loss, self._metric = data, recipe, loss, metric
@@ -92,17 +118,17 @@ class Stack:
         self.members = sorted([*self.members, member], key=lambda m: str(m.params["activation"]))
         self._net = None
 
-    def drop(self, number: int) -> None:
+    def drop(self, member: Member) -> None:
         """Let a member go."""
-        self.members = [m for m in self.members if m.number != number]
+        self.members = [other for other in self.members if other is not member]
         self._net = None
 
     def network(self, activations: list[str]) -> StackedMLP:
         """Return a network of this stack's shape, with zero weights, on the data's device."""
         return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
 
-    def train_epoch(self) -> dict[int, EpochResult]:
-        """Train every member for one epoch and return their results by trial number."""
+    def train_epoch(self) -> list[tuple[Member, Progress]]:
+        """Train every member for one epoch and return what came of it."""
         start = time.perf_counter()
         with torch.inference_mode(), one_thread():
             net = self._packed()
@@ -110,8 +136,24 @@ class Stack:
             outputs = net(self._data.valid_x)
             values, losses = self._evaluate(outputs)
         share = (time.perf_counter() - start) / len(self.members)
-        rows = zip(self.members, values, losses, train_loss, rates, strict=True)
-        return {m.number: self._result(m, v, vl, tl, lr, share) for m, v, vl, tl, lr in rows}
+        for member in self.members:
+            member.epoch += 1
+        rows = zip(values, losses, train_loss, rates, strict=True)
+        found = [
+            Progress(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
+            for v, vl, tl, lr in rows
+        ]
+        return list(zip(self.members, found, strict=True))
+
+    def snapshot(self) -> list[Snapshot]:
+        """Remember the members as they are, should memory run out before the epoch is over."""
+        return [member.snapshot() for member in self.members]
+
+    def restore(self, snapshots: list[Snapshot]) -> None:
+        """Put the members back to what `snapshot` remembered."""
+        self._net = None
+        for member, snapshot in zip(self.members, snapshots, strict=True):
+            member.restore(snapshot)
 
     def _packed(self) -> StackedMLP:
         if self._net is None:
@@ -134,9 +176,13 @@ class Stack:
             outputs = torch.empty_like(targets)
             for start in range(0, x.shape[1], size):
                 rows = slice(start, start + size)
-                outputs[:, rows] = out = self._tape.forward(x[:, rows], masks(start // size, x[:, rows].shape[1]))
+                outputs[:, rows] = out = self._tape.forward(
+                    x[:, rows], masks(start // size, x[:, rows].shape[1])
+                )
                 self._tape.backward(
-                    self._loss.gradient(out, targets[:, rows], None if weight is None else weight[:, rows])
+                    self._loss.gradient(
+                        out, targets[:, rows], None if weight is None else weight[:, rows]
+                    )
                 )
                 rates = [self._rate(m, step, n_steps) for m in self.members]
                 for member, grad, rate in zip(self.members, grads, rates, strict=True):
@@ -153,7 +199,9 @@ class Stack:
         """Yield the epoch's rows, some steps at a time: x (K, r, I), targets (K, r, C), weights (K, r, 1), masks."""
         data, size, k = self._data, self._batch_size, len(self.members)
         n = len(data.x)
-        order = torch.stack([torch.randperm(n, generator=m.order) for m in self.members]).to(data.x.device)
+        order = torch.stack([torch.randperm(n, generator=m.order) for m in self.members]).to(
+            data.x.device
+        )
         floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
         rows = size * max(1, _CHUNK_BYTES // (4 * floats))
         for start in range(0, n, rows):
@@ -161,7 +209,12 @@ class Stack:
             flat = index.flatten()
             weight = None if data.weight is None else data.weight[flat].view(k, -1, 1)
             masks = self._masks(math.ceil(index.shape[1] / size))
-            yield data.x[flat].view(k, -1, data.x.shape[1]), data.targets[flat].view(k, index.shape[1], -1), weight, masks
+            yield (
+                data.x[flat].view(k, -1, data.x.shape[1]),
+                data.targets[flat].view(k, index.shape[1], -1),
+                weight,
+                masks,
+            )
 
     def _masks(self, n_steps: int) -> Any:
         """Draw the dropout masks of some steps; return a function (step, rows) -> one mask a hidden layer."""
@@ -178,25 +231,6 @@ class Stack:
         data = self._data
         weight = None if data.valid_weight is None else data.valid_weight.view(1, -1, 1)
         losses = self._loss.total(outputs, data.valid_targets.expand(len(outputs), -1, -1), weight)
-        own_units = outputs * data.y_scale + data.y_mean if self._loss.task == "regression" else outputs
+        own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
         values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
         return values.tolist(), (losses / len(data.valid_x)).tolist()
-
-    def _result(
-        self, member: Member, value: float, valid_loss: float, train_loss: float, rate: float, share: float
-    ) -> EpochResult:
-        epoch = member.epoch
-        member.epoch += 1
-        if member.best.update(epoch, value):
-            member.best_row = member.row.clone()
-        stopped = None
-        if not all(map(math.isfinite, (value, valid_loss, train_loss))):
-            stopped = f"diverged at epoch {epoch}"
-        elif member.epoch >= int(member.params["epochs"]):
-            stopped = "epochs"
-        elif member.best.exhausted(epoch):
-            stopped = "patience"
-        return EpochResult(
-            epoch=epoch, value=value, valid_loss=valid_loss, train_loss=train_loss, learning_rate=rate,
-            duration_s=share, stopped=stopped,
-        )  # fmt: skip

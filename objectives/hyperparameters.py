@@ -1,13 +1,13 @@
 """The documented hyperparameters: one table of ranges, grid levels, defaults and their sources.
 
-Everything that names a hyperparameter (search spaces, help texts, the README's table) is made from `MLP_TABLE`.
+Everything that names a hyperparameter (search spaces, help texts, the README's table) is made from
+`MLP_TABLE`.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +18,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from objectives.messages import hint
+
 Value: TypeAlias = bool | int | float | str
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
@@ -27,17 +29,20 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameter:
-    """One hyperparameter: what may be tried, what a grid visits, and what is used when nothing is said.
+    """One hyperparameter: what may be tried, what a grid visits, and what is used when nothing is
+    said.
 
     Args:
         name: as the user writes it and as tables show it.
         kind: ``"float"``, ``"int"`` or ``"choice"``.
-        default: the value of the default configuration, and the value used while it is not searched.
+        default: the value of the default configuration, and the value used while it is not
+            searched.
         distribution: what random and TPE search draw from; None keeps it fixed at ``default``.
         grid: the levels a grid search visits; other searches ignore them.
         log: whether a ``(low, high)`` range is searched on a log scale.
-        powers_of_two: whether a range holds the powers of two between its ends. The study then stores the
-            exponent, as ``log2_<name>``, because a sampler knows the order of integers but not of categories.
+        powers_of_two: whether a range holds the powers of two between its ends. The study then
+            stores the exponent, as ``log2_<name>``, because a sampler knows the order of integers
+            but not of categories.
         minimum: smallest legal number.
         maximum: largest legal number.
         open_ends: whether ``minimum`` and ``maximum`` themselves are illegal.
@@ -73,7 +78,8 @@ class Hyperparameter:
         """Return ``value`` as the study stores it; the exponent for powers of two.
 
         Raises:
-            ValueError: if the value cannot be expressed, such as 100 where only powers of two are searched.
+            ValueError: if the value cannot be expressed, such as 100 where only powers of two are
+                searched.
         """
         if isinstance(self.distribution, CategoricalDistribution):
             if value not in self.distribution.choices:
@@ -87,7 +93,8 @@ class Hyperparameter:
             return value
         if isinstance(value, str) or not math.log2(value).is_integer():
             raise ValueError(
-                f"{self.name} must be a power of two in this search space, got {value!r}; give space a list of choices"
+                f"{self.name} must be a power of two in this search space, got {value!r}; "
+                "give space a list of choices"
             )
         return int(math.log2(value))
 
@@ -103,14 +110,18 @@ class Hyperparameter:
         """Return ``value`` if it is legal, a float where the hyperparameter is one.
 
         Raises:
-            ValueError: if it is not; the message names the hyperparameter, the value and what is legal.
+            ValueError: if it is not; the message names the hyperparameter, the value and what is
+                legal.
         """
         if isinstance(value, str):
             if value in self.words:
                 return value
-            hint = nearest(value, self.words)
-            raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}{hint}")
-        number_ok = isinstance(value, int | float) and not isinstance(value, bool) and self.kind != "choice"
+            raise ValueError(
+                f"{self.name} must be {self._rule()}, got {value!r}{hint(value, self.words)}"
+            )
+        number_ok = (
+            isinstance(value, int | float) and not isinstance(value, bool) and self.kind != "choice"
+        )
         if not number_ok or not math.isfinite(value) or not self._in_range(value):
             raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}")
         if self.kind == "int" and value != int(value):
@@ -127,7 +138,11 @@ class Hyperparameter:
         if self.kind == "choice":
             return f"one of {words}"
         above = f"above {self.minimum:g}" if self.open_ends else f"at least {self.minimum:g}"
-        below = "" if math.isinf(self.maximum) else f" and {'below' if self.open_ends else 'at most'} {self.maximum:g}"
+        below = (
+            ""
+            if math.isinf(self.maximum)
+            else f" and {'below' if self.open_ends else 'at most'} {self.maximum:g}"
+        )
         whole = "a whole number " if self.kind == "int" else ""
         return f"{whole}{above}{below}" + (f" or {words}" if words else "")
 
@@ -137,7 +152,9 @@ class Hyperparameter:
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")
         if self.powers_of_two:
-            exponents = IntDistribution(math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0))
+            exponents = IntDistribution(
+                math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0)
+            )
             if exponents.low < exponents.high:
                 return exponents
         if self.log and low <= 0:
@@ -150,16 +167,6 @@ class Hyperparameter:
         return FloatDistribution(low, high, log=self.log)
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean ...?"`` for a misspelt word, or nothing where no choice is close.
-
-    >>> nearest("rleu", ["relu", "tanh"])
-    "; did you mean 'relu'?"
-    """
-    close = difflib.get_close_matches(str(word), list(choices), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def _table(*rows: Hyperparameter) -> dict[str, Hyperparameter]:
     return {row.name: row for row in rows}
 
@@ -168,58 +175,116 @@ _PLAYBOOK = "Deep Learning Tuning Playbook"
 
 MLP_TABLE: Mapping[str, Hyperparameter] = _table(
     Hyperparameter(
-        name="learning_rate", kind="float", default=0.001, log=True, minimum=0.0, open_ends=True,
-        distribution=FloatDistribution(1e-4, 1e-1, log=True), grid=(0.1, 0.01, 0.001, 0.0001),
+        name="learning_rate",
+        kind="float",
+        default=0.001,
+        log=True,
+        minimum=0.0,
+        open_ends=True,
+        distribution=FloatDistribution(1e-4, 1e-1, log=True),
+        grid=(0.1, 0.01, 0.001, 0.0001),
         help="step size of the optimizer; the first thing to tune",
         source="range: LCBench (Zimmer et al. 2021); default: Adam (Kingma & Ba 2015)",
     ),
     Hyperparameter(
-        name="epochs", kind="int", default=100, log=True, minimum=1, grid=(10, 100, 500, 1000),
+        name="epochs",
+        kind="int",
+        default=100,
+        log=True,
+        minimum=1,
+        grid=(10, 100, 500, 1000),
         help="passes over the training split at most; patience usually ends a trial earlier. If searched, "
         "trials are compared at equal epochs although their learning-rate schedules differ",
         source=f"{_PLAYBOOK}: train to a cap, keep the best checkpoint",
     ),
     Hyperparameter(
-        name="batch_size", kind="int", default=64, powers_of_two=True, minimum=1, words=("full",),
-        distribution=IntDistribution(4, 8), grid=(16, 32, 64, 128, 256),
-        help="rows per step, a power of two from 16 to 256; 1 is classic SGD, \"full\" is batch descent",
+        name="batch_size",
+        kind="int",
+        default=64,
+        powers_of_two=True,
+        minimum=1,
+        words=("full",),
+        distribution=IntDistribution(4, 8),
+        grid=(16, 32, 64, 128, 256),
+        help='rows per step, a power of two from 16 to 256; 1 is classic SGD, "full" is batch descent',
         source=f"{_PLAYBOOK}: a matter of speed more than of quality",
     ),
     Hyperparameter(
-        name="n_layers", kind="int", default=2, minimum=1, maximum=64,
-        distribution=IntDistribution(1, 4), grid=(1, 2, 3),
-        help="hidden layers", source="LCBench 1-5; RealMLP 3 (Holzmueller et al. 2024)",
+        name="n_layers",
+        kind="int",
+        default=2,
+        minimum=1,
+        maximum=64,
+        distribution=IntDistribution(1, 4),
+        grid=(1, 2, 3),
+        help="hidden layers",
+        source="LCBench 1-5; RealMLP 3 (Holzmueller et al. 2024)",
     ),
     Hyperparameter(
-        name="hidden_units", kind="int", default=128, log=True, minimum=1, maximum=65536,
-        distribution=IntDistribution(16, 512, log=True), grid=(32, 64, 128, 256),
-        help="units in each hidden layer, one width for all", source="LCBench 64-1024; RealMLP 256",
+        name="hidden_units",
+        kind="int",
+        default=128,
+        log=True,
+        minimum=1,
+        maximum=65536,
+        distribution=IntDistribution(16, 512, log=True),
+        grid=(32, 64, 128, 256),
+        help="units in each hidden layer, one width for all",
+        source="LCBench 64-1024; RealMLP 256",
     ),
     Hyperparameter(
-        name="activation", kind="choice", default="relu", words=ACTIVATIONS,
-        distribution=CategoricalDistribution(["relu", "tanh", "sigmoid"]), grid=("relu", "sigmoid", "tanh"),
-        help="function between layers (gelu and silu on request)", source="Goodfellow et al. 2016, chapter 6.3",
+        name="activation",
+        kind="choice",
+        default="relu",
+        words=ACTIVATIONS,
+        distribution=CategoricalDistribution(["relu", "tanh", "sigmoid"]),
+        grid=("relu", "sigmoid", "tanh"),
+        help="function between layers (gelu and silu on request)",
+        source="Goodfellow et al. 2016, chapter 6.3",
     ),
     Hyperparameter(
-        name="dropout", kind="float", default=0.2, minimum=0.0, maximum=0.95,
-        distribution=FloatDistribution(0.0, 0.5), grid=(0.0, 0.2, 0.3, 0.4, 0.5),
-        help="share of hidden units silenced at each training step", source="Srivastava et al. 2014",
+        name="dropout",
+        kind="float",
+        default=0.2,
+        minimum=0.0,
+        maximum=0.95,
+        distribution=FloatDistribution(0.0, 0.5),
+        grid=(0.0, 0.2, 0.3, 0.4, 0.5),
+        help="share of hidden units silenced at each training step",
+        source="Srivastava et al. 2014",
     ),
     Hyperparameter(
-        name="optimizer", kind="choice", default="adam", words=OPTIMIZERS,
-        distribution=CategoricalDistribution(["sgd", "adam"]), grid=("sgd", "adam"),
-        help="SGD with momentum, or Adam (adamw on request)", source="Kingma & Ba 2015; Loshchilov & Hutter 2019",
+        name="optimizer",
+        kind="choice",
+        default="adam",
+        words=OPTIMIZERS,
+        distribution=CategoricalDistribution(["sgd", "adam"]),
+        grid=("sgd", "adam"),
+        help="SGD with momentum, or Adam (adamw on request)",
+        source="Kingma & Ba 2015; Loshchilov & Hutter 2019",
     ),
     Hyperparameter(
-        name="momentum", kind="float", default=0.9, minimum=0.0, maximum=0.9999, grid=(0.0, 0.9, 0.99),
-        help="momentum of SGD; Adam does not use it", source="Sutskever et al. 2013",
+        name="momentum",
+        kind="float",
+        default=0.9,
+        minimum=0.0,
+        maximum=0.9999,
+        grid=(0.0, 0.9, 0.99),
+        help="momentum of SGD; Adam does not use it",
+        source="Sutskever et al. 2013",
     ),
     Hyperparameter(
-        name="weight_decay", kind="float", default=0.0, log=True, minimum=0.0, grid=(0.0, 1e-4, 1e-3, 1e-2),
+        name="weight_decay",
+        kind="float",
+        default=0.0,
+        log=True,
+        minimum=0.0,
+        grid=(0.0, 1e-4, 1e-3, 1e-2),
         help="pull of the weights towards zero: as torch.optim's argument of that name",
         source="Loshchilov & Hutter 2019",
     ),
-)  # fmt: skip
+)
 
-# The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid without a space starts here.
+# The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid
+# without a space starts here.
 STARTER_GRID = ("learning_rate", "dropout", "activation")

@@ -17,8 +17,8 @@ class Loss:
 
     Args:
         task: decides which.
-        label_smoothing: share of each target given to all classes alike; felt in the gradient only, so that the
-            losses shown for training and validation mean the same.
+        label_smoothing: share of each target given to all classes alike; felt in the gradient only,
+            so that the losses shown for training and validation mean the same.
     """
 
     task: Task

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from objectives.objective import BestEpoch
 from objectives.recipe import Recipe
 
 
 class RowOptimizer:
     """The optimizer of one member: torch's fused kernels, called on the member's row of parameters.
 
-    The same as `torch.optim.SGD`, `Adam` and `AdamW`, without their cost of about 30 microseconds a call.
+    The same as `torch.optim.SGD`, `Adam` and `AdamW`, without their cost of about 30 microseconds a
+    call.
 
     Args:
-        params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are read.
+        params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are
+            read.
         recipe: brings the betas, and whether momentum is Nesterov's.
         like: the row (n_parameters,) to be optimised.
     """
@@ -31,7 +32,8 @@ class RowOptimizer:
         self._recipe = recipe
         self._mean, self._square = torch.zeros_like(like), torch.zeros_like(like)
         self._count = torch.zeros((), device=like.device)
-        self._first = True
+        self.moments = (self._mean, self._square, self._count)
+        self.is_first = True
 
     def step(self, row: Tensor, grad: Tensor, learning_rate: float) -> None:
         """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
@@ -39,10 +41,11 @@ class RowOptimizer:
             nesterov = self._recipe.nesterov and self._momentum > 0
             velocity = [self._mean] if self._momentum > 0 else []
             torch._fused_sgd_(  # type: ignore[call-overload]
-                [row], [grad], velocity, weight_decay=self._decay, momentum=self._momentum, lr=learning_rate,
-                dampening=0.0, nesterov=nesterov, maximize=False, is_first_step=self._first,
+                [row], [grad], velocity, weight_decay=self._decay, momentum=self._momentum,
+                lr=learning_rate, dampening=0.0, nesterov=nesterov, maximize=False,
+                is_first_step=self.is_first,
             )  # fmt: skip
-            self._first = False
+            self.is_first = False
             return
         self._count += 1
         fused = torch._fused_adam_ if self._kind == "adam" else torch._fused_adamw_
@@ -53,16 +56,24 @@ class RowOptimizer:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What an epoch changes of a member: parameters and moments, random states."""
+
+    tensors: list[Tensor]
+    generators: list[Tensor]
+    is_first: bool
+
+
 @dataclass(kw_only=True)
 class Member:
     """One trial in a stack: all that is its own.
 
     Args:
-        number: of the trial.
+        number: of the trial it belongs to.
         params: its hyperparameters.
         row: its parameters (n_parameters,); a view into the stack's while it trains.
         optimizer: moves the row.
-        best: its best epoch so far.
         order: draws the order of the training rows.
         noise: draws the dropout masks.
     """
@@ -71,23 +82,41 @@ class Member:
     params: Mapping[str, Any]
     row: Tensor
     optimizer: RowOptimizer
-    best: BestEpoch
     order: torch.Generator
     noise: torch.Generator
-    epoch: int = 0
+    epoch: int = 0  # that comes next
     best_row: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """Start with the first weights as the best so far."""
         self.best_row = self.row.clone()
 
+    def snapshot(self) -> Snapshot:
+        """Return all that an epoch changes, copied."""
+        moments = self.optimizer.moments
+        return Snapshot(
+            tensors=[t.clone() for t in (self.row, *moments)],
+            generators=[g.get_state() for g in (self.order, self.noise)],
+            is_first=self.optimizer.is_first,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to what `snapshot` returned."""
+        self.row, *moments = snapshot.tensors
+        for mine, theirs in zip(self.optimizer.moments, moments, strict=True):
+            mine.copy_(theirs)
+        for generator, state in zip((self.order, self.noise), snapshot.generators, strict=True):
+            generator.set_state(state)
+        self.optimizer.is_first = snapshot.is_first
+
     def keep(self, mask: Tensor) -> None:
-        """Fill ``mask`` (any shape) with dropout factors: 0 with the dropout's probability, else 1 / (1 - p)."""
+        """Fill ``mask`` (any shape) with dropout factors: 0 with probability p, else 1 / (1 - p)."""
         p = float(self.params["dropout"])
         if p == 0:
             mask.fill_(1.0)
             return
-        # Sixteen random bits decide a unit: eight times faster than torch's Bernoulli numbers on a CPU.
+        # Sixteen random bits decide a unit: eight times faster than torch's Bernoulli numbers on a
+        # CPU.
         words = torch.empty((mask.numel() + 3) // 4, dtype=torch.int64, device=mask.device)
         bits = words.random_(-(2**63), None, generator=self.noise).view(torch.int16)[: mask.numel()]
         mask.copy_((bits >= round(p * 65536) - 32768).view(mask.shape)).mul_(1 / (1 - p))

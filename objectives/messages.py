@@ -16,9 +16,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
         'choose from age, income'
     """
     options = list(known)
-    folded = {option.casefold().strip(): option for option in options}
+    match = _closest(name, options)
+    return choices(options) if match is None else f"did you mean {match!r}?"
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """End a sentence that has listed what there is by what was probably meant, if anything.
+
+    Example:
+        >>> hint("rleu", ["relu", "tanh"])
+        "; did you mean 'relu'?"
+        >>> hint("zzz", ["relu", "tanh"])
+        ''
+    """
+    match = _closest(str(name), known)
+    return "" if match is None else f"; did you mean {match!r}?"
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    folded = {option.casefold().strip(): option for option in known}
     match = difflib.get_close_matches(name.casefold().strip(), folded, n=1)
-    return f"did you mean {folded[match[0]]!r}?" if match else choices(options)
+    return folded[match[0]] if match else None
 
 
 def choices(known: Iterable[str]) -> str:

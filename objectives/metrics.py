@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from objectives import batched_metrics
-from objectives.hyperparameters import nearest
+from objectives.messages import hint
 
 if TYPE_CHECKING:
     from objectives.targets import Task
@@ -118,7 +118,7 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
         choices = [known.name for known in METRICS.values() if task in known.tasks]
         raise ValueError(
             f"metric must be one of {', '.join(choices)} for task={task!r}, got metric={name!r}"
-            f"{nearest(name, choices)}"
+            f"{hint(name, choices)}"
         )
     return found
 

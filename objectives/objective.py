@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.exceptions import TrialPruned
 
+from objectives.configurations import suggest
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.metrics import Metric
-from objectives.space import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Cohort(Protocol):
     """Trials trained side by side; each is known by its trial number."""
 
     def room(self, params: Mapping[str, Any]) -> bool:
-        """Say whether a trial with these hyperparameters would train efficiently beside what is here."""
+        """Say whether such a trial would train efficiently beside what is here."""
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; it starts with the next epoch."""
@@ -71,14 +71,14 @@ class Objective(Protocol):
     metric: Metric
 
     def cohort(self, *, seed: int) -> Cohort:
-        """Return an empty cohort; a member's seed follows from ``seed`` and its trial number alone."""
+        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
 
     def __call__(self, trial: Any) -> float:
         """Train one trial alone, as `optuna.Study.optimize` calls it."""
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """Return the seed of trial ``number`` in a study with ``seed``; distinct for all practical pairs."""
+    """Return the seed of trial ``number`` in a study with ``seed``."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
@@ -97,7 +97,7 @@ class BestEpoch:
     epoch: int = -1
 
     def update(self, epoch: int, value: float) -> bool:
-        """Take in an epoch's value and return whether it is the best so far; a tie or NaN is not."""
+        """Take in an epoch's value; return whether it is the best so far (a tie or NaN is not)."""
         better = operator.lt if self.direction == "minimize" else operator.gt
         improved = math.isfinite(value) and (self.value is None or better(value, self.value))
         if improved:
@@ -144,9 +144,9 @@ class TrialRecord:
         found = {} if best.value is None else {"best_value": best.value, "best_epoch": best.epoch}
         last = {"value_last": r.value for r in self.results if math.isfinite(r.value)}
         return {
-            "params": dict(self.params), "seed": self.seed, "worker": self.worker, "stopped": stopped,
-            "epochs_run": len(self.results), "duration_s": sum(r.duration_s for r in self.results),
-            "curve": self._curve(), **found, **last,
+            "params": dict(self.params), "seed": self.seed, "worker": self.worker, "stopped":
+            stopped, "epochs_run": len(self.results), "duration_s": sum(r.duration_s for r in
+            self.results), "curve": self._curve(), **found, **last,
         }  # fmt: skip
 
     def _curve(self) -> dict[str, list[float | None]]:
@@ -156,7 +156,8 @@ class TrialRecord:
 
 
 def run_trial(objective: Objective, trial: Any, *, seed: int) -> float:
-    """Train ``trial`` alone under plain Optuna, with reports and pruning, and return its best epoch's value.
+    """Train ``trial`` alone under plain Optuna, with reports and pruning, and return its best
+    epoch's value.
 
     Raises:
         optuna.TrialPruned: if the study's pruner says so, or if training diverged.

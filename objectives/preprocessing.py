@@ -180,6 +180,8 @@ class TargetScaler:
     Args:
         mean: value that becomes 0, in units of the target.
         scale: length that becomes 1, in units of the target; positive.
+        low: smallest value that is predicted; None for no bound.
+        high: largest value that is predicted; None for no bound.
 
     Example:
         >>> scaler = TargetScaler.fit(np.array([10.0, 20.0, 30.0]))
@@ -189,12 +191,23 @@ class TargetScaler:
 
     mean: float
     scale: float
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
-    def fit(cls, y: NDArray[np.float64]) -> Self:
-        """Take mean and standard deviation of ``y``; a constant ``y`` is left unscaled."""
+    def fit(cls, y: NDArray[np.float64], *, clamp: bool = False) -> Self:
+        """Take mean and standard deviation of ``y``; a constant ``y`` is left unscaled.
+
+        Args:
+            y: the training targets.
+            clamp: whether predictions are kept within their range, as RealMLP does (Holzmüller et
+                al. 2024): a network extrapolates wildly where a row is unlike all others.
+        """
         scale = float(np.std(y))
-        return cls(mean=float(np.mean(y)), scale=scale if scale > 0 else 1.0)
+        bounds = (float(np.min(y)), float(np.max(y))) if clamp else (None, None)
+        return cls(
+            mean=float(np.mean(y)), scale=scale if scale > 0 else 1.0, low=bounds[0], high=bounds[1]
+        )
 
     def transform(self, y: Numeric) -> Numeric:
         """Return ``y`` (array or tensor) without units."""
@@ -204,4 +217,4 @@ class TargetScaler:
     def inverse(self, y: Numeric) -> Numeric:
         """Return standardised values (array or tensor) in the units of the target."""
         values: Numeric = y * self.scale + self.mean
-        return values
+        return values if self.low is None else values.clip(self.low, self.high)

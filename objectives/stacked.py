@@ -1,8 +1,9 @@
 """K multilayer perceptrons of one shape, held and trained as one tensor: the fused engine.
 
-Shapes: K members, n or B rows, I inputs, H hidden units, C outputs. All parameters of a member lie in one row of
-``flat`` (K, n_parameters); the layers are views into it, so that one optimizer call moves a whole member.
-The gradients are written by hand: for a network this small, recording a graph costs more than the arithmetic.
+Shapes: K members, n or B rows, I inputs, H hidden units, C outputs. All parameters of a member lie
+in one row of ``flat`` (K, n_parameters); the layers are views into it, so that one optimizer call
+moves a whole member. The gradients are written by hand: for a network this small, recording a graph
+costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from objectives.hyperparameters import ACTIVATIONS
+from objectives.messages import hint
 
 _ATEN = torch.ops.aten
 
@@ -55,27 +59,41 @@ class StackedMLP(nn.Module):
         n_outputs: C; 1 for two classes and for regression.
         n_layers: hidden layers.
         hidden_units: H, the width of each hidden layer.
-        reference_width: None for ordinary layers ``h @ W + b``; a number r for ``h @ W * sqrt(r / fan_in) + b``,
-            which makes one learning rate fit all widths (the neural-tangent parametrisation of RealMLP,
-            Holzmueller et al. 2024, scaled so that a layer of r inputs is an ordinary one).
+        reference_width: None for ordinary layers ``h @ W + b``; a number r for ``h @ W * sqrt(r /
+            fan_in) + b``, which makes one learning rate fit all widths (the neural-tangent
+            parametrisation of RealMLP, Holzmueller et al. 2024, scaled so that a layer of r inputs
+            is an ordinary one).
+
+    Raises:
+        ValueError: for an unknown activation.
 
     Example:
-        >>> net = StackedMLP(activations=["relu", "tanh"], n_inputs=3, n_outputs=2, n_layers=1, hidden_units=4)
+        >>> net = StackedMLP(
+        ...     activations=["relu", "tanh"], n_inputs=3, n_outputs=2, n_layers=1, hidden_units=4
+        ... )
         >>> net(torch.zeros(5, 3)).shape
         torch.Size([2, 5, 2])
     """
 
     def __init__(
-        self, *, activations: Sequence[str], n_inputs: int, n_outputs: int, n_layers: int, hidden_units: int,
-        reference_width: float | None = None,
+        self, *, activations: Sequence[str], n_inputs: int, n_outputs: int, n_layers: int,
+        hidden_units: int, reference_width: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        unknown = sorted(set(activations) - set(ACTIVATIONS))
+        if unknown:
+            raise ValueError(
+                f"activations must be of {', '.join(ACTIVATIONS)}, got {unknown[0]!r}"
+                f"{hint(unknown[0], ACTIVATIONS)}"
+            )
         self.config: dict[str, Any] = {
             "activations": list(activations), "n_inputs": n_inputs, "n_outputs": n_outputs,
             "n_layers": n_layers, "hidden_units": hidden_units, "reference_width": reference_width,
         }  # fmt: skip
         self.widths = (n_inputs, *[hidden_units] * n_layers, n_outputs)
-        self.n_parameters = sum((i + 1) * o for i, o in zip(self.widths, self.widths[1:], strict=False))
+        self.n_parameters = sum(
+            (i + 1) * o for i, o in zip(self.widths, self.widths[1:], strict=False)
+        )
         self.register_buffer("flat", torch.zeros(len(activations), self.n_parameters))
         self.flat: Tensor
         self._acts = [_Activation(name) for name in activations]
@@ -91,7 +109,7 @@ class StackedMLP(nn.Module):
         return [1.0 if r is None else math.sqrt(r / fan_in) for fan_in in self.widths[:-1]]
 
     def layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return views (W: (K, fan_in, fan_out), b: (K, 1, fan_out)) into ``flat`` (K, n_parameters)."""
+        """Return views W (K, fan_in, fan_out), b (K, 1, fan_out) into ``flat`` (K, n_parameters)."""
         views, start = [], 0
         for i, o in zip(self.widths, self.widths[1:], strict=False):
             weight = flat[:, start : start + i * o].view(-1, i, o)
@@ -110,7 +128,7 @@ class StackedMLP(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the raw outputs (K, n, C) for ``x`` (n, I): logits, or standardised values in regression."""
+        """Return the outputs (K, n, C) for ``x`` (n, I): logits, or standardised values."""
         return torch.stack([self._forward_member(k, x) for k in range(len(self._acts))])
 
     def _forward_member(self, member: int, h: Tensor) -> Tensor:
@@ -144,10 +162,13 @@ class Tape:
 
         Args:
             x: inputs; each member has its own rows.
-            masks: for each hidden layer, dropout factors (K, B, H) (0, or 1 / (1 - p)), or None for no dropout.
+            masks: for each hidden layer, dropout factors (K, B, H) (0, or 1 / (1 - p)), or None for
+                no dropout.
         """
         self._h, self._z, self._out, self._masks = [x], [], [], masks
-        for (weight, bias), scale, mask in zip(self._layers[:-1], self._scales, masks, strict=False):
+        for (weight, bias), scale, mask in zip(
+            self._layers[:-1], self._scales, masks, strict=False
+        ):
             z = torch.baddbmm(bias, self._h[-1], weight, alpha=scale)
             h = self._activate(z)
             self._z.append(z)
@@ -182,7 +203,10 @@ class Tape:
 
 
 def torch_init(net: StackedMLP, generator: torch.Generator) -> Tensor:
-    """Draw one member's parameters (n_parameters,) as `torch.nn.Linear` does: uniform within 1 / sqrt(fan_in)."""
+    """Draw one member's parameters (n_parameters,), uniform within 1 / sqrt(fan_in).
+
+    As `torch.nn.Linear` does.
+    """
     row = torch.zeros(1, net.n_parameters)
     for weight, bias in net.layers(row):
         bound = 1 / math.sqrt(weight.shape[1])
@@ -192,10 +216,11 @@ def torch_init(net: StackedMLP, generator: torch.Generator) -> Tensor:
 
 
 def he_init(net: StackedMLP, generator: torch.Generator) -> Tensor:
-    """Draw one member's parameters (n_parameters,): weights normal with variance gain / fan_in, biases zero.
+    """Draw one member's parameters (n_parameters,): weights normal with variance gain / fan_in,
+    biases zero.
 
-    The gain is 1 for the first layer and 2 behind a hidden layer, to make up for the half that ReLU cuts off
-    (He et al. 2015). It holds for the scaled product, whatever the parametrisation.
+    The gain is 1 for the first layer and 2 behind a hidden layer, to make up for the half that ReLU
+    cuts off (He et al. 2015). It holds for the scaled product, whatever the parametrisation.
     """
     row = torch.zeros(1, net.n_parameters)
     for layer, ((weight, _), scale) in enumerate(zip(net.layers(row), net.scales(), strict=True)):

@@ -1,4 +1,4 @@
-"""Tune deep-learning models: one call takes a dataset and gives back the best configuration and the fitted model."""
+"""Tune deep-learning models: from a dataset to the best configuration and the fitted model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
-    from tuner.tune import tune, tune_mlp
+    from tuner.entry import tune, tune_mlp
 
 __all__ = ["StudyMismatchError", "TestScore", "TuningResult", "load_study", "tune", "tune_mlp"]
 
 _HOMES = {
-    "StudyMismatchError": "tuner.study", "TestScore": "tuner.result", "TuningResult": "tuner.result",
-    "load_study": "tuner.study", "tune": "tuner.tune", "tune_mlp": "tuner.tune",
+    "StudyMismatchError": "tuner.study", "TestScore": "tuner.result", "TuningResult":
+    "tuner.result", "load_study": "tuner.study", "tune": "tuner.entry", "tune_mlp": "tuner.entry",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    # Names are fetched at first use, so that the command line can list and export studies without loading torch.
+    # Names are fetched at first use, so that the command line can list and export studies without
+    # loading torch.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -82,10 +82,15 @@ class Search:
         with warnings.catch_warnings():
             # A value given by hand may lie outside the range; it is meant.
             warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
-            trial = self.study.ask({row.stored_name: row.distribution for row in rows.values() if row.distribution})
+            trial = self.study.ask(
+                {row.stored_name: row.distribution for row in rows.values() if row.distribution}
+            )
         params = trial.user_attrs.get("params") or self._params(trial)
         record = TrialRecord(
-            direction=self.direction, params=params, seed=trial_seed(self.seed, trial.number), worker=self.worker
+            direction=self.direction,
+            params=params,
+            seed=trial_seed(self.seed, trial.number),
+            worker=self.worker,
         )
         self.running[trial.number] = (trial, record)
         return trial, record
@@ -93,19 +98,28 @@ class Search:
     def _params(self, trial: optuna.Trial) -> dict[str, Any]:
         stored = trial.params
         return {
-            name: row.default if row.distribution is None else row.from_stored(stored[row.stored_name])
+            name: row.default
+            if row.distribution is None
+            else row.from_stored(stored[row.stored_name])
             for name, row in self.space.items()
         }
 
     def finish(
-        self, number: int, state: TrialState, stopped: str, value: float | None = None, **attributes: Any
+        self,
+        number: int,
+        state: TrialState,
+        stopped: str,
+        value: float | None = None,
+        **attributes: Any,
     ) -> None:
         """Write a trial's records (``attributes`` instead of what they name), tell its state, call the callbacks."""
         trial, record = self.running.pop(number)
         for name, attribute in (record.attributes(stopped) | attributes).items():
             trial.set_user_attr(name, attribute)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Optuna's note that a trial without reports has no value
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # Optuna's note that a trial without reports has no value
             frozen = self.study.tell(trial, value, state=state)
         self.show()
         for callback in self.callbacks:

@@ -1,15 +1,22 @@
 """Pruners by name: ``"none"``, ``"median"``, ``"asha"``, ``"hyperband"``, or any Optuna pruner.
 
-A pruner stops a trial against *other* trials (state PRUNED); `patience` stops it against itself (state COMPLETE).
+A pruner stops a trial against *other* trials (state PRUNED); `patience` stops it against itself
+(state COMPLETE).
 """
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
 
-from objectives.hyperparameters import nearest
+from objectives.messages import hint
 
 PrunerName: TypeAlias = Literal["none", "median", "asha", "hyperband"]
 
@@ -20,8 +27,8 @@ _STARTUP_TRIALS = 5
 def make_pruner(pruner: PrunerName | BasePruner, *, epochs: int) -> BasePruner:
     """Return the pruner called ``pruner``, its steps fitted to trials of at most ``epochs`` epochs.
 
-    The first tenth of the epochs is never judged, since a learning curve says little there. ASHA and Hyperband keep
-    a third at each rung, Hyperband with several first rungs.
+    The first tenth of the epochs is never judged, since a learning curve says little there. ASHA
+    and Hyperband keep a third at each rung, Hyperband with several first rungs.
 
     Raises:
         ValueError: for an unknown name.
@@ -41,4 +48,6 @@ def make_pruner(pruner: PrunerName | BasePruner, *, epochs: int) -> BasePruner:
         return SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
     if pruner == "hyperband":
         return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=3)
-    raise ValueError(f"pruner must be one of {', '.join(names)}, got {pruner!r}{nearest(pruner, names)}")
+    raise ValueError(
+        f"pruner must be one of {', '.join(names)}, got {pruner!r}{hint(pruner, names)}"
+    )

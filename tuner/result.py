@@ -55,12 +55,14 @@ class TestScore:
 
 
 class TuningResult:
-    """The outcome of a search; everything in it comes from the study, which is a plain Optuna study.
+    """The outcome of a search; everything in it comes from the study, which is a plain Optuna
+    study.
 
     Args:
         study: with all trials.
         objective: what was tuned.
-        model: the best trial's fitted model if this process has trained it, with the trial's number.
+        model: the best trial's fitted model if this process has trained it, with the trial's
+            number.
         continue_search: runs one more configuration in the study.
 
     Attributes:
@@ -84,7 +86,9 @@ class TuningResult:
         """
         complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if not complete:
-            raise ValueError("best_trial must be a complete trial, got none so far; raise n_trials or timeout")
+            raise ValueError(
+                "best_trial must be a complete trial, got none so far; raise n_trials or timeout"
+            )
         return self.study.best_trial
 
     @property
@@ -104,7 +108,8 @@ class TuningResult:
     def model(self) -> FittedModel:
         """The best trial's weights at its best epoch, preprocessing included.
 
-        Where another process trained the best trial it is trained once more from its seed, which gives the same.
+        Where another process trained the best trial it is trained once more from its seed, which
+        gives the same.
 
         Raises:
             TypeError: if the objective is a plain function, which keeps no model.
@@ -115,7 +120,8 @@ class TuningResult:
         return self._model[1]
 
     def model_of(self, number: int) -> FittedModel:
-        """Train trial ``number`` once more from its seed and return its model, with its best epoch's weights.
+        """Train trial ``number`` once more from its seed and return its model, with its best
+        epoch's weights.
 
         Raises:
             TypeError: if the objective is a plain function, which keeps no model.
@@ -124,7 +130,9 @@ class TuningResult:
         self._needs_objective("model")
         trials = {trial.number: trial for trial in tables.finished(self.study)}
         if number not in trials or "best_epoch" not in trials[number].user_attrs:
-            raise ValueError(f"number must be a trial with a best epoch, got {number}; see trials_dataframe()")
+            raise ValueError(
+                f"number must be a trial with a best epoch, got {number}; see trials_dataframe()"
+            )
         trial = trials[number]
         cohort = self.objective.cohort(seed=self._seed)
         cohort.add(trial.number, trial.user_attrs["params"])
@@ -133,14 +141,18 @@ class TuningResult:
         return cohort.model(trial.number)  # type: ignore[no-any-return]
 
     def refit(self) -> FittedModel:
-        """Train the best configuration on training and validation rows, for the best number of epochs.
+        """Train the best configuration on training and validation rows, for the best number of
+        epochs.
 
-        The rows that chose the configuration then help to fit it; how good it is only the test split can say.
+        The rows that chose the configuration then help to fit it; how good it is only the test
+        split can say.
         """
         self._needs_objective("refit")
         best = self.best_trial
         epochs = int(best.user_attrs["best_epoch"]) + 1
-        model = self.objective.refit(self.best_params, epochs=epochs, seed=self._seed, number=best.number)
+        model = self.objective.refit(
+            self.best_params, epochs=epochs, seed=self._seed, number=best.number
+        )
         return model  # type: ignore[no-any-return]
 
     def test_score(self, model: FittedModel | None = None) -> TestScore:
@@ -153,14 +165,15 @@ class TuningResult:
         model = self.model if model is None else model
         score = _score(model, self.objective.data.open_test(), self.objective.metric)
         entry = {
-            "trial": self.best_trial.number, "value": score.value, "low": score.low, "high": score.high,
-            "n": score.n, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "trial": self.best_trial.number, "value": score.value, "low": score.low, "high":
+            score.high, "n": score.n, "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         self.study.set_user_attr(OPENINGS, [*self.study.user_attrs.get(OPENINGS, []), entry])
         return score
 
     def try_params(self, **params: Any) -> TuningResult:
-        """Run one more trial by hand: the best configuration with ``params`` in place of its own values.
+        """Run one more trial by hand: the best configuration with ``params`` in place of its own
+        values.
 
         The trial lands in the same study and tables as all others, and the sampler learns from it.
 
@@ -197,7 +210,9 @@ class TuningResult:
 
     def _needs_objective(self, what: str) -> None:
         if not hasattr(self.objective, "cohort"):
-            raise TypeError(f"{what} must come from a ready-made objective, got a function, which keeps no model")
+            raise TypeError(
+                f"{what} must come from a ready-made objective, got a function, which keeps no model"
+            )
 
     def __repr__(self) -> str:
         """Return a summary that can be read at a glance."""
@@ -215,7 +230,9 @@ def _short(value: Any) -> str:
 
 
 def _score(model: FittedModel, split: Any, metric: Metric) -> TestScore:
-    prediction = model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
+    prediction = (
+        model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
+    )
     value = metric.score(split.y, prediction, split.weight)
     rng = np.random.default_rng(0)
     resampled = []
@@ -226,11 +243,15 @@ def _score(model: FittedModel, split: Any, metric: Metric) -> TestScore:
             weight = None if split.weight is None else split.weight[rows]
             resampled.append(_maybe(metric, split.y[rows], prediction[rows], weight))
     low, high = np.nanquantile(resampled, [0.025, 0.975])
-    return TestScore(metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y))
+    return TestScore(
+        metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y)
+    )
 
 
 def _maybe(metric: Metric, y: Any, prediction: Any, weight: Any) -> float:
     try:
         return metric.score(y, prediction, weight)
-    except ValueError:  # scikit-learn's answer where a metric is undefined, such as AUC of one class
+    except (
+        ValueError
+    ):  # scikit-learn's answer where a metric is undefined, such as AUC of one class
         return float("nan")

@@ -8,12 +8,13 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from objectives.hyperparameters import nearest
+from objectives.messages import hint
 
 SamplerName: TypeAlias = Literal["manual", "grid", "random", "tpe"]
 
-# Both lists of trials are made by us and queued in the study, where Optuna hands each out once, whatever is killed,
-# added by hand or running elsewhere (its own GridSampler repeats or drops cells then). Nothing is left to sample.
+# Both lists of trials are made by us and queued in the study, where Optuna hands each out once,
+# whatever is killed, added by hand or running elsewhere (its own GridSampler repeats or drops cells
+# then). Nothing is left to sample.
 LISTED: tuple[str, ...] = ("manual", "grid")
 
 
@@ -22,17 +23,26 @@ def check_sampler(sampler: SamplerName | BaseSampler) -> None:
     names = get_args(SamplerName)
     if isinstance(sampler, str):
         if sampler not in names:
-            raise ValueError(f"sampler must be one of {', '.join(names)}, got {sampler!r}{nearest(sampler, names)}")
+            raise ValueError(
+                f"sampler must be one of {', '.join(names)}, got {sampler!r}"
+                f"{hint(sampler, names)}"
+            )
     elif not isinstance(sampler, BaseSampler):
-        raise TypeError(f"sampler must be a name or an optuna sampler, got {type(sampler).__name__}")
+        raise TypeError(
+            f"sampler must be a name or an optuna sampler, got {type(sampler).__name__}"
+        )
 
 
-def sampler_source(sampler: SamplerName | BaseSampler, *, seed: int, worker: int = 0) -> Callable[[int], BaseSampler]:
-    """Return a function that gives the sampler for the next trial, from the number of trials already there.
+def sampler_source(
+    sampler: SamplerName | BaseSampler, *, seed: int, worker: int = 0
+) -> Callable[[int], BaseSampler]:
+    """Return a function that gives the sampler for the next trial, from the number of trials
+    already there.
 
-    Optuna stores trials but not a sampler's random state, so a resumed study that reused its seed would draw its first
-    points again, and so would every worker. Here each trial has a seed of its own, from (seed, worker, trials there):
-    a study that was cut off draws what it would have drawn. A sampler object of the user's is used as it is.
+    Optuna stores trials but not a sampler's random state, so a resumed study that reused its seed
+    would draw its first points again, and so would every worker. Here each trial has a seed of its
+    own, from (seed, worker, trials there): a study that was cut off draws what it would have drawn.
+    A sampler object of the user's is used as it is.
 
     Raises:
         ValueError: for an unknown name.

@@ -43,7 +43,8 @@ def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseSt
     """Return the Optuna storage that ``storage`` names.
 
     Args:
-        storage: None (in memory), a path ending in ``.journal`` or ``.db``, a URL, or a storage object.
+        storage: None (in memory), a path ending in ``.journal`` or ``.db``, a URL, or a storage
+            object.
 
     Raises:
         ValueError: for another ending.
@@ -59,7 +60,9 @@ def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseSt
     if path.suffix not in (".journal", ".db"):
         raise ValueError(f"storage must end in .journal or .db, or be a URL, got {str(storage)!r}")
     if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"storage must lie in a folder that exists, got {str(storage)!r}; create the folder")
+        raise FileNotFoundError(
+            f"storage must lie in a folder that exists, got {str(storage)!r}; create the folder"
+        )
     if path.suffix == ".db":
         return get_storage(f"sqlite:///{path}")
     cut_torn_line(path)
@@ -69,7 +72,8 @@ def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseSt
 def cut_torn_line(path: Path) -> int:
     """Cut a half-written last line off a journal file and return how many bytes that took.
 
-    A process killed in mid-write leaves one; the next write would be glued to it and make the whole file unreadable.
+    A process killed in mid-write leaves one; the next write would be glued to it and make the whole
+    file unreadable.
     """
     if not path.exists():
         return 0
@@ -100,7 +104,9 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def open_study(storage: BaseStorage, *, name: str, direction: str, record: Mapping[str, Any]) -> TunedStudy:
+def open_study(
+    storage: BaseStorage, *, name: str, direction: str, record: Mapping[str, Any]
+) -> TunedStudy:
     """Create the study called ``name``, or go on with it if it is there and is the same.
 
     Args:
@@ -110,15 +116,19 @@ def open_study(storage: BaseStorage, *, name: str, direction: str, record: Mappi
         record: what the study is about, in plain JSON types; stored, and compared on resume.
 
     Raises:
-        StudyMismatchError: if the study there has another direction, metric, space, dataset or split; the message
-            names what differs.
+        StudyMismatchError: if the study there has another direction, metric, space, dataset or
+            split; the message names what differs.
     """
     with quiet_optuna():
-        optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        optuna.create_study(
+            storage=storage, study_name=name, direction=direction, load_if_exists=True
+        )
         study = TunedStudy(study_name=name, storage=storage)
     if study.direction != StudyDirection[direction.upper()]:
         there = study.direction.name.lower() + "s"
-        raise StudyMismatchError(f"study {name!r} {there}, but direction={direction!r} was asked; {_CURE}")
+        raise StudyMismatchError(
+            f"study {name!r} {there}, but direction={direction!r} was asked; {_CURE}"
+        )
     there = study.user_attrs.get(RECORD)
     if there is None:
         study.set_user_attr(RECORD, dict(record))
@@ -136,11 +146,19 @@ def _compare(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> N
         if old == new:
             continue
         if key == "fingerprint":
-            raise StudyMismatchError(f"study {name!r} was tuned on other data (the fingerprints differ); {_CURE}")
+            raise StudyMismatchError(
+                f"study {name!r} was tuned on other data (the fingerprints differ); {_CURE}"
+            )
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             part = next(k for k in {**old, **new} if old.get(k) != new.get(k))
-            key, old, new = f"{key} {part}" if key == "split" else part, old.get(part), new.get(part)
-        raise StudyMismatchError(f"study {name!r} was tuned with {key} {_say(old)}, now {_say(new)}; {_CURE}")
+            key, old, new = (
+                f"{key} {part}" if key == "split" else part,
+                old.get(part),
+                new.get(part),
+            )
+        raise StudyMismatchError(
+            f"study {name!r} was tuned with {key} {_say(old)}, now {_say(new)}; {_CURE}"
+        )
 
 
 def _say(what: Any) -> str:
@@ -157,7 +175,8 @@ def _say(what: Any) -> str:
 def hand_out_again(study: optuna.Study, storage: BaseStorage) -> list[int]:
     """Put trials that a dead process left RUNNING back into the queue and return their numbers.
 
-    They keep their number, hyperparameters and seed. Call this only while no other process works on the study.
+    They keep their number, hyperparameters and seed. Call this only while no other process works on
+    the study.
     """
     left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     study_id = storage.get_study_id_from_name(study.study_name)
@@ -167,14 +186,20 @@ def hand_out_again(study: optuna.Study, storage: BaseStorage) -> list[int]:
     return [trial.number for trial in left]
 
 
-def load_study(storage: str | os.PathLike[str] | BaseStorage, study_name: str | None = None) -> optuna.Study:
+def load_study(
+    storage: str | os.PathLike[str] | BaseStorage, study_name: str | None = None
+) -> optuna.Study:
     """Load a study from a storage; its name may be left out where the storage holds only one.
 
     Raises:
         ValueError: if there is no such study, none at all, or several and no name was given.
         FileNotFoundError: if a storage file does not exist.
     """
-    if isinstance(storage, str | os.PathLike) and "://" not in str(storage) and not Path(storage).exists():
+    if (
+        isinstance(storage, str | os.PathLike)
+        and "://" not in str(storage)
+        and not Path(storage).exists()
+    ):
         raise FileNotFoundError(f"storage must be a file that exists, got {str(storage)!r}")
     opened = open_storage(storage)
     names = optuna.get_all_study_names(opened)
@@ -182,5 +207,7 @@ def load_study(storage: str | os.PathLike[str] | BaseStorage, study_name: str | 
         study_name = names[0]
     if study_name not in names:
         listed = ", ".join(names) or "none"
-        raise ValueError(f"study_name must be one of those in the storage ({listed}), got {study_name!r}")
+        raise ValueError(
+            f"study_name must be one of those in the storage ({listed}), got {study_name!r}"
+        )
     return TunedStudy(study_name=study_name, storage=opened)

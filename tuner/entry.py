@@ -40,58 +40,71 @@ Params = Mapping[str, Any]
 Space = Mapping[str, Hyperparameter]
 
 _N_TRIALS = 30
-# Trials under way together where they are known beforehand. TPE learns from each trial, so it goes one by one.
+# Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
+# one by one.
 _N_PARALLEL = 16
 
 
 def tune_mlp(
-    dataset: Any, *, target: str | None = None, metric: str | None = None, space: Params | None = None,
-    sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
-    n_trials: int | None = None, timeout: float | None = None, epochs: int | None = None,
-    patience: int | None = 20, recipe: str = "modern", enqueue: Sequence[Params] = (),
-    trials: Sequence[Params] | None = None, include_default: bool = True, seed: int = 0,
-    storage: str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "mlp",
-    callbacks: Sequence[Callback] = (), show_progress_bar: bool = True, device: str | None = None,
+    dataset: Any, *, target: str | None = None, metric: str | None = None, space: Params | None =
+    None, sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
+    n_trials: int | None = None, timeout: float | None = None, epochs: int | None = None, patience:
+    int | None = 20, recipe: str = "modern", enqueue: Sequence[Params] = (), trials:
+    Sequence[Params] | None = None, include_default: bool = True, seed: int = 0, storage: str |
+    os.PathLike[str] | BaseStorage | None = None, study_name: str = "mlp", callbacks:
+    Sequence[Callback] = (), show_progress_bar: bool = True, device: str | None = None,
     **data_options: Any,
 ) -> TuningResult:  # fmt: skip
     """Find the best multilayer perceptron for a table: one call, from data to fitted model.
 
     Args:
-        dataset: ``(X, y)`` arrays, tensors or DataFrames; a DataFrame or a CSV or Parquet path with ``target``; a
-            map-style torch Dataset; or the name of a built-in dataset (digits, breast_cancer, wine, iris, diabetes).
+        dataset: ``(X, y)`` arrays, tensors or DataFrames; a DataFrame or a CSV or Parquet path with
+            ``target``; a map-style torch Dataset; or the name of a built-in dataset (digits,
+            breast_cancer, wine, iris, diabetes).
         target: the column to predict.
-        metric: accuracy, balanced_accuracy, roc_auc, log_loss, f1_macro, rmse, mae or r2. By default accuracy for
-            classes and rmse for values. Selection, patience and pruning all use it, on the validation split.
-        space: what to search, by name: a fixed value, a list of choices, a ``(low, high)`` range, an Optuna
-            distribution or a `Hyperparameter`. Random and TPE search the documented ranges of the others as well; a
-            grid searches only what is named, or learning_rate x dropout x activation if nothing is.
+        metric: accuracy, balanced_accuracy, roc_auc, log_loss, f1_macro, rmse, mae or r2. By
+            default accuracy for classes and rmse for values. Selection, patience and pruning all
+            use it, on the validation split.
+        space: what to search, by name: a fixed value, a list of choices, a ``(low, high)`` range,
+            an Optuna distribution or a `Hyperparameter`. Random and TPE search the documented
+            ranges of the others as well; a grid searches only what is named, or learning_rate x
+            dropout x activation if nothing is.
         sampler: ``"tpe"``, ``"random"``, ``"grid"``, ``"manual"`` or an Optuna sampler.
-        pruner: ``"median"``, ``"asha"``, ``"hyperband"``, ``"none"`` or an Optuna pruner: stops trials against others.
-        n_trials: the study's total of finished trials after the call, so that the same call made twice does nothing
-            the second time. By default 30, or all trials of a grid or a manual search.
-        timeout: seconds after which the search ends; trials under way end at their best epoch so far and count.
-        epochs: passes over the training split at most, short for ``space={"epochs": ...}``; by default 100.
-        patience: epochs without improvement after which a trial ends, against itself; None for never.
-        recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned hyperparameters.
-        enqueue: configurations to try first, under any sampler; what they leave out is at its default.
+        pruner: ``"median"``, ``"asha"``, ``"hyperband"``, ``"none"`` or an Optuna pruner: stops
+            trials against others.
+        n_trials: the study's total of finished trials after the call, so that the same call made
+            twice does nothing the second time. By default 30, or all trials of a grid or a manual
+            search.
+        timeout: seconds after which the search ends; trials under way end at their best epoch so
+            far and count.
+        epochs: passes over the training split at most, short for ``space={"epochs": ...}``; by
+            default 100.
+        patience: epochs without improvement after which a trial ends, against itself; None for
+            never.
+        recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned
+            hyperparameters.
+        enqueue: configurations to try first, under any sampler; what they leave out is at its
+            default.
         trials: the configurations of a manual search.
-        include_default: whether random and TPE searches begin with the default configuration, as trial 0, and with
-            the recipe's own good one, as trial 1.
+        include_default: whether random and TPE searches begin with the default configuration, as
+            trial 0, and with the recipe's own good one, as trial 1.
         seed: of everything; the same seed gives the same table.
-        storage: None (memory), a ``.journal`` or ``.db`` file, or a URL. A study that is there is gone on with.
+        storage: None (memory), a ``.journal`` or ``.db`` file, or a URL. A study that is there is
+            gone on with.
         study_name: of the study in the storage.
         callbacks: called with study and trial after each trial, as in `optuna.Study.optimize`.
         show_progress_bar: whether to show trials done, pruned, best value and time left.
         device: where to train, such as ``"cpu"``; by default CUDA or MPS where there is one.
-        data_options: further arguments of `objectives.data.load_tabular`: ``task``, ``valid_size``, ``test_size``,
-            ``groups``, ``time``, ``categorical``, ``sample_weight``, ``class_weight``.
+        data_options: further arguments of `objectives.data.load_tabular`: ``task``, ``valid_size``,
+            ``test_size``, ``groups``, ``time``, ``categorical``, ``sample_weight``,
+            ``class_weight``.
 
     Returns:
         A `TuningResult`. Ctrl-C returns the result so far.
 
     Raises:
-        ValueError: for bad data or a bad argument, before any training; `StudyMismatchError` if the storage holds
-            another study of that name.
+        ValueError: for bad data or a bad argument, before any training; `StudyMismatchError` if the
+            storage holds another study of that name.
 
     Example:
         >>> result = tune_mlp("iris", n_trials=3, epochs=2, show_progress_bar=False)
@@ -106,8 +119,8 @@ def tune_mlp(
         wishes = {name: list(MLP_TABLE[name].grid) for name in STARTER_GRID} | wishes
     rows = make_space(MLP_TABLE, wishes, only_named=sampler in LISTED)
     objective = MLPObjective(
-        dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience, seed=seed, device=device,
-        **data_options,
+        dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience,
+        seed=seed, device=device, **data_options,
     )  # fmt: skip
     firsts = [complete(rows, params) for params in enqueue]
     if include_default and sampler not in LISTED:
@@ -119,26 +132,28 @@ def tune_mlp(
     }  # fmt: skip
     return _tune(
         objective, space=rows, direction=objective.metric.direction, sampler=sampler, pruner=pruner,
-        n_trials=n_trials, timeout=timeout, firsts=firsts, trials=trials, seed=seed, storage=storage,
-        study_name=study_name, callbacks=callbacks, show_progress_bar=show_progress_bar,
-        record=record | {"metric": objective.metric.name},
+        n_trials=n_trials, timeout=timeout, firsts=firsts, trials=trials, seed=seed,
+        storage=storage, study_name=study_name, callbacks=callbacks,
+        show_progress_bar=show_progress_bar, record=record | {"metric": objective.metric.name},
     )  # fmt: skip
 
 
 def tune(
-    objective: Callable[[optuna.Trial], float], *, space: Params | None = None, direction: str = "minimize",
-    sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
-    n_trials: int | None = None, timeout: float | None = None, max_steps: int = 100,
-    enqueue: Sequence[Params] = (), trials: Sequence[Params] | None = None, seed: int = 0,
-    storage: str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "tune",
-    callbacks: Sequence[Callback] = (), show_progress_bar: bool = True,
+    objective: Callable[[optuna.Trial], float], *, space: Params | None = None, direction: str =
+    "minimize", sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner =
+    "median", n_trials: int | None = None, timeout: float | None = None, max_steps: int = 100,
+    enqueue: Sequence[Params] = (), trials: Sequence[Params] | None = None, seed: int = 0, storage:
+    str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "tune", callbacks:
+    Sequence[Callback] = (), show_progress_bar: bool = True,
 ) -> TuningResult:  # fmt: skip
-    """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as `tune_mlp`.
+    """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as
+    `tune_mlp`.
 
     Args:
         objective: a function of an `optuna.Trial` that returns a number, or a ready-made objective.
-        space: name -> list of choices, ``(low, high)`` or Optuna distribution. The function finds the values in
-            ``trial.params``; without a space it calls ``trial.suggest_float`` and the like itself.
+        space: name -> list of choices, ``(low, high)`` or Optuna distribution. The function finds
+            the values in ``trial.params``; without a space it calls ``trial.suggest_float`` and the
+            like itself.
         direction: ``"minimize"`` or ``"maximize"``; a ready-made objective brings its own.
         sampler: as in `tune_mlp`; a grid needs a space.
         pruner: as in `tune_mlp`; the function calls ``trial.report`` and ``trial.should_prune``.
@@ -165,22 +180,25 @@ def tune(
     ready = hasattr(objective, "cohort")
     rows = dict(objective.space) if ready else free_space(space or {})  # type: ignore[attr-defined]
     if sampler == "grid" and not rows:
-        raise ValueError("space must be given for sampler='grid', got none; give space={name: [levels]}")
+        raise ValueError(
+            "space must be given for sampler='grid', got none; give space={name: [levels]}"
+        )
     metric = objective.metric if ready else None  # type: ignore[attr-defined]
     return _tune(
-        objective, space=rows, direction=direction if metric is None else metric.direction, sampler=sampler,
-        pruner=pruner, n_trials=n_trials, timeout=timeout, firsts=[_given(rows, params) for params in enqueue],
-        trials=trials, seed=seed, storage=storage, study_name=study_name, callbacks=callbacks,
-        show_progress_bar=show_progress_bar, max_steps=max_steps,
-        record={"objective": "own", "metric": None if metric is None else metric.name},
+        objective, space=rows, direction=direction if metric is None else metric.direction,
+        sampler=sampler, pruner=pruner, n_trials=n_trials, timeout=timeout, firsts=[_given(rows,
+        params) for params in enqueue], trials=trials, seed=seed, storage=storage,
+        study_name=study_name, callbacks=callbacks, show_progress_bar=show_progress_bar,
+        max_steps=max_steps, record={"objective": "own", "metric": None if metric is None else
+        metric.name},
     )  # fmt: skip
 
 
 def _tune(
-    objective: Any, *, space: Space, direction: str, sampler: SamplerName | BaseSampler,
-    pruner: PrunerName | BasePruner, n_trials: int | None, timeout: float | None, firsts: list[dict[str, Any]],
-    trials: Sequence[Params] | None, seed: int, storage: Any, study_name: str, callbacks: Sequence[Callback],
-    show_progress_bar: bool, record: dict[str, Any], max_steps: int = 100,
+    objective: Any, *, space: Space, direction: str, sampler: SamplerName | BaseSampler, pruner:
+    PrunerName | BasePruner, n_trials: int | None, timeout: float | None, firsts: list[dict[str,
+    Any]], trials: Sequence[Params] | None, seed: int, storage: Any, study_name: str, callbacks:
+    Sequence[Callback], show_progress_bar: bool, record: dict[str, Any], max_steps: int = 100,
 ) -> TuningResult:  # fmt: skip
     listed = _listed(sampler, space, trials)
     total = _total(n_trials, sampler, [*firsts, *listed], timeout)
@@ -200,10 +218,12 @@ def _tune(
         print(f"grid of {len(listed)} trials", file=sys.stderr)
 
     def run(n: int, deadline: float | None, shown: bool) -> tuple[int, Any] | None:
-        with ProgressBar(total=n, timeout=timeout, metric=record["metric"] or "value", enabled=shown) as progress:
+        with ProgressBar(
+            total=n, timeout=timeout, metric=record["metric"] or "value", enabled=shown
+        ) as progress:
             search = Search(
-                study=study, storage=opened, space=space, source=sampler_source(sampler, seed=seed), seed=seed,
-                n_trials=n, deadline=deadline, callbacks=callbacks, progress=progress,
+                study=study, storage=opened, space=space, source=sampler_source(sampler, seed=seed),
+                seed=seed, n_trials=n, deadline=deadline, callbacks=callbacks, progress=progress,
                 n_parallel=_N_PARALLEL if sampler in (*LISTED, "random") else 1,
             )  # fmt: skip
             _run(search, objective)
@@ -229,30 +249,42 @@ def _run(search: Search, objective: Any) -> None:
             run_function(search, objective)
     except KeyboardInterrupt:
         search.put_back()
-        print("interrupted: finished trials are kept; the same call with a storage goes on", file=sys.stderr)
+        print(
+            "interrupted: finished trials are kept; the same call with a storage goes on",
+            file=sys.stderr,
+        )
 
 
 def _given(space: Space, params: Params) -> dict[str, Any]:
     return complete(space, params) if space else dict(params)
 
 
-def _listed(sampler: SamplerName | BaseSampler, space: Space, trials: Sequence[Params] | None) -> list[dict[str, Any]]:
+def _listed(
+    sampler: SamplerName | BaseSampler, space: Space, trials: Sequence[Params] | None
+) -> list[dict[str, Any]]:
     if (trials is not None) != (sampler == "manual"):
-        raise ValueError(f"trials must be given for sampler='manual' and only there, got {trials=}, {sampler=}")
+        raise ValueError(
+            f"trials must be given for sampler='manual' and only there, got {trials=}, {sampler=}"
+        )
     if sampler == "grid":
         return grid_cells(space)
     return [_given(space, params) for params in trials or ()]
 
 
 def _total(
-    n_trials: int | None, sampler: SamplerName | BaseSampler, planned: list[dict[str, Any]], timeout: float | None
+    n_trials: int | None,
+    sampler: SamplerName | BaseSampler,
+    planned: list[dict[str, Any]],
+    timeout: float | None,
 ) -> int:
     if timeout is not None and timeout <= 0:
         raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
     if n_trials is None:
         return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
     if not isinstance(n_trials, int) or n_trials < 1:
-        raise ValueError(f"n_trials must be a whole number of at least 1, got n_trials={n_trials!r}")
+        raise ValueError(
+            f"n_trials must be a whole number of at least 1, got n_trials={n_trials!r}"
+        )
     return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
 
 
@@ -261,7 +293,12 @@ def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _queue(
-    study: TunedStudy, space: Space, planned: list[dict[str, Any]], *, strict: bool, again: bool = False
+    study: TunedStudy,
+    space: Space,
+    planned: list[dict[str, Any]],
+    *,
+    strict: bool,
+    again: bool = False,
 ) -> None:
     """Put planned trials into the study's queue, except those that are in the study already."""
     there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]

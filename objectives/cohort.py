@@ -1,0 +1,215 @@
+"""`MLPCohort`: perceptrons that train side by side, those of one shape and batch size as one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from objectives.engine import Progress, Stack, TensorData
+from objectives.losses import Loss
+from objectives.member import Member, RowOptimizer
+from objectives.metrics import Metric
+from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.recipe import Recipe
+
+# Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
+# (benchmarks/throughput.py).
+_MAX_MEMBERS = 16
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What all members of a cohort share.
+
+    Args:
+        tensors: the rows to train and validate on.
+        recipe: what is not tuned.
+        loss: compares outputs with targets.
+        metric: the tuned metric.
+        shape: gives the layer arguments of `StackedMLP` for hyperparameters.
+        patience: epochs without improvement after which a trial ends; None never ends it.
+        n_repeats: members a trial, alike but for their seeds; the trial's value is their mean.
+        seed: a trial's seed follows from it and the trial's number.
+    """
+
+    tensors: TensorData
+    recipe: Recipe
+    loss: Loss
+    metric: Metric
+    shape: Callable[[Mapping[str, Any]], dict[str, Any]]
+    patience: int | None
+    n_repeats: int
+    seed: int
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """A trial under way: its members, and its best epoch so far."""
+
+    params: Mapping[str, Any]
+    members: list[Member]
+    best: BestEpoch
+
+
+class MLPCohort:
+    """Multilayer perceptrons trained side by side: those of one shape and batch size as one stack.
+
+    Args:
+        training: what all of them share.
+        fitted: makes a fitted model of parameters (K, n_parameters) and hyperparameters.
+    """
+
+    def __init__(
+        self, training: Training, fitted: Callable[[Tensor, Mapping[str, Any]], Any]
+    ) -> None:
+        self._training, self._fitted = training, fitted
+        self._trials: dict[int, _Trial] = {}
+        self._stacks: list[tuple[tuple[Any, ...], Stack]] = []
+        self._places = _MAX_MEMBERS
+
+    def room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether the trial fits into the stack that is training: same shape, places left."""
+        if not self._stacks:
+            return True
+        stack = self._find(self._key(params))
+        return stack is not None and len(stack.members) + self._training.n_repeats <= self._places
+
+    def add(self, number: int, params: Mapping[str, Any]) -> None:
+        """Take in a trial; its weights, data order and dropout follow from its own seed."""
+        key = self._key(params)
+        stack = self._find(key)
+        if stack is None:
+            stack = self._new_stack(params)
+            self._stacks.append((key, stack))
+        members = [self._member(stack, number, k, params) for k in range(self._training.n_repeats)]
+        for member in members:
+            stack.add(member)
+        direction, patience = self._training.metric.direction, self._training.patience
+        best = BestEpoch(direction=direction, patience=patience)
+        self._trials[number] = _Trial(params=params, members=members, best=best)
+
+    def train_epoch(self) -> dict[int, EpochResult]:
+        """Move every trial on by one epoch and return their results by trial number."""
+        progress: dict[int, list[Progress]] = {}
+        for entry in list(self._stacks):
+            for member, step in self._train(*entry):
+                progress.setdefault(member.number, []).append(step)
+        results = {number: self._result(number, steps) for number, steps in progress.items()}
+        lost = [number for number in self._trials if number not in results]
+        return results | {number: self._out_of_memory(number) for number in lost}
+
+    def drop(self, number: int) -> None:
+        """Let a trial go and free its memory; a number that is not here is no error."""
+        trial = self._trials.pop(number, None)
+        for member in [] if trial is None else trial.members:
+            for _, stack in self._stacks:
+                stack.drop(member)
+        self._stacks = [(key, stack) for key, stack in self._stacks if stack.members]
+
+    def rows(self, number: int) -> Tensor:
+        """Return the parameters (n_repeats, n_parameters) of a trial as they are now."""
+        return torch.stack([member.row for member in self._trials[number].members])
+
+    def model(self, number: int) -> Any:
+        """Return the fitted model of a trial, with the weights of its best epoch so far.
+
+        The models of several repeats predict together, by their mean.
+        """
+        trial = self._trials[number]
+        return self._fitted(torch.stack([m.best_row for m in trial.members]), trial.params)
+
+    def _train(self, key: tuple[Any, ...], stack: Stack) -> list[tuple[Member, Progress]]:
+        """Train a stack for an epoch; where memory runs out, in halves, and so on."""
+        before = stack.snapshot()
+        try:
+            return stack.train_epoch()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        stack.restore(before)
+        if len(stack.members) == 1:
+            return []
+        self._places = max(1, len(stack.members) // 2)
+        _log.warning("out of memory: a stack of %d models is halved", len(stack.members))
+        other = self._new_stack(stack.members[0].params)
+        for member in stack.members[self._places :]:
+            stack.drop(member)
+            other.add(member)
+        self._stacks.append((key, other))
+        return [*self._train(key, stack), *self._train(key, other)]
+
+    def _result(self, number: int, steps: list[Progress]) -> EpochResult:
+        trial = self._trials[number]
+        mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
+        epoch = trial.members[0].epoch - 1
+        if trial.best.update(epoch, mean["value"]):
+            for member in trial.members:
+                member.best_row = member.row.clone()
+        stopped = None
+        if len(steps) < len(trial.members):
+            stopped = "out of memory"
+        elif not all(map(math.isfinite, mean.values())):
+            stopped = f"diverged at epoch {epoch}"
+        elif epoch + 1 >= int(trial.params["epochs"]):
+            stopped = "epochs"
+        elif trial.best.exhausted(epoch):
+            stopped = "patience"
+        duration = sum(step.duration_s for step in steps)
+        return EpochResult(
+            epoch=epoch, **mean, learning_rate=steps[0].learning_rate, duration_s=duration,
+            stopped=stopped,
+        )  # fmt: skip
+
+    def _out_of_memory(self, number: int) -> EpochResult:
+        return EpochResult(
+            epoch=self._trials[number].members[0].epoch, value=math.nan, valid_loss=math.nan,
+            train_loss=math.nan, learning_rate=math.nan, duration_s=0.0, stopped="out of memory",
+        )  # fmt: skip
+
+    def _member(self, stack: Stack, number: int, k: int, params: Mapping[str, Any]) -> Member:
+        seeds = np.random.SeedSequence((trial_seed(self._training.seed, number), k))
+        weights, order, noise = (int(word) for word in seeds.generate_state(3))
+        recipe, device = self._training.recipe, self._training.tensors.x.device
+        network = stack.network([str(params["activation"])])
+        row = recipe.init(network, torch.Generator().manual_seed(weights)).to(device)
+        return Member(
+            number=number, params=params, row=row, optimizer=RowOptimizer(params, recipe, row),
+            order=torch.Generator().manual_seed(order),
+            noise=torch.Generator(device).manual_seed(noise),
+        )  # fmt: skip
+
+    def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (params["n_layers"], params["hidden_units"], self._rows_a_step(params))
+
+    def _find(self, key: tuple[Any, ...]) -> Stack | None:
+        return next((stack for other, stack in self._stacks if other == key), None)
+
+    def _rows_a_step(self, params: Mapping[str, Any]) -> int:
+        n_rows = len(self._training.tensors.x)
+        return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)
+
+    def _new_stack(self, params: Mapping[str, Any]) -> Stack:
+        shared = self._training
+        return Stack(
+            data=shared.tensors, recipe=shared.recipe, loss=shared.loss, metric=shared.metric,
+            batch_size=self._rows_a_step(params), shape=shared.shape(params),
+        )  # fmt: skip
+
+
+_AVERAGED = ("value", "valid_loss", "train_loss")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a failed allocation from other errors; on a CPU torch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

@@ -1,0 +1,217 @@
+"""Cohorts: a trial trains as it would alone, ends when it should, and never touches a neighbour."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from objectives.cohort import MLPCohort
+from objectives.hyperparameters import ACTIVATIONS, MLP_TABLE, OPTIMIZERS
+from objectives.mlp import MLPObjective
+from objectives.objective import EpochResult
+from objectives.recipe import RECIPES
+
+DEFAULTS = {name: row.default for name, row in MLP_TABLE.items()} | {"hidden_units": 6, "epochs": 3}
+
+
+def make_objective(task: str = "multiclass", n: int = 60, **options: Any) -> MLPObjective:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 3))
+    y: Any = X[:, 0] + 0.1 * rng.normal(size=n)
+    if task != "regression":
+        y = np.digitize(y, [0.0] if task == "binary" else [-0.5, 0.5])
+    metric = "rmse" if task == "regression" else "log_loss"
+    return MLPObjective((X, y), metric=metric, **options)
+
+
+def run(cohort: MLPCohort, n_epochs: int = 99) -> dict[int, list[EpochResult]]:
+    """Train until all trials have ended, and return their curves."""
+    curves: dict[int, list[EpochResult]] = {}
+    for _ in range(n_epochs):
+        for number, result in cohort.train_epoch().items():
+            curves.setdefault(number, []).append(result)
+            if result.stopped is not None:
+                cohort.drop(number)
+    return curves
+
+
+def numbers(curve: list[EpochResult]) -> list[tuple[float, float, float]]:
+    return [(r.value, r.valid_loss, r.train_loss) for r in curve]
+
+
+configurations = st.fixed_dictionaries(
+    {
+        "learning_rate": st.floats(1e-4, 0.05),
+        "epochs": st.integers(1, 4),
+        "batch_size": st.sampled_from([8, 16, "full"]),
+        "n_layers": st.integers(1, 2),
+        "hidden_units": st.sampled_from([4, 6]),
+        "activation": st.sampled_from(ACTIVATIONS),
+        "dropout": st.sampled_from([0.0, 0.2, 0.5]),
+        "optimizer": st.sampled_from(OPTIMIZERS),
+        "momentum": st.sampled_from([0.0, 0.9]),
+        "weight_decay": st.sampled_from([0.0, 0.01]),
+    }
+)
+OBJECTIVES = {
+    (task, recipe, weighted): make_objective(
+        task, recipe=recipe, sample_weight=np.linspace(0.5, 1.5, 60) if weighted else None
+    )
+    for task in ("binary", "multiclass", "regression")
+    for recipe in RECIPES
+    for weighted in (False, True)
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    key=st.sampled_from(sorted(OBJECTIVES)),
+    trials=st.lists(configurations, min_size=2, max_size=5),
+    late=st.integers(0, 2),
+)
+def test_a_curve_in_a_cohort_equals_the_curve_alone(
+    key: tuple[str, str, bool], trials: list[dict[str, Any]], late: int
+) -> None:
+    objective = OBJECTIVES[key]
+    alone = {}
+    for number, params in enumerate(trials):
+        cohort = objective.cohort(seed=1)
+        cohort.add(number, params)
+        alone |= run(cohort)
+
+    together: dict[int, list[EpochResult]] = {}
+    cohort = objective.cohort(seed=1)
+    last = len(trials) - 1
+    for number, params in enumerate(trials[:last]):
+        cohort.add(number, params)
+    # The last one joins later, in a place that may have become free.
+    together |= run(cohort, late)
+    cohort.add(last, trials[last])
+    for number, curve in run(cohort).items():
+        together[number] = together.get(number, []) + curve
+
+    assert sorted(together) == sorted(alone)
+    for number, curve in alone.items():
+        np.testing.assert_allclose(numbers(curve), numbers(together[number]), rtol=2e-4, atol=1e-5)
+        assert [r.stopped for r in curve] == [r.stopped for r in together[number]]
+
+
+def test_a_trial_that_diverges_leaves_its_neighbours_alone() -> None:
+    objective = make_objective("regression", recipe="plain")
+    wild = DEFAULTS | {"learning_rate": 1e30, "optimizer": "sgd"}
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, DEFAULTS)
+    expected = run(cohort)[0]
+
+    cohort.add(0, DEFAULTS)
+    cohort.add(1, wild)
+    curves = run(cohort)
+
+    assert curves[1][-1].stopped == f"diverged at epoch {len(curves[1]) - 1}"
+    assert curves[1][-1].failed
+    np.testing.assert_allclose(numbers(curves[0]), numbers(expected), rtol=1e-5)
+
+
+def test_a_trial_ends_when_patience_runs_out_and_keeps_the_weights_of_its_best_epoch() -> None:
+    objective = make_objective("regression", patience=2, recipe="plain")
+    cohort = objective.cohort(seed=0)
+    cohort.add(7, DEFAULTS | {"epochs": 500, "learning_rate": 0.1})
+    values = []
+    while True:
+        result = cohort.train_epoch()[7]
+        values.append(result.value)
+        if result.stopped:
+            break
+
+    best = int(np.argmin(values))
+    model = cohort.model(7)
+
+    assert result.stopped == "patience"
+    assert len(values) == best + 3
+    score = model.score(objective.data.valid.X, objective.data.valid.y)
+    assert score == pytest.approx(values[best], rel=1e-5)
+
+
+def test_only_trials_of_one_shape_and_batch_size_have_room_beside_one_another() -> None:
+    cohort = make_objective().cohort(seed=0)
+
+    assert cohort.room(DEFAULTS)
+    cohort.add(0, DEFAULTS)
+
+    assert cohort.room(DEFAULTS | {"learning_rate": 0.5, "activation": "tanh", "dropout": 0.0})
+    assert not cohort.room(DEFAULTS | {"hidden_units": 7})
+    assert not cohort.room(DEFAULTS | {"n_layers": 1})
+    assert not cohort.room(DEFAULTS | {"batch_size": 16})
+    cohort.drop(0)
+    assert cohort.room(DEFAULTS | {"batch_size": 16})
+
+
+def test_repeats_are_averaged_and_predict_together() -> None:
+    objective = make_objective(n_repeats=3)
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, DEFAULTS)
+
+    result = [cohort.train_epoch() for _ in range(3)][-1][0]
+    model = cohort.model(0)
+
+    X, y = objective.data.valid.X, objective.data.valid.y
+    assert len(model.network.flat) == 3
+    assert not math.isclose(float(model.network.flat[0, 0]), float(model.network.flat[1, 0]))
+    # The mean of three models' losses is no smaller than the loss of their mean: log is concave.
+    assert model.score(X, y, "log_loss") < result.value
+
+
+@pytest.mark.parametrize(("n_repeats", "patience"), [(0, 1), (1.5, 1), (1, 0), (1, "x")])
+def test_counts_that_are_no_counts_are_refused(n_repeats: Any, patience: Any) -> None:
+    with pytest.raises(ValueError, match=r"(n_repeats|patience) must be a whole number"):
+        make_objective(n_repeats=n_repeats, patience=patience)
+
+
+OUT_OF_MEMORY = """
+import resource, warnings
+import torch
+from objectives.mlp import MLPObjective
+from tests.objectives.test_cohort import DEFAULTS, make_objective, numbers, run
+
+objective = make_objective()
+wide = DEFAULTS | {"hidden_units": 1500, "n_layers": 3, "epochs": 2}
+alone = objective.cohort(seed=0)
+alone.add(3, wide)
+expected = run(alone)[3]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+cohort = objective.cohort(seed=0)
+for number in range(8):
+    cohort.add(number, wide)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+# One such network takes about 20 MB, and its moments and gradients three times as much again.
+resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.RLIM_INFINITY))
+curves = run(cohort)
+print(sorted(curves), [curve[-1].stopped for curve in curves.values()])
+if "epochs" in curves[3][-1].stopped:
+    assert numbers(curves[3])[0] == __import__("pytest").approx(numbers(expected)[0], rel=1e-3)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.parametrize(
+    ("room", "ending"), [(500 << 20, "epochs"), (1 << 20, "out of memory")], ids=["tight", "none"]
+)
+def test_where_memory_runs_out_a_cohort_is_halved_and_a_lone_trial_ends(
+    room: int, ending: str, pytestconfig: pytest.Config
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY.replace("ROOM", str(room))],
+        capture_output=True, text=True, timeout=240, cwd=pytestconfig.rootpath,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{list(range(8))} {[ending] * 8}"
+    assert "is halved" in done.stderr
