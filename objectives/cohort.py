@@ -129,13 +129,16 @@ class MLPCohort:
 
     def _train(self, key: tuple[Any, ...], stack: Stack) -> list[tuple[Member, Progress]]:
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
-        before = stack.snapshot()
+        before = None
         try:
+            before = stack.snapshot()
             return stack.train_epoch()
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-        stack.restore(before)
+        if before is not None:
+            stack.restore(before)
+            del before
         if len(stack.members) == 1:
             return []
         self._places = max(1, len(stack.members) // 2)

@@ -100,7 +100,8 @@ def grid_cells(space: Space) -> list[dict[str, Value]]:
     for the rest.
 
     >>> from objectives.hyperparameters import MLP_TABLE
-    >>> cells = grid_cells(make_space(MLP_TABLE, {"dropout": [0.0, 0.2], "n_layers": [1, 2, 3]}, only_named=True))
+    >>> levels = {"dropout": [0.0, 0.2], "n_layers": [1, 2, 3]}
+    >>> cells = grid_cells(make_space(MLP_TABLE, levels, only_named=True))
     >>> len(cells), cells[0]["dropout"], cells[0]["n_layers"]
     (6, 0.0, 1)
 
@@ -111,7 +112,8 @@ def grid_cells(space: Space) -> list[dict[str, Value]]:
     for name, row in rows.items():
         if not row.grid:
             raise ValueError(
-                f"{name} must have levels for a grid, got none inside its range; give a list of choices"
+                f"{name} must have levels for a grid, got none inside its range; "
+                "give a list of choices"
             )
     fixed = defaults(space)
     return [

@@ -165,7 +165,7 @@ class Stack:
         return self._net
 
     def _train(self, net: StackedMLP) -> tuple[list[float], list[float]]:
-        """Make one epoch's steps; return each member's last learning rate and mean training loss."""
+        """Make one epoch's steps; return each member's last learning rate and mean loss."""
         n, size = len(self._data.x), self._batch_size
         n_steps = math.ceil(n / size)
         total = torch.zeros(len(self.members), device=self._data.x.device)
@@ -196,7 +196,10 @@ class Stack:
         return float(member.params["learning_rate"]) * self._recipe.learning_rate_factor(progress)
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Any]]:
-        """Yield the epoch's rows, some steps at a time: x (K, r, I), targets (K, r, C), weights (K, r, 1), masks."""
+        """Yield the epoch's rows, some steps at a time.
+
+        They are x (K, r, I), targets (K, r, C), weights (K, r, 1) or None, and the dropout masks.
+        """
         data, size, k = self._data, self._batch_size, len(self.members)
         n = len(data.x)
         order = torch.stack([torch.randperm(n, generator=m.order) for m in self.members]).to(
@@ -217,7 +220,7 @@ class Stack:
             )
 
     def _masks(self, n_steps: int) -> Any:
-        """Draw the dropout masks of some steps; return a function (step, rows) -> one mask a hidden layer."""
+        """Draw some steps' dropout masks; return (step, rows) -> one mask a hidden layer."""
         n_layers, width = int(self._shape["n_layers"]), int(self._shape["hidden_units"])
         if all(m.params["dropout"] == 0 for m in self.members):
             return lambda step, rows: [None] * n_layers

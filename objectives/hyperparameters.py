@@ -147,7 +147,7 @@ class Hyperparameter:
         return f"{whole}{above}{below}" + (f" or {words}" if words else "")
 
     def range(self, low: float, high: float) -> BaseDistribution:
-        """Return the distribution over ``low`` to ``high``, both ends included, log where the table is log."""
+        """Return the distribution from ``low`` to ``high`` inclusive, log where the table is log."""
         low, high = self.check(low), self.check(high)  # type: ignore[assignment]
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")
@@ -193,8 +193,8 @@ MLP_TABLE: Mapping[str, Hyperparameter] = _table(
         log=True,
         minimum=1,
         grid=(10, 100, 500, 1000),
-        help="passes over the training split at most; patience usually ends a trial earlier. If searched, "
-        "trials are compared at equal epochs although their learning-rate schedules differ",
+        help="passes over the training split at most; patience usually ends a trial earlier. "
+        "If searched, trials are compared at equal epochs although their learning-rate schedules differ",
         source=f"{_PLAYBOOK}: train to a cap, keep the best checkpoint",
     ),
     Hyperparameter(
@@ -206,7 +206,8 @@ MLP_TABLE: Mapping[str, Hyperparameter] = _table(
         words=("full",),
         distribution=IntDistribution(4, 8),
         grid=(16, 32, 64, 128, 256),
-        help='rows per step, a power of two from 16 to 256; 1 is classic SGD, "full" is batch descent',
+        help="rows per step, a power of two from 16 to 256; 1 is classic SGD, "
+        '"full" is batch descent',
         source=f"{_PLAYBOOK}: a matter of speed more than of quality",
     ),
     Hyperparameter(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from objectives.data import Task
 
@@ -52,7 +51,9 @@ class Loss:
         if self.task == "regression":
             rows = (outputs - targets).square().sum(dim=2)
         elif self.task == "binary":
-            rows = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(dim=2)
+            rows = nn.functional.binary_cross_entropy_with_logits(
+                outputs, targets, reduction="none"
+            ).sum(dim=2)
         else:
             rows = -(torch.log_softmax(outputs, dim=2) * targets).sum(dim=2)
         return (rows if weight is None else rows * weight.squeeze(2)).sum(dim=1)

@@ -58,8 +58,9 @@ class RowOptimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What an epoch changes of a member: parameters and moments, random states."""
+    """What an epoch changes of a member: its number, parameters, moments and random states."""
 
+    epoch: int
     tensors: list[Tensor]
     generators: list[Tensor]
     is_first: bool
@@ -95,6 +96,7 @@ class Member:
         """Return all that an epoch changes, copied."""
         moments = self.optimizer.moments
         return Snapshot(
+            epoch=self.epoch,
             tensors=[t.clone() for t in (self.row, *moments)],
             generators=[g.get_state() for g in (self.order, self.noise)],
             is_first=self.optimizer.is_first,
@@ -102,6 +104,7 @@ class Member:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to what `snapshot` returned."""
+        self.epoch = snapshot.epoch
         self.row, *moments = snapshot.tensors
         for mine, theirs in zip(self.optimizer.moments, moments, strict=True):
             mine.copy_(theirs)

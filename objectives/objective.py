@@ -142,12 +142,19 @@ class TrialRecord:
         """Return the trial's user attributes; those a trial has no value for are left out."""
         best = self.best
         found = {} if best.value is None else {"best_value": best.value, "best_epoch": best.epoch}
-        last = {"value_last": r.value for r in self.results if math.isfinite(r.value)}
+        finite = [result.value for result in self.results if math.isfinite(result.value)]
+        last = {"value_last": finite[-1]} if finite else {}
         return {
-            "params": dict(self.params), "seed": self.seed, "worker": self.worker, "stopped":
-            stopped, "epochs_run": len(self.results), "duration_s": sum(r.duration_s for r in
-            self.results), "curve": self._curve(), **found, **last,
-        }  # fmt: skip
+            "params": dict(self.params),
+            "seed": self.seed,
+            "worker": self.worker,
+            "stopped": stopped,
+            "epochs_run": len(self.results),
+            "duration_s": sum(result.duration_s for result in self.results),
+            "curve": self._curve(),
+            **found,
+            **last,
+        }
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ("value", "valid_loss", "train_loss", "learning_rate", "duration_s")

@@ -168,7 +168,7 @@ def _transformer(X: pd.DataFrame, kinds: dict[str, list[str]], numeric: str) -> 
 
 
 def _scaling(numeric: str) -> list[tuple[str, Any]]:
-    if numeric != "standard":
+    if numeric == "smooth_clip":
         return [("scale", SmoothClip())]
     return [("impute", MedianFill()), ("scale", StandardScaler())]
 

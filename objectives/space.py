@@ -127,8 +127,8 @@ def free_space(space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
     """Return the space of a user's own objective, whose names are free; kinds follow from the
     values.
 
-    >>> list(describe(free_space({"x": (0.0, 1.0), "depth": (1, 4), "kernel": ["rbf", "poly"]})).values())
-    [{'low': 0.0, 'high': 1.0}, {'low': 1, 'high': 4}, {'choices': ['rbf', 'poly']}]
+    >>> describe(free_space({"x": (0.0, 1.0), "kernel": ["rbf", "poly"]}))
+    {'x': {'low': 0.0, 'high': 1.0}, 'kernel': {'choices': ['rbf', 'poly']}}
     """
     return {
         name: wish if isinstance(wish, Hyperparameter) else _free_row(name, wish)

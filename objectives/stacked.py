@@ -109,7 +109,7 @@ class StackedMLP(nn.Module):
         return [1.0 if r is None else math.sqrt(r / fan_in) for fan_in in self.widths[:-1]]
 
     def layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return views W (K, fan_in, fan_out), b (K, 1, fan_out) into ``flat`` (K, n_parameters)."""
+        """Return views W (K, fan_in, fan_out), b (K, 1, fan_out) into ``flat`` (K, n)."""
         views, start = [], 0
         for i, o in zip(self.widths, self.widths[1:], strict=False):
             weight = flat[:, start : start + i * o].view(-1, i, o)

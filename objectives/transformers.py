@@ -13,7 +13,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 DATE_PARTS = ("elapsed_days", "year", "month", "day", "weekday", "hour")
 CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, section 3)
-N_BINS = 16
+N_BINS = 32
 SMALLEST = (
     1e-200  # a column whose quantiles lie closer than this is constant: 1 / it would overflow
 )
@@ -176,24 +176,37 @@ class PiecewiseLinear(_Transformer):
     """Encodes each column by how far it has come through each of its training quantile bins.
 
     A bin that lies below the value gives 1, one above it 0, and the value's own bin the fraction
-    passed. Values outside the training range are taken to its ends; missing ones to the median.
-    Columns with few distinct values get fewer bins, constant ones none.
+    passed, each less its mean over the training rows. Values outside the training range are taken
+    to its ends; missing ones to the median. Columns with few distinct values get fewer bins, those
+    with two or fewer none, as their scaled column says it all.
 
     Source: Gorishniy et al. 2022, arXiv 2203.05556, quantile bins.
 
+    Args:
+        n_bins: bins a column at most.
+
     Attributes:
         edges_: for each column, the ends of its bins, rising.
+        mean_: what is taken off each output.
     """
+
+    def __init__(self, n_bins: int = N_BINS) -> None:
+        self.n_bins = n_bins
 
     def fit(self, X: Floats, y: Any = None) -> Self:
         """Learn the bins of each column."""
-        quantiles = _column_quantiles(X, tuple(np.linspace(0.0, 1.0, N_BINS + 1)))
-        self.edges_ = [np.unique(column) for column in quantiles.T]
+        quantiles = _column_quantiles(X, tuple(np.linspace(0.0, 1.0, self.n_bins + 1)))
+        edges = [np.unique(column) for column in quantiles.T]
+        self.edges_ = [column if len(column) > 2 else column[:1] for column in edges]
         self.median_ = _column_quantiles(X, (0.5,))[0]
+        self.mean_ = self._progress(X).mean(axis=0)
         return self
 
     def transform(self, X: Floats) -> Floats:
         """Return an array of shape (n, bins of all columns)."""
+        return self._progress(X) - self.mean_
+
+    def _progress(self, X: Floats) -> Floats:
         filled = np.where(np.isnan(X), self.median_, X)
         columns = zip(filled.T, self.edges_, strict=True)
         return np.column_stack([_progress(values, edges) for values, edges in columns])

@@ -1,4 +1,4 @@
-"""The fused engine: gradients, exactness against torch and against training alone, and neighbours that diverge."""
+"""The fused engine: gradients, exactness against torch, dropout, and epochs taken back."""
 
 from __future__ import annotations
 
