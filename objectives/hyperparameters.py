@@ -147,7 +147,7 @@ class Hyperparameter:
         return f"{whole}{above}{below}" + (f" or {words}" if words else "")
 
     def range(self, low: float, high: float) -> BaseDistribution:
-        """Return the distribution from ``low`` to ``high`` inclusive, log where the table is log."""
+        """Return the distribution from ``low`` to ``high`` inclusive, log where the table is."""
         low, high = self.check(low), self.check(high)  # type: ignore[assignment]
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")

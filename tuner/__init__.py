@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuner.entry import tune, tune_mlp
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
-    from tuner.entry import tune, tune_mlp
 
 __all__ = ["StudyMismatchError", "TestScore", "TuningResult", "load_study", "tune", "tune_mlp"]
 

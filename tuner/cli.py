@@ -149,7 +149,7 @@ def _search(data: str, options: dict[str, Any], table: Path) -> TuningResult:
     result = None
     with Interruption() as interruption:
         try:
-            from tuner.tune import tune_mlp
+            from tuner.entry import tune_mlp
 
             result = tune_mlp(data, **options)
         except KeyboardInterrupt:

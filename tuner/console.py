@@ -205,7 +205,7 @@ def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
 
 def default_trial(result: TuningResult) -> FrozenTrial | None:
     """Trial 0, if it ran the default configuration and is complete; else None."""
-    from objectives.space import defaults
+    from objectives.configurations import defaults
     from tuner.tables import finished, trial_params
 
     first = finished(result.study)[0]

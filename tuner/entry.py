@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,45 +14,47 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
-from objectives.hyperparameters import MLP_TABLE, STARTER_GRID, Hyperparameter
-from objectives.space import (
-    complete,
-    defaults,
-    describe,
-    fit_into,
-    free_space,
-    grid_cells,
-    make_space,
-    to_stored,
-)
+from objectives.configurations import complete, defaults, fit_into
+from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
+from objectives.space import describe, free_space, make_space
 from tuner.loop import Callback, Search, run_cohort, run_function
+from tuner.plan import Params, Space, given, listed_trials, queue, total_trials
 from tuner.progress import ProgressBar
 from tuner.pruners import PrunerName, make_pruner
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler, sampler_source
-from tuner.study import OPENINGS, TunedStudy, hand_out_again, open_storage, open_study
+from tuner.study import OPENINGS, hand_out_again, open_storage, open_study
 
-Params = Mapping[str, Any]
-Space = Mapping[str, Hyperparameter]
-
-_N_TRIALS = 30
 # Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
 # one by one.
 _N_PARALLEL = 16
 
 
 def tune_mlp(
-    dataset: Any, *, target: str | None = None, metric: str | None = None, space: Params | None =
-    None, sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner = "median",
-    n_trials: int | None = None, timeout: float | None = None, epochs: int | None = None, patience:
-    int | None = 20, recipe: str = "modern", enqueue: Sequence[Params] = (), trials:
-    Sequence[Params] | None = None, include_default: bool = True, seed: int = 0, storage: str |
-    os.PathLike[str] | BaseStorage | None = None, study_name: str = "mlp", callbacks:
-    Sequence[Callback] = (), show_progress_bar: bool = True, device: str | None = None,
+    dataset: Any,
+    *,
+    target: str | None = None,
+    metric: str | None = None,
+    space: Params | None = None,
+    sampler: SamplerName | BaseSampler = "tpe",
+    pruner: PrunerName | BasePruner = "median",
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    epochs: int | None = None,
+    patience: int | None = 20,
+    recipe: str = "modern",
+    enqueue: Sequence[Params] = (),
+    trials: Sequence[Params] | None = None,
+    include_default: bool = True,
+    seed: int = 0,
+    storage: str | os.PathLike[str] | BaseStorage | None = None,
+    study_name: str = "mlp",
+    callbacks: Sequence[Callback] = (),
+    show_progress_bar: bool = True,
+    device: str | None = None,
     **data_options: Any,
-) -> TuningResult:  # fmt: skip
+) -> TuningResult:
     """Find the best multilayer perceptron for a table: one call, from data to fitted model.
 
     Args:
@@ -81,6 +81,8 @@ def tune_mlp(
             default 100.
         patience: epochs without improvement after which a trial ends, against itself; None for
             never.
+        n_repeats: networks a trial, alike but for their seeds; a trial's value is their mean, and
+            the fitted model predicts by all of them.
         recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned
             hyperparameters.
         enqueue: configurations to try first, under any sampler; what they leave out is at its
@@ -119,33 +121,61 @@ def tune_mlp(
         wishes = {name: list(MLP_TABLE[name].grid) for name in STARTER_GRID} | wishes
     rows = make_space(MLP_TABLE, wishes, only_named=sampler in LISTED)
     objective = MLPObjective(
-        dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience,
-        seed=seed, device=device, **data_options,
-    )  # fmt: skip
+        dataset,
+        target=target,
+        metric=metric,
+        space=rows,
+        recipe=recipe,
+        patience=patience,
+        seed=seed,
+        device=device,
+        **data_options,
+    )
     firsts = [complete(rows, params) for params in enqueue]
     if include_default and sampler not in LISTED:
-        good = [] if objective.recipe.good is None else [fit_into(rows, objective.recipe.good)]
+        good = [] if objective.good is None else [fit_into(rows, objective.good)]
         firsts = [defaults(rows), *good, *firsts]
     record = {
-        "objective": "mlp", "recipe": recipe, "patience": patience, "task": objective.data.task,
+        "objective": "mlp", "recipe": recipe, "patience": patience, "n_repeats": n_repeats, "task": objective.data.task,
         "fingerprint": objective.data.fingerprint, "split": objective.data.split,
     }  # fmt: skip
     return _tune(
-        objective, space=rows, direction=objective.metric.direction, sampler=sampler, pruner=pruner,
-        n_trials=n_trials, timeout=timeout, firsts=firsts, trials=trials, seed=seed,
-        storage=storage, study_name=study_name, callbacks=callbacks,
-        show_progress_bar=show_progress_bar, record=record | {"metric": objective.metric.name},
-    )  # fmt: skip
+        objective,
+        space=rows,
+        direction=objective.metric.direction,
+        sampler=sampler,
+        pruner=pruner,
+        n_trials=n_trials,
+        timeout=timeout,
+        firsts=firsts,
+        trials=trials,
+        seed=seed,
+        storage=storage,
+        study_name=study_name,
+        callbacks=callbacks,
+        show_progress_bar=show_progress_bar,
+        record=record | {"metric": objective.metric.name},
+    )
 
 
 def tune(
-    objective: Callable[[optuna.Trial], float], *, space: Params | None = None, direction: str =
-    "minimize", sampler: SamplerName | BaseSampler = "tpe", pruner: PrunerName | BasePruner =
-    "median", n_trials: int | None = None, timeout: float | None = None, max_steps: int = 100,
-    enqueue: Sequence[Params] = (), trials: Sequence[Params] | None = None, seed: int = 0, storage:
-    str | os.PathLike[str] | BaseStorage | None = None, study_name: str = "tune", callbacks:
-    Sequence[Callback] = (), show_progress_bar: bool = True,
-) -> TuningResult:  # fmt: skip
+    objective: Callable[[optuna.Trial], float],
+    *,
+    space: Params | None = None,
+    direction: str = "minimize",
+    sampler: SamplerName | BaseSampler = "tpe",
+    pruner: PrunerName | BasePruner = "median",
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    max_steps: int = 100,
+    enqueue: Sequence[Params] = (),
+    trials: Sequence[Params] | None = None,
+    seed: int = 0,
+    storage: str | os.PathLike[str] | BaseStorage | None = None,
+    study_name: str = "tune",
+    callbacks: Sequence[Callback] = (),
+    show_progress_bar: bool = True,
+) -> TuningResult:
     """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as
     `tune_mlp`.
 
@@ -169,14 +199,15 @@ def tune(
         show_progress_bar: as in `tune_mlp`.
 
     Example:
-        >>> result = tune(lambda trial: trial.params["x"] ** 2, space={"x": (-1.0, 1.0)}, n_trials=12,
-        ...               show_progress_bar=False)
+        >>> def square(trial):
+        ...     return trial.params["x"] ** 2
+        >>> result = tune(square, space={"x": (-1.0, 1.0)}, n_trials=12, show_progress_bar=False)
         >>> abs(result.best_params["x"]) < 1
         True
     """
     check_sampler(sampler)
     if direction not in ("minimize", "maximize"):
-        raise ValueError(f"direction must be minimize or maximize, got {direction!r}")
+        raise ValueError(f"direction must be minimize or maximize, got direction={direction!r}")
     ready = hasattr(objective, "cohort")
     rows = dict(objective.space) if ready else free_space(space or {})  # type: ignore[attr-defined]
     if sampler == "grid" and not rows:
@@ -185,23 +216,46 @@ def tune(
         )
     metric = objective.metric if ready else None  # type: ignore[attr-defined]
     return _tune(
-        objective, space=rows, direction=direction if metric is None else metric.direction,
-        sampler=sampler, pruner=pruner, n_trials=n_trials, timeout=timeout, firsts=[_given(rows,
-        params) for params in enqueue], trials=trials, seed=seed, storage=storage,
-        study_name=study_name, callbacks=callbacks, show_progress_bar=show_progress_bar,
-        max_steps=max_steps, record={"objective": "own", "metric": None if metric is None else
-        metric.name},
-    )  # fmt: skip
+        objective,
+        space=rows,
+        direction=direction if metric is None else metric.direction,
+        sampler=sampler,
+        pruner=pruner,
+        n_trials=n_trials,
+        timeout=timeout,
+        firsts=[given(rows, params) for params in enqueue],
+        trials=trials,
+        seed=seed,
+        storage=storage,
+        study_name=study_name,
+        callbacks=callbacks,
+        show_progress_bar=show_progress_bar,
+        max_steps=max_steps,
+        record={"objective": "own", "metric": None if metric is None else metric.name},
+    )
 
 
 def _tune(
-    objective: Any, *, space: Space, direction: str, sampler: SamplerName | BaseSampler, pruner:
-    PrunerName | BasePruner, n_trials: int | None, timeout: float | None, firsts: list[dict[str,
-    Any]], trials: Sequence[Params] | None, seed: int, storage: Any, study_name: str, callbacks:
-    Sequence[Callback], show_progress_bar: bool, record: dict[str, Any], max_steps: int = 100,
-) -> TuningResult:  # fmt: skip
-    listed = _listed(sampler, space, trials)
-    total = _total(n_trials, sampler, [*firsts, *listed], timeout)
+    objective: Any,
+    *,
+    space: Space,
+    direction: str,
+    sampler: SamplerName | BaseSampler,
+    pruner: PrunerName | BasePruner,
+    n_trials: int | None,
+    timeout: float | None,
+    firsts: list[dict[str, Any]],
+    trials: Sequence[Params] | None,
+    seed: int,
+    storage: Any,
+    study_name: str,
+    callbacks: Sequence[Callback],
+    show_progress_bar: bool,
+    record: dict[str, Any],
+    max_steps: int = 100,
+) -> TuningResult:
+    listed = listed_trials(sampler, space, trials)
+    total = total_trials(n_trials, sampler, [*firsts, *listed], timeout)
     steps = int(space["epochs"].default) if "epochs" in space else max_steps
     made_pruner = make_pruner(pruner, epochs=steps)
     record |= {
@@ -213,8 +267,8 @@ def _tune(
     study = open_study(opened, name=study_name, direction=direction, record=record)
     study.pruner = made_pruner
     hand_out_again(study, opened)
-    _queue(study, space, [*firsts, *listed], strict=sampler not in LISTED)
-    if sampler == "grid" and show_progress_bar:
+    queue(study, space, [*firsts, *listed], strict=sampler not in LISTED)
+    if sampler == "grid":
         print(f"grid of {len(listed)} trials", file=sys.stderr)
 
     def run(n: int, deadline: float | None, shown: bool) -> tuple[int, Any] | None:
@@ -222,15 +276,22 @@ def _tune(
             total=n, timeout=timeout, metric=record["metric"] or "value", enabled=shown
         ) as progress:
             search = Search(
-                study=study, storage=opened, space=space, source=sampler_source(sampler, seed=seed),
-                seed=seed, n_trials=n, deadline=deadline, callbacks=callbacks, progress=progress,
+                study=study,
+                storage=opened,
+                space=space,
+                source=sampler_source(sampler, seed=seed),
+                seed=seed,
+                n_trials=n,
+                deadline=deadline,
+                callbacks=callbacks,
+                progress=progress,
                 n_parallel=_N_PARALLEL if sampler in (*LISTED, "random") else 1,
-            )  # fmt: skip
+            )
             _run(search, objective)
             return search.best_model
 
     def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
-        _queue(study, space, [_given(space, params)], strict=sampler not in LISTED, again=True)
+        queue(study, space, [given(space, params)], strict=sampler not in LISTED, again=True)
         done = len([t for t in study.get_trials(deepcopy=False) if t.state.is_finished()])
         return run(done + 1, None, False)
 
@@ -255,66 +316,12 @@ def _run(search: Search, objective: Any) -> None:
         )
 
 
-def _given(space: Space, params: Params) -> dict[str, Any]:
-    return complete(space, params) if space else dict(params)
-
-
-def _listed(
-    sampler: SamplerName | BaseSampler, space: Space, trials: Sequence[Params] | None
-) -> list[dict[str, Any]]:
-    if (trials is not None) != (sampler == "manual"):
-        raise ValueError(
-            f"trials must be given for sampler='manual' and only there, got {trials=}, {sampler=}"
-        )
-    if sampler == "grid":
-        return grid_cells(space)
-    return [_given(space, params) for params in trials or ()]
-
-
-def _total(
-    n_trials: int | None,
-    sampler: SamplerName | BaseSampler,
-    planned: list[dict[str, Any]],
-    timeout: float | None,
-) -> int:
-    if timeout is not None and timeout <= 0:
-        raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
-    if n_trials is None:
-        return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
-    if not isinstance(n_trials, int) or n_trials < 1:
-        raise ValueError(
-            f"n_trials must be a whole number of at least 1, got n_trials={n_trials!r}"
-        )
-    return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
-
-
-def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({json.dumps(params, sort_keys=True): params for params in planned}.values())
-
-
-def _queue(
-    study: TunedStudy,
-    space: Space,
-    planned: list[dict[str, Any]],
-    *,
-    strict: bool,
-    again: bool = False,
-) -> None:
-    """Put planned trials into the study's queue, except those that are in the study already."""
-    there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
-    known = Counter(json.dumps(params, sort_keys=True) for params in there if params)
-    for params in _distinct(planned):
-        if again or json.dumps(params, sort_keys=True) not in known:
-            stored = to_stored(space, params, strict=strict) if space else params
-            study.enqueue_trial(stored, user_attrs={"params": params})
-
-
 def _warn_if_opened(study: optuna.Study, total: int) -> None:
     finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     if study.user_attrs.get(OPENINGS) and len(finished) < total:
         warnings.warn(
-            f"study {study.study_name!r} goes on after its test split was opened: what is tuned from here on is no "
-            "longer unseen by it; keep the first test score, or judge on new data",
+            f"study {study.study_name!r} goes on after its test split was opened, which is no longer "
+            "unseen by what is tuned from here on; keep the first score, or judge on new data",
             stacklevel=4,
         )
 

@@ -1,4 +1,4 @@
-"""The one loop: ask trials while there is room, train them together, report, prune or finish, and refill."""
+"""The one loop: ask while there is room, train together, report, prune or finish, refill."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives.configurations import searched
 from objectives.hyperparameters import Hyperparameter
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
-from objectives.space import searched
 from tuner.progress import ProgressBar
 from tuner.study import TunedStudy, hand_out_again
 
@@ -112,7 +112,7 @@ class Search:
         value: float | None = None,
         **attributes: Any,
     ) -> None:
-        """Write a trial's records (``attributes`` instead of what they name), tell its state, call the callbacks."""
+        """Write a trial's records, with ``attributes`` over them; tell its state; call back."""
         trial, record = self.running.pop(number)
         for name, attribute in (record.attributes(stopped) | attributes).items():
             trial.set_user_attr(name, attribute)
@@ -161,7 +161,7 @@ def run_cohort(search: Search, objective: Objective) -> None:
         numbers = [number for number in search.running if number != pending]
         try:
             results = cohort.train_epoch()
-        except Exception as error:  # a user's own module may raise anything; the study goes on without these trials
+        except Exception as error:  # a user's own module may raise anything; the study goes on
             for number in numbers:
                 cohort.drop(number)
                 search.fail(number, error)

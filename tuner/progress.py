@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from types import TracebackType
 from typing import Any, Self
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    # A notebook without ipywidgets gets the line of a terminal, which does as well.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 _COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
 _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"

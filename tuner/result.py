@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +50,8 @@ class TestScore:
 
     def __repr__(self) -> str:
         """Return the value with its interval."""
-        return f"test_{self.metric} {self.value:.4f} (95% interval {self.low:.4f} to {self.high:.4f}, n={self.n})"
+        interval = f"95% interval {self.low:.4f} to {self.high:.4f}, n={self.n}"
+        return f"test_{self.metric} {self.value:.4f} ({interval})"
 
 
 class TuningResult:
@@ -211,7 +211,7 @@ class TuningResult:
     def _needs_objective(self, what: str) -> None:
         if not hasattr(self.objective, "cohort"):
             raise TypeError(
-                f"{what} must come from a ready-made objective, got a function, which keeps no model"
+                f"{what} must come from a ready-made objective, got a function, which keeps none"
             )
 
     def __repr__(self) -> str:
@@ -222,7 +222,9 @@ class TuningResult:
             return head
         record = self.study.user_attrs.get(RECORD, {})
         params = ", ".join(f"{k}={_short(v)}" for k, v in self.best_params.items())
-        return f"{head}\n  best trial {self.best_trial.number}: valid_{record.get('metric') or 'value'} {self.best_value:.6g}\n  {params}"
+        metric = record.get("metric") or "value"
+        best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
+        return f"{head}\n  {best}\n  {params}"
 
 
 def _short(value: Any) -> str:
@@ -234,24 +236,13 @@ def _score(model: FittedModel, split: Any, metric: Metric) -> TestScore:
         model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
     )
     value = metric.score(split.y, prediction, split.weight)
-    rng = np.random.default_rng(0)
-    resampled = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resample may lack a class; its score is then left out
-        for _ in range(_N_RESAMPLES):
-            rows = rng.integers(0, len(split.y), len(split.y))
-            weight = None if split.weight is None else split.weight[rows]
-            resampled.append(_maybe(metric, split.y[rows], prediction[rows], weight))
+    rng, resampled = np.random.default_rng(0), []
+    for _ in range(_N_RESAMPLES):
+        rows = rng.integers(0, len(split.y), len(split.y))
+        weight = None if split.weight is None else split.weight[rows]
+        # NaN where a resample lacks the classes that the metric needs.
+        resampled.append(metric.score(split.y[rows], prediction[rows], weight))
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return TestScore(
         metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y)
     )
-
-
-def _maybe(metric: Metric, y: Any, prediction: Any, weight: Any) -> float:
-    try:
-        return metric.score(y, prediction, weight)
-    except (
-        ValueError
-    ):  # scikit-learn's answer where a metric is undefined, such as AUC of one class
-        return float("nan")

@@ -24,8 +24,7 @@ def check_sampler(sampler: SamplerName | BaseSampler) -> None:
     if isinstance(sampler, str):
         if sampler not in names:
             raise ValueError(
-                f"sampler must be one of {', '.join(names)}, got {sampler!r}"
-                f"{hint(sampler, names)}"
+                f"sampler must be one of {', '.join(names)}, got {sampler!r}{hint(sampler, names)}"
             )
     elif not isinstance(sampler, BaseSampler):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Open a study, resume it, repair what a killed process left, and refuse to resume another study by mistake."""
+"""Open a study, resume it, repair what a killed process left, and never resume another one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ RECORD = "fusetune"
 OPENINGS = "test_openings"
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
-_COMPARED = ("objective", "metric", "space", "recipe", "patience", "task", "fingerprint", "split")
+_COMPARED = (
+    "objective",
+    "metric",
+    "space",
+    "recipe",
+    "patience",
+    "n_repeats",
+    "task",
+    "fingerprint",
+    "split",
+)
 
 
 class StudyMismatchError(ValueError):
@@ -125,9 +135,9 @@ def open_study(
         )
         study = TunedStudy(study_name=name, storage=storage)
     if study.direction != StudyDirection[direction.upper()]:
-        there = study.direction.name.lower() + "s"
+        does = study.direction.name.lower() + "s"
         raise StudyMismatchError(
-            f"study {name!r} {there}, but direction={direction!r} was asked; {_CURE}"
+            f"study {name!r} {does}, but direction={direction!r} was asked; {_CURE}"
         )
     there = study.user_attrs.get(RECORD)
     if there is None:

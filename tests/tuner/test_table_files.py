@@ -1,0 +1,142 @@
+import gzip
+import json
+import math
+import sys
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.tables import (
+    export,
+    trials_dataframe,
+)
+
+FRAME = pd.DataFrame(
+    {
+        "number": [0, 1],
+        "value": [0.1 + 0.2, math.nan],
+        "best_epoch": pd.array([3, None], dtype="Int64"),
+        "error": pd.Series([None, "=HYPERLINK('x')"], dtype="str"),
+    }
+)
+READERS = {
+    ".csv": pd.read_csv,
+    ".csv.gz": pd.read_csv,
+    ".parquet": pd.read_parquet,
+    ".json": pd.read_json,
+    ".xlsx": pd.read_excel,
+}
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_exported_table_reads_back_the_same(suffix, tmp_path):
+    written = export(FRAME, tmp_path / f"trials{suffix}")
+    back = READERS[suffix](written)
+
+    assert list(back) == list(FRAME)
+    assert back["value"].tolist() == pytest.approx([0.1 + 0.2, math.nan], nan_ok=True, abs=1e-15)
+    assert [None if pd.isna(cell) else cell for cell in back["best_epoch"]] == [3, None]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_empty_table_is_exported_with_its_columns(suffix, tmp_path):
+    back = READERS[suffix](export(trials_dataframe(make_study()), tmp_path / f"trials{suffix}"))
+
+    assert len(back) == 0
+    assert suffix == ".json" or "params_learning_rate" in back
+
+
+@pytest.mark.parametrize(
+    ("suffix", "cell"),
+    [
+        (".csv", "'=HYPERLINK('x')"),
+        (".csv.gz", "'=HYPERLINK('x')"),
+        (".xlsx", "'=HYPERLINK('x')"),
+        (".json", "=HYPERLINK('x')"),
+        (".parquet", "=HYPERLINK('x')"),
+    ],
+)
+def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(suffix, cell, tmp_path):
+    back = READERS[suffix](export(FRAME, tmp_path / f"trials{suffix}"))
+
+    assert back["error"][1] == cell
+
+
+@given(texts=st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=8), max_size=5))
+def test_json_keeps_every_text(texts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "trials.json"
+
+    export(pd.DataFrame({"error": pd.Series(texts, dtype="str")}), path)
+
+    assert [row["error"] for row in json.loads(path.read_text(encoding="utf-8"))] == texts
+
+
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+def test_csv_and_json_keep_every_digit(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    frame = pd.DataFrame({"value": values})
+
+    lines = export(frame, folder / "t.csv").read_text().splitlines()
+    rows = json.loads(export(frame, folder / "t.json").read_text())
+
+    assert [float(line) for line in lines[1:]] == values
+    assert [row["value"] for row in rows] == values
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path):
+    path = export(pd.DataFrame({"value": [math.inf, math.nan, 1.0]}), tmp_path / "t.json")
+
+    assert [row["value"] for row in json.loads(path.read_text())] == [None, None, 1.0]
+
+
+def test_control_characters_of_an_error_do_not_break_an_excel_file(tmp_path):
+    frame = pd.DataFrame({"error": ["\x1b[31mred\x00"]})
+
+    assert pd.read_excel(export(frame, tmp_path / "t.xlsx"))["error"][0] == "[31mred"
+
+
+def test_same_table_gives_the_same_compressed_bytes(tmp_path):
+    first = export(FRAME, tmp_path / "a.csv.gz").read_bytes()
+
+    assert gzip.decompress(first).startswith(b"number,value,best_epoch,error\n")
+    assert first == export(FRAME, tmp_path / "a.csv.gz").read_bytes()
+
+
+def test_export_leaves_the_table_as_it_was(tmp_path):
+    frame = FRAME.copy()
+
+    export(frame, tmp_path / "t.csv")
+
+    pd.testing.assert_frame_equal(frame, FRAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("t.txt", ValueError, r"path must end in one of \.csv, .* got path=.*t\.txt"),
+        ("t", ValueError, "path must end in one of"),
+        ("none/t.csv", FileNotFoundError, "path must be in a folder that exists"),
+        ("folder.csv", ValueError, "path must be a file, got the folder"),
+    ],
+    ids=["suffix", "no-suffix", "no-folder", "a-folder"],
+)
+def test_path_that_cannot_be_written_is_refused_by_name(name, error, message, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+
+    with pytest.raises(error, match=message):
+        export(FRAME, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "library", "extra"),
+    [(".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "excel")],
+)
+def test_missing_library_is_named_with_the_extra_that_brings_it(
+    suffix, library, extra, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, library, None)  # Python's own way to say "not installed".
+
+    with pytest.raises(ImportError, match=rf"{library} .* pip install 'fusetune\[{extra}\]'"):
+        export(FRAME, tmp_path / f"t{suffix}")
