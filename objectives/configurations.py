@@ -100,6 +100,7 @@ def grid_cells(space: Space) -> list[dict[str, Value]]:
     for the rest.
 
     >>> from objectives.hyperparameters import MLP_TABLE
+    >>> from objectives.space import make_space
     >>> levels = {"dropout": [0.0, 0.2], "n_layers": [1, 2, 3]}
     >>> cells = grid_cells(make_space(MLP_TABLE, levels, only_named=True))
     >>> len(cells), cells[0]["dropout"], cells[0]["n_layers"]

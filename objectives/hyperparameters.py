@@ -194,7 +194,8 @@ MLP_TABLE: Mapping[str, Hyperparameter] = _table(
         minimum=1,
         grid=(10, 100, 500, 1000),
         help="passes over the training split at most; patience usually ends a trial earlier. "
-        "If searched, trials are compared at equal epochs although their learning-rate schedules differ",
+        "If searched, trials are compared at equal epochs although their learning-rate schedules "
+        "differ",
         source=f"{_PLAYBOOK}: train to a cap, keep the best checkpoint",
     ),
     Hyperparameter(

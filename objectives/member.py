@@ -40,7 +40,7 @@ class RowOptimizer:
         if self._kind == "sgd":
             nesterov = self._recipe.nesterov and self._momentum > 0
             velocity = [self._mean] if self._momentum > 0 else []
-            torch._fused_sgd_(  # type: ignore[call-overload]
+            torch._fused_sgd_(
                 [row], [grad], velocity, weight_decay=self._decay, momentum=self._momentum,
                 lr=learning_rate, dampening=0.0, nesterov=nesterov, maximize=False,
                 is_first_step=self.is_first,
@@ -49,7 +49,7 @@ class RowOptimizer:
             return
         self._count += 1
         fused = torch._fused_adam_ if self._kind == "adam" else torch._fused_adamw_
-        fused(  # type: ignore[operator]
+        fused(
             [row], [grad], [self._mean], [self._square], [], [self._count], lr=learning_rate,
             beta1=self._recipe.beta1, beta2=self._recipe.beta2, weight_decay=self._decay, eps=1e-8,
             amsgrad=False, maximize=False,
@@ -113,7 +113,7 @@ class Member:
         self.optimizer.is_first = snapshot.is_first
 
     def keep(self, mask: Tensor) -> None:
-        """Fill ``mask`` (any shape) with dropout factors: 0 with probability p, else 1 / (1 - p)."""
+        """Fill ``mask`` (any shape) with 0, with the dropout's probability p, else 1 / (1 - p)."""
         p = float(self.params["dropout"])
         if p == 0:
             mask.fill_(1.0)

@@ -217,4 +217,6 @@ class TargetScaler:
     def inverse(self, y: Numeric) -> Numeric:
         """Return standardised values (array or tensor) in the units of the target."""
         values: Numeric = y * self.scale + self.mean
-        return values if self.low is None else values.clip(self.low, self.high)
+        if self.low is not None:
+            values = values.clip(self.low, self.high)
+        return values

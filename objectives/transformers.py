@@ -122,12 +122,12 @@ def _varying(values: Floats) -> list[int]:
     return [0, *(int(i) for i in np.flatnonzero(high > low) if i != 0)]
 
 
-def _column_quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
+def _column_quantiles(values: Floats, levels: tuple[float, ...], method: Any = "linear") -> Floats:
     """Quantiles over the present values of each column, 0 for a column without any."""
     empty = np.isnan(values).all(axis=0)
     filled = np.where(empty, 0.0, values)
     quantile = np.nanquantile if np.isnan(filled).any() else np.quantile
-    return np.asarray(quantile(filled, levels, axis=0))
+    return np.asarray(quantile(filled, levels, axis=0, method=method))
 
 
 class MedianFill(_Transformer):
@@ -195,7 +195,9 @@ class PiecewiseLinear(_Transformer):
 
     def fit(self, X: Floats, y: Any = None) -> Self:
         """Learn the bins of each column."""
-        quantiles = _column_quantiles(X, tuple(np.linspace(0.0, 1.0, self.n_bins + 1)))
+        # Ends that are values of the column: one of two values has no bins, whatever their shares.
+        levels = tuple(np.linspace(0.0, 1.0, self.n_bins + 1))
+        quantiles = _column_quantiles(X, levels, method="inverted_cdf")
         edges = [np.unique(column) for column in quantiles.T]
         self.edges_ = [column if len(column) > 2 else column[:1] for column in edges]
         self.median_ = _column_quantiles(X, (0.5,))[0]
@@ -204,7 +206,8 @@ class PiecewiseLinear(_Transformer):
 
     def transform(self, X: Floats) -> Floats:
         """Return an array of shape (n, bins of all columns)."""
-        return self._progress(X) - self.mean_
+        centred: Floats = self._progress(X) - self.mean_
+        return centred
 
     def _progress(self, X: Floats) -> Floats:
         filled = np.where(np.isnan(X), self.median_, X)

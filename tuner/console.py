@@ -227,14 +227,14 @@ def print_study(study: optuna.Study) -> None:
     if complete.empty:
         return
     top = complete.sort_values("value", ascending=direction == "minimize", kind="stable").head(_TOP)
-    params = [name for name in trials if str(name).startswith("params_")]
+    params = [name for name in map(str, trials) if name.startswith("params_")]
     varied = [name for name in params if trials[name].nunique(dropna=False) > 1]
     shown = Table(title=f"best {len(top)} by valid {metric} ({direction})", title_justify="left")
     for head in ("trial", "value", "epochs"):
         shown.add_column(head, no_wrap=True, justify="right")
     shown.add_column("hyperparameters that differ")
     for _, row in top.iterrows():
-        cells = [f"{str(name).removeprefix('params_')}={_cell(row[name])}" for name in varied]
+        cells = [f"{name.removeprefix('params_')}={_cell(row[name])}" for name in varied]
         shown.add_row(*(_cell(row[c]) for c in ("number", "value", "epochs_run")), ", ".join(cells))
     Console().print(shown)
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import optuna
@@ -17,18 +13,13 @@ from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults, fit_into
 from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
-from objectives.space import describe, free_space, make_space
-from tuner.loop import Callback, Search, run_cohort, run_function
-from tuner.plan import Params, Space, given, listed_trials, queue, total_trials
-from tuner.progress import ProgressBar
-from tuner.pruners import PrunerName, make_pruner
+from objectives.space import free_space, make_space
+from tuner.conduct import Plan, conduct
+from tuner.loop import Callback
+from tuner.plan import Params, given
+from tuner.pruners import PrunerName
 from tuner.result import TuningResult
-from tuner.samplers import LISTED, SamplerName, check_sampler, sampler_source
-from tuner.study import OPENINGS, hand_out_again, open_storage, open_study
-
-# Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
-# one by one.
-_N_PARALLEL = 16
+from tuner.samplers import LISTED, SamplerName, check_sampler
 
 
 def tune_mlp(
@@ -43,6 +34,7 @@ def tune_mlp(
     timeout: float | None = None,
     epochs: int | None = None,
     patience: int | None = 20,
+    n_repeats: int = 1,
     recipe: str = "modern",
     enqueue: Sequence[Params] = (),
     trials: Sequence[Params] | None = None,
@@ -120,6 +112,7 @@ def tune_mlp(
     if sampler == "grid" and not space:
         wishes = {name: list(MLP_TABLE[name].grid) for name in STARTER_GRID} | wishes
     rows = make_space(MLP_TABLE, wishes, only_named=sampler in LISTED)
+    firsts = [complete(rows, params) for params in enqueue]
     objective = MLPObjective(
         dataset,
         target=target,
@@ -127,20 +120,25 @@ def tune_mlp(
         space=rows,
         recipe=recipe,
         patience=patience,
+        n_repeats=n_repeats,
         seed=seed,
         device=device,
         **data_options,
     )
-    firsts = [complete(rows, params) for params in enqueue]
     if include_default and sampler not in LISTED:
         good = [] if objective.good is None else [fit_into(rows, objective.good)]
         firsts = [defaults(rows), *good, *firsts]
     record = {
-        "objective": "mlp", "recipe": recipe, "patience": patience, "n_repeats": n_repeats, "task": objective.data.task,
-        "fingerprint": objective.data.fingerprint, "split": objective.data.split,
-    }  # fmt: skip
-    return _tune(
-        objective,
+        "objective": "mlp",
+        "metric": objective.metric.name,
+        "recipe": recipe,
+        "patience": patience,
+        "n_repeats": n_repeats,
+        "task": objective.data.task,
+        "fingerprint": objective.data.fingerprint,
+        "split": objective.data.split,
+    }
+    plan = Plan(
         space=rows,
         direction=objective.metric.direction,
         sampler=sampler,
@@ -150,12 +148,10 @@ def tune_mlp(
         firsts=firsts,
         trials=trials,
         seed=seed,
-        storage=storage,
-        study_name=study_name,
-        callbacks=callbacks,
-        show_progress_bar=show_progress_bar,
-        record=record | {"metric": objective.metric.name},
+        max_steps=int(rows["epochs"].default),
+        record=record,
     )
+    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)
 
 
 def tune(
@@ -215,8 +211,7 @@ def tune(
             "space must be given for sampler='grid', got none; give space={name: [levels]}"
         )
     metric = objective.metric if ready else None  # type: ignore[attr-defined]
-    return _tune(
-        objective,
+    plan = Plan(
         space=rows,
         direction=direction if metric is None else metric.direction,
         sampler=sampler,
@@ -226,105 +221,7 @@ def tune(
         firsts=[given(rows, params) for params in enqueue],
         trials=trials,
         seed=seed,
-        storage=storage,
-        study_name=study_name,
-        callbacks=callbacks,
-        show_progress_bar=show_progress_bar,
-        max_steps=max_steps,
+        max_steps=int(rows["epochs"].default) if ready and "epochs" in rows else max_steps,
         record={"objective": "own", "metric": None if metric is None else metric.name},
     )
-
-
-def _tune(
-    objective: Any,
-    *,
-    space: Space,
-    direction: str,
-    sampler: SamplerName | BaseSampler,
-    pruner: PrunerName | BasePruner,
-    n_trials: int | None,
-    timeout: float | None,
-    firsts: list[dict[str, Any]],
-    trials: Sequence[Params] | None,
-    seed: int,
-    storage: Any,
-    study_name: str,
-    callbacks: Sequence[Callback],
-    show_progress_bar: bool,
-    record: dict[str, Any],
-    max_steps: int = 100,
-) -> TuningResult:
-    listed = listed_trials(sampler, space, trials)
-    total = total_trials(n_trials, sampler, [*firsts, *listed], timeout)
-    steps = int(space["epochs"].default) if "epochs" in space else max_steps
-    made_pruner = make_pruner(pruner, epochs=steps)
-    record |= {
-        "params": list(space), "space": describe(space), "seed": seed, "versions": _versions(),
-        "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,
-        "pruner": pruner if isinstance(pruner, str) else type(pruner).__name__,
-    }  # fmt: skip
-    opened = open_storage(storage)
-    study = open_study(opened, name=study_name, direction=direction, record=record)
-    study.pruner = made_pruner
-    hand_out_again(study, opened)
-    queue(study, space, [*firsts, *listed], strict=sampler not in LISTED)
-    if sampler == "grid":
-        print(f"grid of {len(listed)} trials", file=sys.stderr)
-
-    def run(n: int, deadline: float | None, shown: bool) -> tuple[int, Any] | None:
-        with ProgressBar(
-            total=n, timeout=timeout, metric=record["metric"] or "value", enabled=shown
-        ) as progress:
-            search = Search(
-                study=study,
-                storage=opened,
-                space=space,
-                source=sampler_source(sampler, seed=seed),
-                seed=seed,
-                n_trials=n,
-                deadline=deadline,
-                callbacks=callbacks,
-                progress=progress,
-                n_parallel=_N_PARALLEL if sampler in (*LISTED, "random") else 1,
-            )
-            _run(search, objective)
-            return search.best_model
-
-    def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
-        queue(study, space, [given(space, params)], strict=sampler not in LISTED, again=True)
-        done = len([t for t in study.get_trials(deepcopy=False) if t.state.is_finished()])
-        return run(done + 1, None, False)
-
-    _warn_if_opened(study, total)
-    model = run(total, None if timeout is None else time.monotonic() + timeout, show_progress_bar)
-    return TuningResult(study=study, objective=objective, model=model, continue_search=one_more)
-
-
-def _run(search: Search, objective: Any) -> None:
-    """Run the loop; Ctrl-C ends it and puts the trials under way back into the queue."""
-    search.show()
-    try:
-        if hasattr(objective, "cohort"):
-            run_cohort(search, objective)
-        else:
-            run_function(search, objective)
-    except KeyboardInterrupt:
-        search.put_back()
-        print(
-            "interrupted: finished trials are kept; the same call with a storage goes on",
-            file=sys.stderr,
-        )
-
-
-def _warn_if_opened(study: optuna.Study, total: int) -> None:
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    if study.user_attrs.get(OPENINGS) and len(finished) < total:
-        warnings.warn(
-            f"study {study.study_name!r} goes on after its test split was opened, which is no longer "
-            "unseen by what is tuned from here on; keep the first score, or judge on new data",
-            stacklevel=4,
-        )
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("optuna", "torch", "scikit-learn", "pandas")}
+    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)

@@ -126,7 +126,7 @@ class Search:
             callback(self.study, frozen)
 
     def fail(self, number: int, error: Exception) -> None:
-        """Mark a trial as failed by an error; raise that error if the first trials all failed by it."""
+        """Mark a trial as failed; raise the error if the first trials all failed by it."""
         self.running[number][0].set_user_attr("error", f"{type(error).__name__}: {error}")
         self.errors.append(repr(error))
         self.finish(number, TrialState.FAIL, "error")
@@ -233,7 +233,7 @@ def best_value(study: optuna.Study) -> float | None:
 
 
 def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:
-    """Run a user's own ``objective(trial)`` until the budget is spent; it reports and prunes by itself."""
+    """Run a user's own ``objective(trial)``, which reports and prunes, until the budget is spent."""
     while search.wants_more():
         trial, record = search.ask()
         start = time.perf_counter()

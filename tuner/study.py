@@ -131,7 +131,10 @@ def open_study(
     """
     with quiet_optuna():
         optuna.create_study(
-            storage=storage, study_name=name, direction=direction, load_if_exists=True
+            storage=storage,
+            study_name=name,
+            direction=StudyDirection[direction.upper()],
+            load_if_exists=True,
         )
         study = TunedStudy(study_name=name, storage=storage)
     if study.direction != StudyDirection[direction.upper()]:

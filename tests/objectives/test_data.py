@@ -95,6 +95,14 @@ def test_csv_markers_are_levels_in_text_and_missing_among_numbers(tmp_path):
     assert every["garage"].isna().sum() == 10
 
 
+def test_gzipped_csv_is_known_by_its_suffix(tmp_path):
+    path = tmp_path / "T.CSV.GZ"
+    with gzip.open(path, "wt") as file:
+        mixed().to_csv(file, index=False)
+
+    assert len(load_tabular(path, target="bought").train) == 24
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_csv_separator_and_byte_order_mark_are_understood(tmp_path, separator):
     path = tmp_path / "t.csv"

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +198,13 @@ def test_statistics_come_from_the_rows_of_fit_alone():
 
     assert encoder.transform(pd.DataFrame(alone))[0] == 0
     assert encoder.transform(pd.DataFrame(beside))[0] == 0
+
+
+def test_encoding_raises_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder = TabularEncoder.fit(mixed(), numeric="piecewise")
+        encoder.transform(mixed().assign(city="Paris"))
 
 
 def test_order_of_columns_and_extra_ones_do_not_matter():

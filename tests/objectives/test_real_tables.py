@@ -1,4 +1,3 @@
-import gzip
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,3 @@ def test_real_tables_load_without_a_warning(name, task, n_features, n_categorica
     assert data.task == task
     assert data.train.X.shape[1] == n_features
     assert len(data.categorical) == n_categorical
-
-
-def test_gzipped_csv_is_known_by_its_suffix(tmp_path):
-    path = tmp_path / "T.CSV.GZ"
-    with gzip.open(path, "wt") as file:
-        mixed().to_csv(file, index=False)
-
-    assert len(load_tabular(path, target="bought").train) == 24

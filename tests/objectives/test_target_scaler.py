@@ -1,5 +1,4 @@
 import time
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -51,8 +50,8 @@ def test_target_scaler_holds_plain_floats_and_leaves_constants_unscaled():
     assert {type(scaler.mean), type(scaler.scale)} == {float}
 
 
-def test_encoding_raises_no_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        encoder = TabularEncoder.fit(mixed(), numeric="piecewise")
-        encoder.transform(mixed().assign(city="Paris"))
+def test_clamped_predictions_stay_within_the_range_of_the_training_targets():
+    scaler = TargetScaler.fit(np.array([1.0, 2.0, 9.0]), clamp=True)
+
+    assert scaler.inverse(np.array([-9.0, 0.0, 9.0])).tolist() == [1.0, 4.0, 9.0]
+    assert scaler.inverse(torch.tensor([9.0])).tolist() == [9.0]

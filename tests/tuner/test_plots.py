@@ -196,5 +196,5 @@ def test_importances_are_not_made_up_from_too_little(name):
 
 
 def test_unknown_hyperparameter_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="name must be one of learning_rate, .* got name='lr'"):
+    with pytest.raises(ValueError, match=r"name must be one of learning_rate, .* got name='lr'"):
         plot_hyperparameter(STUDIES["five"], "lr")

@@ -75,11 +75,12 @@ def test_closing_twice_does_nothing_more(capsys):
 
 
 def test_interrupted_search_leaves_its_line(capsys):
-    with (
-        pytest.raises(KeyboardInterrupt),
-        ProgressBar(total=2, timeout=None, metric="rmse", enabled=True) as bar,
-    ):
-        bar.update(finished=1, pruned=0, failed=0, best=1.0)
-        raise KeyboardInterrupt
+    def interrupted_search():
+        with ProgressBar(total=2, timeout=None, metric="rmse", enabled=True) as bar:
+            bar.update(finished=1, pruned=0, failed=0, best=1.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_search()
 
     assert capsys.readouterr().err.endswith("\n")

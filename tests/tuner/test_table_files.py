@@ -3,6 +3,7 @@ import json
 import math
 import sys
 
+import optuna
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -42,7 +43,10 @@ def test_exported_table_reads_back_the_same(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_empty_table_is_exported_with_its_columns(suffix, tmp_path):
-    back = READERS[suffix](export(trials_dataframe(make_study()), tmp_path / f"trials{suffix}"))
+    study = optuna.create_study()
+    study.set_user_attr("fusetune", {"metric": "accuracy", "params": ["learning_rate"]})
+
+    back = READERS[suffix](export(trials_dataframe(study), tmp_path / f"trials{suffix}"))
 
     assert len(back) == 0
     assert suffix == ".json" or "params_learning_rate" in back

@@ -52,6 +52,10 @@ ATTRIBUTES = {
 REPORTS = {0: 0.5, 1: 0.9, 2: 0.8}
 
 
+FAILED = create_trial(state=TrialState.FAIL, user_attrs={"best_value": 0.9})
+ONLY_NAN = create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan})
+
+
 def make_study(*trials, direction="maximize", record=RECORD):
     study = optuna.create_study(direction=direction)
     if record is not None:
@@ -124,9 +128,9 @@ def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
         (pruned(stopped="out of memory"), "maximize", None, 0.8),
         (create_trial(value=0.7), "maximize", 0.7, 0.7),
         (create_trial(value=0.7, intermediate_values=REPORTS), "maximize", 0.7, 0.8),
-        (create_trial(state=TrialState.FAIL, user_attrs={"best_value": 0.9}), "maximize", None, None),
+        (FAILED, "maximize", None, None),
         (create_trial(state=TrialState.RUNNING, intermediate_values=REPORTS), "maximize", 0.9, 0.8),
-        (create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan}), "maximize", None, None),
+        (ONLY_NAN, "maximize", None, None),
     ],
     ids=[
         "pruned", "pruned-foreign", "pruned-foreign-minimize", "diverged", "out-of-memory",
@@ -231,9 +235,8 @@ def test_duration_of_a_foreign_trial_is_in_seconds():
 
 
 def test_curves_table_has_one_row_a_trial_and_epoch():
-    study = make_study(
-        create_trial(value=0.9, user_attrs=ATTRIBUTES), pruned(stopped="pruned"), direction="maximize"
-    )  # fmt: skip
+    complete = create_trial(value=0.9, user_attrs=ATTRIBUTES)
+    study = make_study(complete, pruned(stopped="pruned"), direction="maximize")
 
     frame = curves_dataframe(study)
 
