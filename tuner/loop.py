@@ -233,7 +233,7 @@ def best_value(study: optuna.Study) -> float | None:
 
 
 def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:
-    """Run a user's own ``objective(trial)``, which reports and prunes, until the budget is spent."""
+    """Run a user's own ``objective(trial)``, which reports and prunes by itself."""
     while search.wants_more():
         trial, record = search.ask()
         start = time.perf_counter()
