@@ -80,12 +80,12 @@ class MLPCohort:
         """Say whether the trial fits into the stack that is training: same shape, places left."""
         if not self._stacks:
             return True
-        stack = self._find(self._key(params))
+        stack = self._find(self.group(params))
         return stack is not None and len(stack.members) + self._training.n_repeats <= self._places
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; its weights, data order and dropout follow from its own seed."""
-        key = self._key(params)
+        key = self.group(params)
         stack = self._find(key)
         if stack is None:
             stack = self._new_stack(params)
@@ -190,7 +190,8 @@ class MLPCohort:
             noise=torch.Generator(device).manual_seed(noise),
         )  # fmt: skip
 
-    def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what trials have in common that train as one: shape and batch size."""
         return (params["n_layers"], params["hidden_units"], self._rows_a_step(params))
 
     def _find(self, key: tuple[Any, ...]) -> Stack | None:

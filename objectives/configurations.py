@@ -55,6 +55,22 @@ def _suggest(trial: Any, row: Hyperparameter) -> Any:
     return trial.suggest_float(row.stored_name, dist.low, dist.high, step=dist.step, log=dist.log)  # type: ignore[union-attr]
 
 
+def sample(space: Space, sampler: Any, study: Any) -> dict[str, Any]:
+    """Return what ``sampler``, one that regards no other trial, draws for a study to store."""
+    return {
+        row.stored_name: sampler.sample_independent(study, None, row.stored_name, row.distribution)
+        for row in searched(space).values()
+    }
+
+
+def from_stored(space: Space, stored: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the configuration that a study's parameters stand for, fixed values included."""
+    found = {
+        name: row.from_stored(stored[row.stored_name]) for name, row in searched(space).items()
+    }
+    return defaults(space) | found
+
+
 def to_stored(space: Space, params: Mapping[str, Any], *, strict: bool = True) -> dict[str, Value]:
     """Return what an Optuna study stores of ``params``: the searched ones, by their stored names.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,9 @@ class Cohort(Protocol):
 
     def room(self, params: Mapping[str, Any]) -> bool:
         """Say whether such a trial would train efficiently beside what is here."""
+
+    def group(self, params: Mapping[str, Any]) -> Hashable:
+        """Return what trials have in common that train as one; others train side by side."""
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; it starts with the next epoch."""

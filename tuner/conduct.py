@@ -25,10 +25,14 @@ from tuner.records import finished
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, sampler_source
 from tuner.study import OPENINGS, hand_out_again, open_storage, open_study
+from tuner.workers import open_cohort
 
 # Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
 # one by one.
 _N_PARALLEL = 16
+
+# Random trials drawn ahead of time: enough to find alike ones among.
+_N_AHEAD = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Plan:
         trials: the configurations of a manual search.
         seed: of the sampler, and of each trial.
         max_steps: reports of a trial at most.
+        n_jobs: processes that train.
         record: what the study is about, in plain JSON types.
     """
 
@@ -59,6 +64,7 @@ class Plan:
     trials: Sequence[Params] | None
     seed: int
     max_steps: int
+    n_jobs: int
     record: dict[str, Any]
 
 
@@ -88,6 +94,9 @@ def conduct(
     if plan.sampler == "grid":
         print(f"grid of {len(planned)} trials", file=sys.stderr)
 
+    known = plan.sampler in (*LISTED, "random")
+    n_jobs = plan.n_jobs if hasattr(objective, "cohort") else 1
+
     def run(n: int, timeout: float | None, shown: bool) -> tuple[int, Any] | None:
         metric = plan.record["metric"] or "value"
         with ProgressBar(total=n, timeout=timeout, metric=metric, enabled=shown) as progress:
@@ -101,9 +110,11 @@ def conduct(
                 deadline=None if timeout is None else time.monotonic() + timeout,
                 callbacks=callbacks,
                 progress=progress,
-                n_parallel=_N_PARALLEL if plan.sampler in (*LISTED, "random") else 1,
+                n_parallel=n_jobs * (_N_PARALLEL if known else 1),
+                n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
+                listed=plan.sampler in LISTED,
             )
-            _run(search, objective)
+            _run(search, objective, n_jobs)
             return search.best_model
 
     def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
@@ -127,12 +138,13 @@ def _record(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _run(search: Search, objective: Any) -> None:
+def _run(search: Search, objective: Any, n_jobs: int) -> None:
     """Run the loop; Ctrl-C ends it and puts the trials under way back into the queue."""
     search.show()
     try:
         if hasattr(objective, "cohort"):
-            run_cohort(search, objective)
+            with open_cohort(objective, seed=search.seed, n_jobs=n_jobs) as cohort:
+                run_cohort(search, cohort)
         else:
             run_function(search, objective)
     except KeyboardInterrupt:

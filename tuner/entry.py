@@ -16,7 +16,7 @@ from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
 from objectives.space import free_space, make_space
 from tuner.conduct import Plan, conduct
 from tuner.loop import Callback
-from tuner.plan import Params, given
+from tuner.plan import Params, check_count, given
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
@@ -34,6 +34,7 @@ def tune_mlp(
     timeout: float | None = None,
     epochs: int | None = None,
     patience: int | None = 20,
+    n_jobs: int = 1,
     n_repeats: int = 1,
     recipe: str = "modern",
     enqueue: Sequence[Params] = (),
@@ -73,6 +74,9 @@ def tune_mlp(
             default 100.
         patience: epochs without improvement after which a trial ends, against itself; None for
             never.
+        n_jobs: processes that train trials. Each takes about two seconds to start, while this one
+            trains; several are faster where there are as many cores, but with TPE or pruning the
+            table then depends on which trial ends first.
         n_repeats: networks a trial, alike but for their seeds; a trial's value is their mean, and
             the fitted model predicts by all of them.
         recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned
@@ -149,6 +153,7 @@ def tune_mlp(
         trials=trials,
         seed=seed,
         max_steps=int(rows["epochs"].default),
+        n_jobs=check_count("n_jobs", n_jobs),
         record=record,
     )
     return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)
@@ -222,6 +227,7 @@ def tune(
         trials=trials,
         seed=seed,
         max_steps=int(rows["epochs"].default) if ready and "epochs" in rows else max_steps,
+        n_jobs=1,
         record={"objective": "own", "metric": None if metric is None else metric.name},
     )
     return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)

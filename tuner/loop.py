@@ -14,9 +14,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.configurations import searched
+from objectives.configurations import from_stored, sample, suggest
 from objectives.hyperparameters import Hyperparameter
-from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
+from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
 from tuner.progress import ProgressBar
 from tuner.study import TunedStudy, hand_out_again
 
@@ -41,6 +41,8 @@ class Search:
         callbacks: called with study and trial after each trial.
         progress: shows how far it is.
         n_parallel: trials under way at most.
+        n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
+        listed: whether all trials are queued, so that none is left to sample.
         worker: number of this process.
     """
 
@@ -54,6 +56,8 @@ class Search:
     callbacks: Sequence[Callback]
     progress: ProgressBar
     n_parallel: int = 1
+    n_ahead: int = 0
+    listed: bool = False
     worker: int = 0
     running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
     best_model: tuple[int, Any] | None = None
@@ -75,34 +79,56 @@ class Search:
             return False
         return len(self._finished()) + len(self.running) < self.n_trials
 
-    def ask(self) -> tuple[optuna.Trial, TrialRecord]:
-        """Start the next trial: a queued one if there is any, else what the sampler proposes."""
+    def start(self, room: Callable[[Mapping[str, Any]], bool]) -> int | None:
+        """Start a trial and return its number: a queued one that has room, else a sampled one.
+
+        Queued trials are known beforehand, so those that train as one are started together; each
+        keeps its number, and so its seed.
+
+        Returns:
+            None if no queued trial has room, or a listed search has no further trial.
+        """
+        self._queue_ahead()
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        for frozen in waiting:
+            params = frozen.user_attrs.get("params")
+            fits = not self.running if params is None else room(params)
+            if fits and (trial := self._claim(frozen.number)) is not None:
+                return self._begin(trial)
+        if waiting or self.listed:
+            return None
         self.study.sampler = self.source(len(self.study.get_trials(deepcopy=False)))
-        rows = searched(self.space)
+        return self._begin(self.study.ask())
+
+    def _begin(self, trial: optuna.Trial) -> int:
         with warnings.catch_warnings():
             # A value given by hand may lie outside the range; it is meant.
             warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
-            trial = self.study.ask(
-                {row.stored_name: row.distribution for row in rows.values() if row.distribution}
-            )
-        params = trial.user_attrs.get("params") or self._params(trial)
-        record = TrialRecord(
-            direction=self.direction,
-            params=params,
-            seed=trial_seed(self.seed, trial.number),
-            worker=self.worker,
-        )
+            sampled = suggest(self.space, trial)
+        params = trial.user_attrs.get("params") or sampled
+        seed = trial_seed(self.seed, trial.number)
+        record = TrialRecord(direction=self.direction, params=params, seed=seed, worker=self.worker)
         self.running[trial.number] = (trial, record)
-        return trial, record
+        return trial.number
 
-    def _params(self, trial: optuna.Trial) -> dict[str, Any]:
-        stored = trial.params
-        return {
-            name: row.default
-            if row.distribution is None
-            else row.from_stored(stored[row.stored_name])
-            for name, row in self.space.items()
-        }
+    def _claim(self, number: int) -> optuna.Trial | None:
+        """Take a queued trial; None if another process was faster."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
+            return None
+        self.study.sampler = self.source(number)
+        return optuna.Trial(self.study, trial_id)
+
+    def _queue_ahead(self) -> None:
+        """Draw trials that depend on no other, so that alike ones can train together."""
+        trials = self.study.get_trials(deepcopy=False)
+        n_left = self.n_trials - sum(t.state.is_finished() for t in trials) - len(self.running)
+        n_waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+        for _ in range(n_waiting, min(n_left, self.n_ahead)):
+            sampler = self.source(len(self.study.get_trials(deepcopy=False)))
+            stored = sample(self.space, sampler, self.study)
+            self.study.enqueue_trial(stored, user_attrs={"params": from_stored(self.space, stored)})
 
     def finish(
         self,
@@ -117,9 +143,8 @@ class Search:
         for name, attribute in (record.attributes(stopped) | attributes).items():
             trial.set_user_attr(name, attribute)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # Optuna's note that a trial without reports has no value
+            # Optuna notes that a trial without reports has no value.
+            warnings.simplefilter("ignore", UserWarning)
             frozen = self.study.tell(trial, value, state=state)
         self.show()
         for callback in self.callbacks:
@@ -150,9 +175,8 @@ class Search:
         return [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
 
 
-def run_cohort(search: Search, objective: Objective) -> None:
+def run_cohort(search: Search, cohort: Cohort) -> None:
     """Train the study's trials in a cohort until the budget is spent."""
-    cohort = objective.cohort(seed=search.seed)
     pending: int | None = None
     while True:
         pending = _fill(search, cohort, pending)
@@ -171,10 +195,12 @@ def run_cohort(search: Search, objective: Objective) -> None:
 
 
 def _fill(search: Search, cohort: Cohort, pending: int | None) -> int | None:
-    """Add trials while there is room; return the number of one that was asked but did not fit."""
+    """Add trials while there is room; return the number of one that was started but has none."""
     while pending is not None or search.wants_more():
         if pending is None:
-            pending = search.ask()[0].number
+            pending = search.start(cohort.room)
+        if pending is None:
+            return None
         params = search.running[pending][1].params
         if not cohort.room(params):
             return pending
@@ -235,7 +261,10 @@ def best_value(study: optuna.Study) -> float | None:
 def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:
     """Run a user's own ``objective(trial)``, which reports and prunes by itself."""
     while search.wants_more():
-        trial, record = search.ask()
+        number = search.start(lambda params: True)
+        if number is None:
+            return
+        trial, record = search.running[number]
         start = time.perf_counter()
         try:
             value = float(function(trial))

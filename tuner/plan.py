@@ -19,6 +19,17 @@ Space = Mapping[str, Hyperparameter]
 _N_TRIALS = 30
 
 
+def check_count(name: str, value: Any) -> int:
+    """Return ``value`` if it is a whole number of at least 1.
+
+    Raises:
+        ValueError: if it is not; the message calls it ``name``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {name}={value!r}")
+    return value
+
+
 def given(space: Space, params: Params) -> dict[str, Any]:
     """Return a configuration of the user's, checked and completed where there is a space."""
     return complete(space, params) if space else dict(params)
@@ -55,12 +66,10 @@ def total_trials(
     """
     if timeout is not None and timeout <= 0:
         raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
+    if n_trials is not None:
+        check_count("n_trials", n_trials)
     if n_trials is None:
         return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
-    if not isinstance(n_trials, int) or n_trials < 1:
-        raise ValueError(
-            f"n_trials must be a whole number of at least 1, got n_trials={n_trials!r}"
-        )
     return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
 
 

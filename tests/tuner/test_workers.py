@@ -1,0 +1,66 @@
+"""Several processes: the same trials, found faster."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tuner import tune_mlp
+
+SMALL = {"n_layers": 1, "hidden_units": [8, 16], "batch_size": 32}
+FAST = {"space": SMALL, "epochs": 5, "pruner": "none", "show_progress_bar": False}
+
+
+def values(result):
+    frame = result.trials_dataframe()
+    return frame.set_index("number")["value"].sort_index().tolist()
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_two_processes_find_what_one_finds(sampler):
+    call = FAST | {"sampler": sampler}
+    if sampler == "random":
+        call["n_trials"] = 12
+    else:
+        call["space"] = SMALL | {"dropout": [0.0, 0.2, 0.4]}
+
+    alone = tune_mlp("digits", **call)
+    together = tune_mlp("digits", n_jobs=2, **call)
+
+    assert values(together) == pytest.approx(values(alone), abs=0.02)
+    valid = together.objective.data.valid
+    assert together.model.score(valid.X, valid.y) == pytest.approx(together.best_value)
+
+
+def test_tpe_with_pruning_runs_in_several_processes():
+    call = FAST | {"pruner": "median", "epochs": 12}
+
+    result = tune_mlp("digits", n_trials=14, n_jobs=2, **call)
+
+    frame = result.trials_dataframe()
+    assert len(frame) == 14
+    assert set(frame["state"]) <= {"COMPLETE", "PRUNED"}
+    assert frame["number"].tolist() == list(range(14))
+
+
+SCRIPT = """
+from tuner import tune_mlp
+print("once")
+result = tune_mlp("iris", n_trials=4, epochs=2, n_jobs=2, show_progress_bar=False)
+print(len(result.trials_dataframe()))
+"""
+
+
+def test_a_script_without_a_main_guard_may_use_several_processes(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.stdout.split() == ["once", "4"], done.stderr
+
+
+def test_a_number_of_processes_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="n_jobs must be a whole number of at least 1"):
+        tune_mlp("iris", n_jobs=0, **FAST)

@@ -1,0 +1,223 @@
+"""Cohorts in several processes: the loop stays in this one, and trials train in the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Any
+
+from objectives.objective import Cohort, EpochResult, Objective
+
+# As in `objectives.cohort`: more members do not make a stack faster.
+_MAX_TRIALS = 16
+
+_PRELOADED = ["torch", "objectives.mlp"]
+
+
+@contextmanager
+def open_cohort(objective: Objective, *, seed: int, n_jobs: int) -> Iterator[Cohort]:
+    """Give a cohort that trains in ``n_jobs`` processes, or in this one if that is 1."""
+    if n_jobs == 1:
+        yield objective.cohort(seed=seed)
+        return
+    cohort = ProcessCohort(objective, seed=seed, n_jobs=n_jobs)
+    try:
+        yield cohort
+    finally:
+        cohort.close()
+
+
+class ProcessCohort:
+    """A cohort whose trials train in other processes, and in this one until those have started.
+
+    After each epoch a process sends its results and waits for what becomes of its trials, so that
+    nothing trains in vain. It is the loop that decides; the processes know nothing of the study.
+
+    Args:
+        objective: sent to each process once.
+        seed: as for `Objective.cohort`.
+        n_jobs: processes to start.
+    """
+
+    def __init__(self, objective: Objective, *, seed: int, n_jobs: int) -> None:
+        self._local = objective.cohort(seed=seed)
+        self._local_numbers: set[int] = set()
+        self._workers = [_Worker(objective, seed) for _ in range(n_jobs)]
+
+    def group(self, params: Mapping[str, Any]) -> Hashable:
+        """Return what trials have in common that train as one."""
+        return self._local.group(params)
+
+    def room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether some process has room for the trial."""
+        return self._home(params) is not None
+
+    def add(self, number: int, params: Mapping[str, Any]) -> None:
+        """Give the trial to a process that is idle, or else to one that trains its like."""
+        home = self._home(params)
+        if isinstance(home, _Worker):
+            home.add(number, params, self.group(params))
+        else:
+            self._local.add(number, params)
+            self._local_numbers.add(number)
+
+    def train_epoch(self) -> dict[int, EpochResult]:
+        """Return the results of those that have finished an epoch; wait for at least one."""
+        for worker in self._workers:
+            worker.go()
+        results = dict(self._local.train_epoch()) if self._local_numbers else {}
+        busy = {worker.connection: worker for worker in self._workers if worker.is_awaited}
+        while busy:
+            ready = wait(list(busy), timeout=0 if results else None)
+            for connection in ready:
+                results |= busy[connection].collect()  # type: ignore[index]
+            if results or not any(worker.numbers for worker in self._workers):
+                break
+        return results
+
+    def drop(self, number: int) -> None:
+        """Let a trial go, wherever it trains."""
+        if number in self._local_numbers:
+            self._local_numbers.discard(number)
+            self._local.drop(number)
+        for worker in self._workers:
+            worker.drop(number)
+
+    def model(self, number: int) -> Any:
+        """Return the fitted model of a trial, fetched from where it trains."""
+        for worker in self._workers:
+            if number in worker.numbers:
+                return worker.model(number)
+        return self._local.model(number)
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def _home(self, params: Mapping[str, Any]) -> _Worker | Cohort | None:
+        ready = [worker for worker in self._workers if worker.is_ready()]
+        if not ready:
+            return self._local if self._local.room(params) else None
+        group = self.group(params)
+        idle = [worker for worker in ready if not worker.numbers]
+        alike = [worker for worker in ready if worker.is_paused and worker.has_room(group)]
+        return next(iter([*idle, *alike]), None)
+
+
+class _Worker:
+    """One process, as the others see it."""
+
+    def __init__(self, objective: Objective, seed: int) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, objective, seed), daemon=True)
+        with _nothing_of_main():
+            self._process.start()
+        theirs.close()
+        self.numbers: set[int] = set()
+        self.is_paused = False
+        self._started = False
+        self._group: Hashable = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is starting or training."""
+        return not self.is_paused
+
+    def is_ready(self) -> bool:
+        """Whether it has started."""
+        if not self._started and self.connection.poll():
+            self.collect()
+        return self._started
+
+    def has_room(self, group: Hashable) -> bool:
+        return group == self._group and len(self.numbers) < _MAX_TRIALS
+
+    def add(self, number: int, params: Mapping[str, Any], group: Hashable) -> None:
+        self._group = group
+        self.numbers.add(number)
+        self.connection.send(("add", number, dict(params)))
+
+    def go(self) -> None:
+        """Let it train its trials for an epoch, if it has any and waits."""
+        if self.is_paused and self.numbers:
+            self.is_paused = False
+            self.connection.send(("go",))
+
+    def collect(self) -> dict[int, EpochResult]:
+        """Receive its results; the first message says only that it has started."""
+        results = self._receive()
+        self.is_paused = self._started = True
+        return {number: r for number, r in results.items() if number in self.numbers}
+
+    def drop(self, number: int) -> None:
+        if number in self.numbers:
+            self.numbers.discard(number)
+            self.connection.send(("drop", number))
+
+    def model(self, number: int) -> Any:
+        self.connection.send(("model", number))
+        return self._receive()
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self.connection.close()
+
+    def _receive(self) -> Any:
+        try:
+            message = self.connection.recv()
+        except EOFError:
+            self._process.join(timeout=5)
+            raise RuntimeError(
+                f"a worker process died with exit code {self._process.exitcode} while it trained "
+                f"trials {sorted(self.numbers)}; memory may have run out: lower n_jobs"
+            ) from None
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+@contextmanager
+def _nothing_of_main() -> Iterator[None]:
+    """Start processes that do not import the user's script, which may lack a main guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(connection: Connection, objective: Objective, seed: int) -> None:
+    """Train what comes through ``connection``, an epoch at each ``go``."""
+    import torch
+
+    # Ctrl-C in a terminal reaches all processes; the one with the study decides what follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cohort = objective.cohort(seed=seed)
+    connection.send({})
+    while True:
+        try:
+            what, *arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            if what == "go":
+                connection.send(cohort.train_epoch())
+            elif what == "model":
+                connection.send(cohort.model(*arguments))
+            elif what == "add":
+                cohort.add(*arguments)
+            else:
+                cohort.drop(*arguments)
+        except Exception as error:  # whatever it is, the process with the study deals with it
+            connection.send(error)
