@@ -20,8 +20,12 @@ from objectives.objective import BestEpoch, EpochResult, trial_seed
 from objectives.recipe import Recipe
 
 # Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
-# (benchmarks/throughput.py).
+# (benchmarks/roofline.py).
 _MAX_MEMBERS = 16
+
+# The same: above so many multiplications a step, a stack on a CPU takes as long as its members one
+# by one, which are done earlier and so prune better.
+_ALONE = 10e6
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +85,9 @@ class MLPCohort:
         if not self._stacks:
             return True
         stack = self._find(self.group(params))
-        return stack is not None and len(stack.members) + self._training.n_repeats <= self._places
+        if stack is None or self._is_heavy(params):
+            return False
+        return len(stack.members) + self._training.n_repeats <= self._places
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; its weights, data order and dropout follow from its own seed."""
@@ -193,6 +199,14 @@ class MLPCohort:
     def group(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what trials have in common that train as one: shape and batch size."""
         return (params["n_layers"], params["hidden_units"], self._rows_a_step(params))
+
+    def _is_heavy(self, params: Mapping[str, Any]) -> bool:
+        if self._training.tensors.x.device.type != "cpu":
+            return False
+        shape = self._training.shape(params)
+        width, inner = shape["hidden_units"], shape["n_layers"] - 1
+        weights = width * (shape["n_inputs"] + inner * width + shape["n_outputs"])
+        return bool(3 * self._rows_a_step(params) * weights > _ALONE)
 
     def _find(self, key: tuple[Any, ...]) -> Stack | None:
         return next((stack for other, stack in self._stacks if other == key), None)

@@ -121,12 +121,14 @@ class TrialRecord:
         params: the whole configuration, fixed values included.
         seed: the trial's own seed.
         worker: number of the process that trains it.
+        has_params: whether the study holds ``params`` already, as it does of a queued trial.
     """
 
     direction: str
     params: Mapping[str, Value]
     seed: int
     worker: int = 0
+    has_params: bool = False
     results: list[EpochResult] = field(default_factory=list)
 
     def add(self, result: EpochResult) -> None:
@@ -142,22 +144,24 @@ class TrialRecord:
         return best
 
     def attributes(self, stopped: str) -> dict[str, Any]:
-        """Return the trial's user attributes; those a trial has no value for are left out."""
+        """Return the trial's user attributes; those a trial has no value for are left out.
+
+        They are few, as each is a write to the storage: what only tables need is one of them.
+        """
         best = self.best
         found = {} if best.value is None else {"best_value": best.value, "best_epoch": best.epoch}
         finite = [result.value for result in self.results if math.isfinite(result.value)]
         last = {"value_last": finite[-1]} if finite else {}
-        return {
-            "params": dict(self.params),
+        rest = {
             "seed": self.seed,
             "worker": self.worker,
-            "stopped": stopped,
             "epochs_run": len(self.results),
             "duration_s": sum(result.duration_s for result in self.results),
-            "curve": self._curve(),
             **found,
             **last,
         }
+        params = {} if self.has_params else {"params": dict(self.params)}
+        return {"stopped": stopped, "curve": self._curve(), "record": rest, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ("value", "valid_loss", "train_loss", "learning_rate", "duration_s")

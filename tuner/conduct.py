@@ -20,7 +20,7 @@ from objectives.space import describe
 from tuner.loop import Callback, Search, run_cohort, run_function
 from tuner.plan import Params, Space, given, listed_trials, queue, total_trials
 from tuner.progress import ProgressBar
-from tuner.pruners import PrunerName, make_pruner
+from tuner.pruners import PrunerName, make_pruner, report_interval
 from tuner.records import finished
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, sampler_source
@@ -112,6 +112,7 @@ def conduct(
                 progress=progress,
                 n_parallel=n_jobs * (_N_PARALLEL if known else 1),
                 n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
+                report_every=report_interval(plan.pruner, epochs=plan.max_steps),
                 listed=plan.sampler in LISTED,
             )
             _run(search, objective, n_jobs)

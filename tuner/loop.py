@@ -42,6 +42,7 @@ class Search:
         progress: shows how far it is.
         n_parallel: trials under way at most.
         n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
+        report_every: epochs from one report to the next; the curve is kept whole all the same.
         listed: whether all trials are queued, so that none is left to sample.
         worker: number of this process.
     """
@@ -57,6 +58,7 @@ class Search:
     progress: ProgressBar
     n_parallel: int = 1
     n_ahead: int = 0
+    report_every: int = 1
     listed: bool = False
     worker: int = 0
     running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
@@ -107,7 +109,13 @@ class Search:
             sampled = suggest(self.space, trial)
         params = trial.user_attrs.get("params") or sampled
         seed = trial_seed(self.seed, trial.number)
-        record = TrialRecord(direction=self.direction, params=params, seed=seed, worker=self.worker)
+        record = TrialRecord(
+            direction=self.direction,
+            params=params,
+            seed=seed,
+            worker=self.worker,
+            has_params="params" in trial.user_attrs,
+        )
         self.running[trial.number] = (trial, record)
         return trial.number
 
@@ -165,10 +173,11 @@ class Search:
 
     def show(self) -> None:
         """Refresh the progress line."""
-        states = [trial.state for trial in self._finished()]
+        finished = self._finished()
+        states = [trial.state for trial in finished]
         self.progress.update(
             finished=len(states), pruned=states.count(TrialState.PRUNED),
-            failed=states.count(TrialState.FAIL), best=best_value(self.study),
+            failed=states.count(TrialState.FAIL), best=best_value(finished, self.direction),
         )  # fmt: skip
 
     def _finished(self) -> list[FrozenTrial]:
@@ -235,10 +244,12 @@ def _ending(
     with warnings.catch_warnings():
         # A trial handed out again after a crash reports the same values once more.
         warnings.filterwarnings("ignore", message="The reported value is ignored")
-        trial.report(result.value, step=result.epoch)
+        is_step = result.epoch % search.report_every == 0
+        if is_step or result.stopped is not None:
+            trial.report(result.value, step=result.epoch)
     if result.stopped is not None:
         return TrialState.COMPLETE, result.stopped
-    if trial.should_prune():
+    if is_step and trial.should_prune():
         return TrialState.PRUNED, "pruned"
     if search.late:
         return TrialState.COMPLETE, "timeout"
@@ -246,16 +257,17 @@ def _ending(
 
 
 def _is_best(search: Search, value: float) -> bool:
-    best = best_value(search.study)
+    best = best_value(search.study.get_trials(deepcopy=False), search.direction)
     if best is None:
         return True
     return value < best if search.direction == "minimize" else value > best
 
 
-def best_value(study: optuna.Study) -> float | None:
+def best_value(trials: Sequence[FrozenTrial], direction: str) -> float | None:
     """Return the best complete trial's value, or None while no trial is complete."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return study.best_value if complete else None
+    complete = [t.value for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    choose = min if direction == "minimize" else max
+    return choose(complete) if complete else None
 
 
 def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:

@@ -20,6 +20,8 @@ from objectives.messages import hint
 
 PrunerName: TypeAlias = Literal["none", "median", "asha", "hyperband"]
 
+_REPORTS = 20
+
 # Trials that must be complete before a median means something; Optuna's own default.
 _STARTUP_TRIALS = 5
 
@@ -51,3 +53,12 @@ def make_pruner(pruner: PrunerName | BasePruner, *, epochs: int) -> BasePruner:
     raise ValueError(
         f"pruner must be one of {', '.join(names)}, got {pruner!r}{hint(pruner, names)}"
     )
+
+
+def report_interval(pruner: PrunerName | BasePruner, *, epochs: int) -> int:
+    """Return how many epochs lie between two reports to the pruner.
+
+    Each report is a write to the storage, of 3 ms and more in a database, so a pruner of ours gets
+    twenty or so a trial. An Optuna pruner may count steps, and gets all of them.
+    """
+    return max(1, epochs // _REPORTS) if isinstance(pruner, str) else 1

@@ -100,5 +100,6 @@ def started(study: optuna.Study) -> list[FrozenTrial]:
 
 def records(trial: FrozenTrial) -> dict[str, Any]:
     """What this package recorded in a trial's user attributes; empty for a foreign trial."""
-    attrs = trial.user_attrs
+    record = trial.user_attrs.get("record")
+    attrs = trial.user_attrs | (record if isinstance(record, dict) else {})
     return {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}

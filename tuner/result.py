@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 
 from tuner import tables
+from tuner.records import records, trial_params
 from tuner.study import OPENINGS, RECORD
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TuningResult:
     def best_params(self) -> dict[str, Any]:
         """The best trial's configuration, fixed hyperparameters included."""
         trial = self.best_trial
-        return dict(trial.user_attrs.get("params") or trial.params)
+        return trial_params(trial)
 
     @property
     def best_value(self) -> float:
@@ -103,6 +104,18 @@ class TuningResult:
         value = self.best_trial.value
         assert value is not None, "a complete trial has a value"
         return value
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 0, at which the best trial had its value.
+
+        Raises:
+            ValueError: if no trial is complete, or the objective reports no epochs.
+        """
+        found = records(self.best_trial).get("best_epoch")
+        if found is None:
+            raise ValueError("best_epoch must be of an objective with epochs, got a plain function")
+        return int(found)
 
     @property
     def model(self) -> FittedModel:
@@ -129,14 +142,14 @@ class TuningResult:
         """
         self._needs_objective("model")
         trials = {trial.number: trial for trial in tables.finished(self.study)}
-        if number not in trials or "best_epoch" not in trials[number].user_attrs:
+        if number not in trials or "best_epoch" not in records(trials[number]):
             raise ValueError(
                 f"number must be a trial with a best epoch, got {number}; see trials_dataframe()"
             )
         trial = trials[number]
         cohort = self.objective.cohort(seed=self._seed)
-        cohort.add(trial.number, trial.user_attrs["params"])
-        for _ in range(int(trial.user_attrs["best_epoch"]) + 1):
+        cohort.add(trial.number, trial_params(trial))
+        for _ in range(int(records(trial)["best_epoch"]) + 1):
             cohort.train_epoch()
         return cohort.model(trial.number)  # type: ignore[no-any-return]
 
@@ -149,7 +162,7 @@ class TuningResult:
         """
         self._needs_objective("refit")
         best = self.best_trial
-        epochs = int(best.user_attrs["best_epoch"]) + 1
+        epochs = self.best_epoch + 1
         model = self.objective.refit(
             self.best_params, epochs=epochs, seed=self._seed, number=best.number
         )

@@ -153,6 +153,15 @@ def test_only_trials_of_one_shape_and_batch_size_have_room_beside_one_another() 
     assert cohort.room(DEFAULTS | {"batch_size": 16})
 
 
+def test_networks_too_large_to_gain_by_stacking_train_alone() -> None:
+    cohort = make_objective().cohort(seed=0)
+    wide = DEFAULTS | {"hidden_units": 600}
+
+    cohort.add(0, wide)
+
+    assert not cohort.room(wide)
+
+
 def test_repeats_are_averaged_and_predict_together() -> None:
     objective = make_objective(n_repeats=3)
     cohort = objective.cohort(seed=0)
