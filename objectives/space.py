@@ -101,6 +101,15 @@ def _keep_default(row: Hyperparameter, low: Any, high: Any) -> Hyperparameter:
     return dataclasses.replace(row, grid=levels, default=default)
 
 
+def stored_space(space: Space) -> dict[str, BaseDistribution]:
+    """Return the distributions that are searched, by the names that a study stores."""
+    return {
+        row.stored_name: row.distribution
+        for row in space.values()
+        if row.distribution is not None and not row.distribution.single()
+    }
+
+
 def describe(space: Space) -> dict[str, Any]:
     """Return the space as plain JSON types, to be recorded in the study and compared on resume.
 

@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from objectives.space import describe
+from objectives.space import describe, stored_space
 from tuner.loop import Callback, Search, run_cohort, run_function
 from tuner.plan import Params, Space, given, listed_trials, queue, total_trials
 from tuner.progress import ProgressBar
@@ -104,7 +104,9 @@ def conduct(
                 study=study,
                 storage=opened,
                 space=plan.space,
-                source=sampler_source(plan.sampler, seed=plan.seed),
+                source=sampler_source(
+                    plan.sampler, seed=plan.seed, distributions=stored_space(plan.space)
+                ),
                 seed=plan.seed,
                 n_trials=n,
                 deadline=None if timeout is None else time.monotonic() + timeout,
