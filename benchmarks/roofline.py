@@ -23,6 +23,7 @@ from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import METRICS
 from objectives.recipe import RECIPES
+import itertools
 
 SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256))
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
@@ -65,7 +66,7 @@ def products(k: int, n_layers: int, width: int, batch: int) -> Callable[[], None
     widths = [N_INPUTS, *[width] * n_layers, N_CLASSES]
     layers = [
         (torch.randn(k, batch, i), torch.randn(k, i, o), torch.randn(k, batch, o))
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]
 
     def run() -> None:
