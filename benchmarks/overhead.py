@@ -3,7 +3,8 @@
     python benchmarks/overhead.py [--n-trials 200] [--trial-ms 50]
 
 Trials do not train: each sleeps for its time, in twenty epochs, or until it is pruned. What a
-search takes beyond the sleep is the study's. TPE, the median pruner, one process; each storage in turn.
+search takes beyond the sleep is the study's. TPE, the median pruner, one process; each storage in
+turn.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ products alone, and the ratios of the medians.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import METRICS
 from objectives.recipe import RECIPES
-import itertools
 
 SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256))
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
