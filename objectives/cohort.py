@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from objectives.engine import Progress, Stack, TensorData
+from objectives.engine import Progress, Stack, TensorData, one_thread
 from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import Metric
@@ -89,6 +89,7 @@ class MLPCohort:
             return False
         return len(stack.members) + self._training.n_repeats <= self._places
 
+    @one_thread()
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; its weights, data order and dropout follow from its own seed."""
         key = self.group(params)
@@ -103,6 +104,7 @@ class MLPCohort:
         best = BestEpoch(direction=direction, patience=patience)
         self._trials[number] = _Trial(params=params, members=members, best=best)
 
+    @one_thread()
     def train_epoch(self) -> dict[int, EpochResult]:
         """Move every trial on by one epoch and return their results by trial number."""
         progress: dict[int, list[Progress]] = {}
@@ -125,6 +127,7 @@ class MLPCohort:
         """Return the parameters (n_repeats, n_parameters) of a trial as they are now."""
         return torch.stack([member.row for member in self._trials[number].members])
 
+    @one_thread()
     def model(self, number: int) -> Any:
         """Return the fitted model of a trial, with the weights of its best epoch so far.
 

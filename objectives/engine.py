@@ -28,9 +28,9 @@ _CHUNK_BYTES = 1 << 20
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread for a while.
 
-    The products here are too small to share well, and threads that wait for one another slow down
-    tenfold and more as soon as anything else runs on the machine. Further cores are for further
-    processes.
+    What is computed here is too small to share well, be it a product or a copy, and threads that
+    wait for one another slow down tenfold and more as soon as anything else runs on the machine.
+    Further cores are for further processes.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
