@@ -61,10 +61,10 @@ def say(ax: Axes, text: str) -> Axes:
     return ax
 
 
-def spans_decades(values: Floats) -> bool:
-    """Whether a log axis shows these values better than a linear one."""
+def spans_decades(values: Floats, factor: float = _LOG_FROM) -> bool:
+    """Whether a log axis shows these values better: the largest is ``factor`` times the least."""
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() >= _LOG_FROM * finite.min())
+    return bool(finite.size and finite.min() > 0 and finite.max() >= factor * finite.min())
 
 
 def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:

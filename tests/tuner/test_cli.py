@@ -1,5 +1,4 @@
 import json
-import signal
 import subprocess
 import sys
 
@@ -8,26 +7,11 @@ import pandas as pd
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from typer.testing import CliRunner
 
-from tuner.cli import app
+from tests.tuner.commands import run
 from tuner.study import open_storage
 
 HEAVY = {"torch", "sklearn", "matplotlib"}
-SMALL = ["--epochs", "2", "--n-trials", "2", "--quiet"]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def start(*arguments, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *map(str, arguments)],
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs the tests in the background has them ignore Ctrl-C, and children too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
 
 
 def fill(path, name="mlp", n_trials=3):

@@ -10,17 +10,9 @@ import threading
 import pandas as pd
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
-from typer.testing import CliRunner
 
-from tuner.cli import app
+from tests.tuner.commands import SMALL, run
 from tuner.console import parse_space
-
-HEAVY = {"torch", "sklearn", "matplotlib"}
-SMALL = ["--epochs", "2", "--n-trials", "2", "--quiet"]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def start(*arguments, cwd):
