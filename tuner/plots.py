@@ -230,8 +230,12 @@ def _scale_params(ax: Axes, values: pd.Series) -> Floats:
     """Scale the x axis for a hyperparameter's values and return where each lies on it."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64)
-        # Batch sizes and widths are searched on a log scale, and span little more than one decade.
-        ax.set_xscale("log" if spans_decades(numbers, factor=10) else "linear")
+        if spans_decades(numbers):
+            ax.set_xscale("log")
+        elif spans_decades(numbers, factor=10):
+            # Batch sizes and widths: searched on a log scale, with hardly a decade to show.
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter("{x:g}")
         return numbers
     texts = values.astype(str)
     levels = sorted(texts.unique())
