@@ -72,6 +72,8 @@ def mlp(
         int | None, typer.Option(help="Most epochs a trial trains; default: 100.")
     ] = None,
     patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 20,
+    n_jobs: Annotated[int, typer.Option(help="Processes that train.")] = 1,
+    n_repeats: Annotated[int, typer.Option(help="Seeds a trial; their mean is its value.")] = 1,
     recipe: Annotated[str, typer.Option(help="modern, or plain for the textbook net.")] = "modern",
     seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
     storage: Annotated[
@@ -101,7 +103,7 @@ def mlp(
     options: dict[str, Any] = {
         "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
         "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
-        "recipe": recipe, "seed": seed, "storage": storage, "study_name": study_name,
+        "n_jobs": n_jobs, "n_repeats": n_repeats, "recipe": recipe, "seed": seed, "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
     with one_line_errors():

@@ -105,6 +105,13 @@ def test_search_of_a_file_gives_json_and_a_model_that_can_be_loaded(csv, in_fold
     assert set(FittedModel.load(in_folder / "model.zip").predict(rows)) <= {"a", "b"}
 
 
+def test_search_in_two_processes_from_two_seeds_each(in_folder):
+    done = run("mlp", "iris", *SMALL, "--n-jobs", "2", "--n-repeats", "2")
+
+    assert done.exit_code == 0, done.output
+    assert len(pd.read_csv("mlp-trials.csv")) == 2
+
+
 def test_manual_search_runs_the_given_trials(in_folder):
     trials = '[{"dropout": 0.0, "epochs": 1}, {"dropout": 0.3, "epochs": 1}]'
 
