@@ -103,7 +103,8 @@ def mlp(
     options: dict[str, Any] = {
         "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
         "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
-        "n_jobs": n_jobs, "n_repeats": n_repeats, "recipe": recipe, "seed": seed, "storage": storage, "study_name": study_name,
+        "n_jobs": n_jobs, "n_repeats": n_repeats, "recipe": recipe, "seed": seed,
+        "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
     with one_line_errors():
