@@ -78,7 +78,7 @@ class TabularEncoder:
                 categories always are.
             numeric: "standard" (median imputation, zero mean, unit variance), "smooth_clip"
                 (median-centred, quantile-scaled, softly clipped to (-3, 3); see `SmoothClip`) or
-                "piecewise" (those, and the piecewise-linear encoding of `PiecewiseLinear`).
+                "piecewise" (as "standard", and the encoding of `PiecewiseLinear` beside it).
 
         Returns:
             The fitted encoder.

@@ -25,12 +25,6 @@ def start(*arguments, cwd):
 
 
 @pytest.fixture
-def in_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def csv(tmp_path):
     rows = [{"size": i % 7, "colour": "rg"[i % 2], "kind": "ab"[i // 3 % 2]} for i in range(60)]
     pd.DataFrame(rows).to_csv(tmp_path / "things.csv", index=False)
