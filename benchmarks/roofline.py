@@ -18,12 +18,13 @@ from collections.abc import Callable
 
 import torch
 
-from objectives.engine import Stack, TensorData
+from objectives.engine import Stack
 from objectives.hyperparameters import MLP_TABLE
 from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import METRICS
 from objectives.recipe import RECIPES
+from objectives.tensors import Parts, TensorData
 
 SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256))
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
@@ -45,7 +46,7 @@ def make_stack(k: int, n_layers: int, width: int, batch: int) -> Stack:
     }  # fmt: skip
     recipe = RECIPES["plain"]
     stack = Stack(
-        data=data, recipe=recipe, loss=Loss("multiclass"), metric=METRICS["accuracy"],
+        data=Parts([data]), recipe=recipe, loss=Loss("multiclass"), metric=METRICS["accuracy"],
         batch_size=batch, shape=shape,
     )  # fmt: skip
     params = {name: row.default for name, row in MLP_TABLE.items()}

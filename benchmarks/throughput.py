@@ -70,7 +70,7 @@ def grid() -> list[Params]:
 def digits() -> Data:
     """Return the rows as ours sees them: training and validation inputs and classes."""
     objective = MLPObjective("digits", recipe="plain")
-    tensors = objective.prepared.tensors
+    tensors = objective.prepared[0].tensors
     return tensors.x, tensors.targets.argmax(1), tensors.valid_x, tensors.valid_y
 
 

@@ -6,18 +6,19 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from objectives.engine import Progress, Stack, TensorData, one_thread
+from objectives.engine import Progress, Stack, one_thread
 from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, trial_seed
 from objectives.recipe import Recipe
+from objectives.tensors import Parts
 
 # Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
 # (benchmarks/roofline.py).
@@ -27,6 +28,8 @@ _MAX_MEMBERS = 16
 # by one, which are done earlier and so prune better.
 _ALONE = 10e6
 
+_Key: TypeAlias = tuple[tuple[Any, ...], int]  # a trial's group, and the rows of an epoch
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,17 +38,18 @@ class Training:
     """What all members of a cohort share.
 
     Args:
-        tensors: the rows to train and validate on.
+        tensors: the rows to train and validate on: one split, or several folds.
         recipe: what is not tuned.
         loss: compares outputs with targets.
         metric: the tuned metric.
         shape: gives the layer arguments of `StackedMLP` for hyperparameters.
         patience: epochs without improvement after which a trial ends; None never ends it.
-        n_repeats: members a trial, alike but for their seeds; the trial's value is their mean.
+        n_repeats: members a trial and fold, alike but for their seeds; the trial's value is the
+            mean of all.
         seed: a trial's seed follows from it and the trial's number.
     """
 
-    tensors: TensorData
+    tensors: Parts
     recipe: Recipe
     loss: Loss
     metric: Metric
@@ -53,6 +57,11 @@ class Training:
     patience: int | None
     n_repeats: int
     seed: int
+
+    @property
+    def n_members(self) -> int:
+        """Members a trial: its repeats of each fold."""
+        return self.n_repeats * len(self.tensors)
 
 
 @dataclass(kw_only=True)
@@ -77,29 +86,29 @@ class MLPCohort:
     ) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
-        self._stacks: list[tuple[tuple[Any, ...], Stack]] = []
+        self._stacks: list[tuple[_Key, Stack]] = []
         self._places = _MAX_MEMBERS
 
     def room(self, params: Mapping[str, Any]) -> bool:
         """Say whether the trial fits into the stack that is training: same shape, places left."""
         if not self._stacks:
             return True
-        stack = self._find(self.group(params))
-        if stack is None or self._is_heavy(params):
+        stacks = [self._find(key) for key in set(self._keys(params))]
+        if self._is_heavy(params) or not all(stacks):
             return False
-        return len(stack.members) + self._training.n_repeats <= self._places
+        n_here = sum(len(stack.members) for stack in stacks if stack is not None)
+        return n_here + self._training.n_members <= self._places
 
     @one_thread()
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; its weights, data order and dropout follow from its own seed."""
-        key = self.group(params)
-        stack = self._find(key)
-        if stack is None:
-            stack = self._new_stack(params)
-            self._stacks.append((key, stack))
-        members = [self._member(stack, number, k, params) for k in range(self._training.n_repeats)]
-        for member in members:
-            stack.add(member)
+        members = []
+        for k in range(self._training.n_members):
+            part = k // self._training.n_repeats
+            key = self._keys(params)[part]
+            stack = self._find(key) or self._new_stack(key, params)
+            members.append(self._member(stack, number, k, params))
+            stack.add(members[-1])
         direction, patience = self._training.metric.direction, self._training.patience
         best = BestEpoch(direction=direction, patience=patience)
         self._trials[number] = _Trial(params=params, members=members, best=best)
@@ -124,19 +133,19 @@ class MLPCohort:
         self._stacks = [(key, stack) for key, stack in self._stacks if stack.members]
 
     def rows(self, number: int) -> Tensor:
-        """Return the parameters (n_repeats, n_parameters) of a trial as they are now."""
+        """Return the parameters (n_members, n_parameters) of a trial as they are now."""
         return torch.stack([member.row for member in self._trials[number].members])
 
     @one_thread()
     def model(self, number: int) -> Any:
         """Return the fitted model of a trial, with the weights of its best epoch so far.
 
-        The models of several repeats predict together, by their mean.
+        The models of several folds and repeats predict together, by their mean.
         """
         trial = self._trials[number]
         return self._fitted(torch.stack([m.best_row for m in trial.members]), trial.params)
 
-    def _train(self, key: tuple[Any, ...], stack: Stack) -> list[tuple[Member, Progress]]:
+    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, Progress]]:
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
         before = None
         try:
@@ -152,11 +161,10 @@ class MLPCohort:
             return []
         self._places = max(1, len(stack.members) // 2)
         _log.warning("out of memory: a stack of %d models is halved", len(stack.members))
-        other = self._new_stack(stack.members[0].params)
+        other = self._new_stack(key, stack.members[0].params)
         for member in stack.members[self._places :]:
             stack.drop(member)
             other.add(member)
-        self._stacks.append((key, other))
         return [*self._train(key, stack), *self._train(key, other)]
 
     def _result(self, number: int, steps: list[Progress]) -> EpochResult:
@@ -166,6 +174,8 @@ class MLPCohort:
         if trial.best.update(epoch, mean["value"]):
             for member in trial.members:
                 member.best_row = member.row.clone()
+        values = [step.value for step in steps]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         stopped = None
         if len(steps) < len(trial.members):
             stopped = "out of memory"
@@ -177,8 +187,8 @@ class MLPCohort:
             stopped = "patience"
         duration = sum(step.duration_s for step in steps)
         return EpochResult(
-            epoch=epoch, **mean, learning_rate=steps[0].learning_rate, duration_s=duration,
-            stopped=stopped,
+            epoch=epoch, **mean, value_std=spread, learning_rate=steps[0].learning_rate,
+            duration_s=duration, stopped=stopped,
         )  # fmt: skip
 
     def _out_of_memory(self, number: int) -> EpochResult:
@@ -196,12 +206,18 @@ class MLPCohort:
         return Member(
             number=number, params=params, row=row, optimizer=RowOptimizer(params, recipe, row),
             order=torch.Generator().manual_seed(order),
-            noise=torch.Generator(device).manual_seed(noise),
+            noise=torch.Generator(device).manual_seed(noise), part=k // self._training.n_repeats,
         )  # fmt: skip
 
     def group(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what trials have in common that train as one: shape and batch size."""
-        return (params["n_layers"], params["hidden_units"], self._rows_a_step(params))
+        n_rows = max(self._training.tensors.n_epoch_rows)
+        return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
+
+    def _keys(self, params: Mapping[str, Any]) -> list[_Key]:
+        """Return for each part which stack its members train in: those of as many rows share."""
+        group = self.group(params)
+        return [(group, n_rows) for n_rows in self._training.tensors.n_epoch_rows]
 
     def _is_heavy(self, params: Mapping[str, Any]) -> bool:
         if self._training.tensors.x.device.type != "cpu":
@@ -209,24 +225,27 @@ class MLPCohort:
         shape = self._training.shape(params)
         width, inner = shape["hidden_units"], shape["n_layers"] - 1
         weights = width * (shape["n_inputs"] + inner * width + shape["n_outputs"])
-        return bool(3 * self._rows_a_step(params) * weights > _ALONE)
+        n_rows = max(self._training.tensors.n_epoch_rows)
+        return bool(3 * _rows_a_step(params, n_rows) * weights > _ALONE)
 
-    def _find(self, key: tuple[Any, ...]) -> Stack | None:
+    def _find(self, key: _Key) -> Stack | None:
         return next((stack for other, stack in self._stacks if other == key), None)
 
-    def _rows_a_step(self, params: Mapping[str, Any]) -> int:
-        n_rows = len(self._training.tensors.x)
-        return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)
-
-    def _new_stack(self, params: Mapping[str, Any]) -> Stack:
-        shared = self._training
-        return Stack(
+    def _new_stack(self, key: _Key, params: Mapping[str, Any]) -> Stack:
+        shared, (_, n_rows) = self._training, key
+        stack = Stack(
             data=shared.tensors, recipe=shared.recipe, loss=shared.loss, metric=shared.metric,
-            batch_size=self._rows_a_step(params), shape=shared.shape(params),
+            batch_size=_rows_a_step(params, n_rows), n_rows=n_rows, shape=shared.shape(params),
         )  # fmt: skip
+        self._stacks.append((key, stack))
+        return stack
 
 
 _AVERAGED = ("value", "valid_loss", "train_loss")
+
+
+def _rows_a_step(params: Mapping[str, Any], n_rows: int) -> int:
+    return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -89,7 +89,10 @@ def load_tabular(
     messages += _check_train(found, rows)
     for message in () if table.builtin else messages:
         warnings.warn(message, DataWarning, stacklevel=2)
-    every = Split(X=kept, y=found.y, weight=sample_weights(roles.sample_weight))
+    every = Split(
+        X=kept, y=found.y, weight=sample_weights(roles.sample_weight),
+        group=None if roles.groups is None else pd.factorize(roles.groups)[0],
+    )  # fmt: skip
     train, valid, test = (every.take(part) for part in rows[1:])
     features = {f"feature {name}": column for name, column in X.items()}
     return TabularData(

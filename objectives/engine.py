@@ -15,9 +15,9 @@ from torch import Tensor
 from objectives.losses import Loss
 from objectives.member import Member, Snapshot
 from objectives.metrics import Metric
-from objectives.preprocessing import TargetScaler
 from objectives.recipe import Recipe
 from objectives.stacked import StackedMLP, Tape
+from objectives.tensors import Parts
 
 # Inputs and dropout masks are made for several steps at a time, this many bytes a member: small
 # enough for the processor's cache, large enough that their cost a step is small.
@@ -38,32 +38,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorData:
-    """Training and validation rows on the device.
-
-    Args:
-        x: training inputs (n, I), float32.
-        targets: training targets (n, C), float32: what the loss compares the outputs with.
-        weight: training weights (n, 1) with mean 1, or None.
-        valid_x: validation inputs (m, I).
-        valid_targets: as ``targets``, (m, C).
-        valid_y: what the metric compares with: class codes (m,), or values in the target's own
-            units.
-        valid_weight: validation weights (m,), or None.
-        scaler: takes outputs to the units of a regression target; None for classes.
-    """
-
-    x: Tensor
-    targets: Tensor
-    weight: Tensor | None
-    valid_x: Tensor
-    valid_targets: Tensor
-    valid_y: Tensor
-    valid_weight: Tensor | None
-    scaler: TargetScaler | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,27 +63,30 @@ class Stack:
     """Members of one shape and batch size, trained together epoch by epoch.
 
     Args:
-        data: the rows.
+        data: the rows, of one or more parts; each member trains on its own part's.
         recipe: what is not tuned.
         loss: compares outputs with targets.
         metric: the tuned metric.
         batch_size: rows a step and member.
+        n_rows: rows an epoch and member, the same for all; None for those of the first part.
         shape: the layer arguments of `StackedMLP`, without activations.
     """
 
     def __init__(
         self,
         *,
-        data: TensorData,
+        data: Parts,
         recipe: Recipe,
         loss: Loss,
         metric: Metric,
         batch_size: int,
         shape: Mapping[str, Any],
+        n_rows: int | None = None,
     ) -> None:
         self.members: list[Member] = []
         self._data, self._recipe, self._loss, self._metric = data, recipe, loss, metric
         self._batch_size, self._shape = batch_size, shape
+        self._n_rows = data.n_epoch_rows[0] if n_rows is None else n_rows
         self._net: StackedMLP | None = None
 
     def add(self, member: Member) -> None:
@@ -133,8 +110,7 @@ class Stack:
         with torch.inference_mode(), one_thread():
             net = self._packed()
             rates, train_loss = self._train(net)
-            outputs = net(self._data.valid_x)
-            values, losses = self._evaluate(outputs)
+            values, losses = self._evaluate(net)
         share = (time.perf_counter() - start) / len(self.members)
         for member in self.members:
             member.epoch += 1
@@ -166,7 +142,7 @@ class Stack:
 
     def _train(self, net: StackedMLP) -> tuple[list[float], list[float]]:
         """Make one epoch's steps; return each member's last learning rate and mean loss."""
-        n, size = len(self._data.x), self._batch_size
+        n, size = self._n_rows, self._batch_size
         n_steps = math.ceil(n / size)
         total = torch.zeros(len(self.members), device=self._data.x.device)
         grads = list(self._tape.grad.unbind())
@@ -201,10 +177,8 @@ class Stack:
         They are x (K, r, I), targets (K, r, C), weights (K, r, 1) or None, and the dropout masks.
         """
         data, size, k = self._data, self._batch_size, len(self.members)
-        n = len(data.x)
-        order = torch.stack([torch.randperm(n, generator=m.order) for m in self.members]).to(
-            data.x.device
-        )
+        n = self._n_rows
+        order = torch.stack([data.draw(m.part, m.order) for m in self.members]).to(data.x.device)
         floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
         rows = size * max(1, _CHUNK_BYTES // (4 * floats))
         for start in range(0, n, rows):
@@ -230,10 +204,21 @@ class Stack:
             member.keep(mask)
         return lambda step, rows: [drawn[:, step, layer, :rows] for layer in range(n_layers)]
 
-    def _evaluate(self, outputs: Tensor) -> tuple[list[float], list[float]]:
-        data = self._data
+    def _evaluate(self, net: StackedMLP) -> tuple[list[float], list[float]]:
+        """Return each member's metric and mean loss on its part's validation rows."""
+        values, losses = [math.nan] * len(self.members), [math.nan] * len(self.members)
+        for part in sorted({member.part for member in self.members}):
+            places = [k for k, member in enumerate(self.members) if member.part == part]
+            found = self._evaluate_part(net.outputs(self._data.valid_x(part), places), part)
+            for k, value, loss in zip(places, *found, strict=True):
+                values[k], losses[k] = value, loss
+        return values, losses
+
+    def _evaluate_part(self, outputs: Tensor, part: int) -> tuple[list[float], list[float]]:
+        """Judge outputs (k, m, C) on the validation rows of ``part``."""
+        data = self._data[part]
         weight = None if data.valid_weight is None else data.valid_weight.view(1, -1, 1)
         losses = self._loss.total(outputs, data.valid_targets.expand(len(outputs), -1, -1), weight)
         own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
         values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
-        return values.tolist(), (losses / len(data.valid_x)).tolist()
+        return values.tolist(), (losses / len(data.valid_y)).tolist()

@@ -77,6 +77,7 @@ class Member:
         optimizer: moves the row.
         order: draws the order of the training rows.
         noise: draws the dropout masks.
+        part: of `objectives.tensors.Parts` whose rows it trains on.
     """
 
     number: int
@@ -85,6 +86,7 @@ class Member:
     optimizer: RowOptimizer
     order: torch.Generator
     noise: torch.Generator
+    part: int = 0
     epoch: int = 0  # that comes next
     best_row: Tensor = field(init=False)
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from objectives.cohort import MLPCohort, Training
-from objectives.data import TabularData, load_tabular
+from objectives.data import Split, TabularData, load_tabular
 from objectives.hyperparameters import MLP_TABLE, Value
 from objectives.losses import Loss
 from objectives.metrics import METRICS, Metric, get_metric
 from objectives.model import FittedModel
 from objectives.objective import run_trial
-from objectives.prepared import Prepared, best_device
+from objectives.prepared import Prepared, best_device, common_scaler
 from objectives.recipe import get_recipe
 from objectives.space import make_space
 from objectives.stacked import StackedMLP
+from objectives.tensors import Parts
 
 # Label smoothing helps where only the most likely class counts, and harms where probabilities or
 # ranks do.
@@ -46,7 +47,10 @@ class MLPObjective:
             it.
         n_repeats: networks a trial, alike but for their seeds and trained as one stack; the value
             of an epoch is their mean, and the fitted model predicts by all of them together.
-        seed: of splits, weights, data order and dropout.
+        folds: cross-validation with so many folds of the training and validation rows, one network
+            a fold (and repeat) trained as one stack; the value of an epoch is their mean, and the
+            fitted model predicts by all of them. None validates on the validation split alone.
+        seed: of splits, folds, weights, data order and dropout.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
         data_options: further arguments of `load_tabular`, such as ``groups`` or ``class_weight``.
 
@@ -74,12 +78,14 @@ class MLPObjective:
         recipe: str = "modern",
         patience: int | None = 20,
         n_repeats: int = 1,
+        folds: int | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
         **data_options: Any,
     ) -> None:
         _check_count("patience", patience)
         _check_count("n_repeats", n_repeats)
+        _check_folds(folds)
         self.recipe = get_recipe(recipe)
         self.space: Mapping[str, Any] = make_space(MLP_TABLE, space)
         if isinstance(dataset, TabularData) and data_options:
@@ -90,13 +96,14 @@ class MLPObjective:
         options = {"task": _task_of(metric), **data_options}
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task)
-        self.patience, self.n_repeats, self.seed = patience, n_repeats, seed
+        self.patience, self.n_repeats, self.folds, self.seed = patience, n_repeats, folds, seed
         self.device = torch.device(device) if device is not None else best_device()
         smoothing = self.recipe.label_smoothing if self.metric.name in _SMOOTHED_METRICS else 0.0
         self.loss = Loss(self.data.task, smoothing)
-        self.prepared = Prepared.fit(
-            self.data, self.data.train, self.data.valid, recipe=self.recipe, device=self.device
-        )
+        pairs = [(self.data.train, self.data.valid)]
+        if folds is not None:
+            pairs = self.data.folds(folds, seed=seed)
+        self.prepared = self._prepare(pairs)
 
     @property
     def good(self) -> dict[str, Value] | None:
@@ -118,7 +125,8 @@ class MLPObjective:
     def refit(
         self, params: Mapping[str, Value], *, epochs: int, seed: int, number: int = 0
     ) -> FittedModel:
-        """Train on training and validation rows together, and return the model.
+        """Train one network (or ``n_repeats``) on training and validation rows, and return the
+        model.
 
         Args:
             params: a configuration; its own ``epochs`` still sets the pace of the learning-rate
@@ -127,23 +135,34 @@ class MLPObjective:
             seed: as for `cohort`.
             number: trial number whose random streams are used.
         """
-        both = self.data.train_and_valid()
-        prepared = Prepared.fit(
-            self.data, both, self.data.valid, recipe=self.recipe, device=self.device
-        )
+        prepared = self._prepare([(self.data.train_and_valid(), self.data.valid)])
         cohort = self._cohort(prepared, seed=seed, patience=None)
         cohort.add(number, params)
         for _ in range(epochs):
             cohort.train_epoch()
         return self._fitted(prepared, cohort.rows(number), params)
 
-    def _cohort(self, prepared: Prepared, *, seed: int, patience: int | None) -> MLPCohort:
+    @property
+    def n_members(self) -> int:
+        """Networks a trial: its repeats of each fold."""
+        return self.n_repeats * len(self.prepared)
+
+    def _prepare(self, pairs: Sequence[tuple[Split, Split]]) -> list[Prepared]:
+        return [
+            Prepared.fit(self.data, train, valid, recipe=self.recipe, device=self.device)
+            for train, valid in pairs
+        ]
+
+    def _cohort(
+        self, prepared: Sequence[Prepared], *, seed: int, patience: int | None
+    ) -> MLPCohort:
+        tensors = Parts([part.tensors for part in prepared])
         training = Training(
-            tensors=prepared.tensors,
+            tensors=tensors,
             recipe=self.recipe,
             loss=self.loss,
             metric=self.metric,
-            shape=lambda params: self._shape(prepared, params),
+            shape=lambda params: self._shape(tensors.x.shape[1], params),
             patience=patience,
             n_repeats=self.n_repeats,
             seed=seed,
@@ -151,16 +170,18 @@ class MLPObjective:
         return MLPCohort(training, lambda rows, params: self._fitted(prepared, rows, params))
 
     def _fitted(
-        self, prepared: Prepared, rows: torch.Tensor, params: Mapping[str, Value]
+        self, prepared: Sequence[Prepared], rows: torch.Tensor, params: Mapping[str, Value]
     ) -> FittedModel:
-        """Return the model with parameters ``rows`` (K, n_parameters)."""
+        """Return the model with parameters ``rows`` (K, n_parameters), those of a part together."""
         activations = [str(params["activation"])] * len(rows)
-        network = StackedMLP(activations=activations, **self._shape(prepared, params))
+        width = max(part.encoder.n_outputs for part in prepared)
+        network = StackedMLP(activations=activations, **self._shape(width, params))
         network.flat = rows.detach().cpu()
+        scaler = common_scaler(network, [part.scaler for part in prepared])
         return FittedModel(
             network=network,
-            encoder=prepared.encoder,
-            target_scaler=prepared.scaler,
+            encoders=[part.encoder for part in prepared],
+            target_scaler=scaler,
             task=self.data.task,
             classes=self.data.classes,
             metric=self.metric,
@@ -169,11 +190,11 @@ class MLPObjective:
             input_columns=self.data.input_columns,
         )
 
-    def _shape(self, prepared: Prepared, params: Mapping[str, Value]) -> dict[str, Any]:
+    def _shape(self, n_inputs: int, params: Mapping[str, Value]) -> dict[str, Any]:
         """Return the layer arguments of the `StackedMLP` that ``params`` ask for."""
         n_classes = 1 if self.data.classes is None else len(self.data.classes)
         return {
-            "n_inputs": prepared.encoder.n_outputs,
+            "n_inputs": n_inputs,
             "n_outputs": 1 if n_classes <= 2 else n_classes,
             "n_layers": params["n_layers"],
             "hidden_units": params["hidden_units"],
@@ -186,6 +207,12 @@ def _check_count(name: str, value: int | None) -> None:
     if not whole and not (name == "patience" and value is None):
         cure = "a whole number of at least 1" + (" or None" if name == "patience" else "")
         raise ValueError(f"{name} must be {cure}, got {name}={value!r}")
+
+
+def _check_folds(folds: int | None) -> None:
+    whole = isinstance(folds, int) and not isinstance(folds, bool) and folds >= 2
+    if folds is not None and not whole:
+        raise ValueError(f"folds must be a whole number of at least 2 or None, got folds={folds!r}")
 
 
 def _task_of(metric: str | Metric | None) -> str | None:

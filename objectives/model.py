@@ -32,7 +32,8 @@ class FittedModel:
 
     Args:
         network: K trained networks as one.
-        encoder: what turns a table into the network's inputs.
+        encoders: what turn a table into the network's inputs: one for all members, or one for each
+            run of as many members, as the models of folds have.
         task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
         metric: what `score` computes.
         feature_names: columns that it was trained on.
@@ -50,7 +51,7 @@ class FittedModel:
         ... )
         >>> model = FittedModel(
         ...     network=network,
-        ...     encoder=TabularEncoder.fit(table),
+        ...     encoders=[TabularEncoder.fit(table)],
         ...     task="binary",
         ...     metric=METRICS["accuracy"],
         ...     feature_names=["length"],
@@ -64,7 +65,7 @@ class FittedModel:
         self,
         *,
         network: StackedMLP,
-        encoder: TabularEncoder,
+        encoders: Sequence[TabularEncoder],
         task: Task,
         metric: Metric,
         feature_names: Sequence[str],
@@ -76,7 +77,7 @@ class FittedModel:
         self.network = StackedMLP.from_config(network.config)
         self.network.load_state_dict(network.state_dict())
         self.network.eval()
-        self.encoder = encoder
+        self.encoders = tuple(encoders)
         self.task: Task = task
         self.metric = metric
         self.feature_names = tuple(feature_names)
@@ -171,7 +172,7 @@ class FittedModel:
             path,
             header=header,
             network=self.network,
-            encoder=self.encoder,
+            encoders=self.encoders,
             classes=self.classes,
             target_scaler=self.target_scaler,
         )
@@ -194,7 +195,7 @@ class FittedModel:
         record = read_model(path)
         return cls(
             network=record["network"],
-            encoder=record["encoder"],
+            encoders=record["encoders"],
             task=record["task"],
             metric=get_metric(record["metric"] if metric is None else metric, record["task"]),
             feature_names=record["feature_names"],
@@ -214,10 +215,19 @@ class FittedModel:
     def _average(self, X: Any) -> NDArray[np.float64]:
         frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
         # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
-        inputs = torch.from_numpy(self.encoder.transform(frame))
+        inputs = self._inputs(frame)
         with torch.inference_mode():
-            batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS)]
+            batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
         return torch.cat(batches).numpy()
+
+    def _inputs(self, frame: pd.DataFrame) -> Tensor:
+        """Return the inputs of all members (n, I), or (K, n, I) where their encoders differ."""
+        width, n_members = self.network.config["n_inputs"], len(self.network.flat)
+        encoded = [torch.from_numpy(encoder.transform(frame)) for encoder in self.encoders]
+        if len(encoded) == 1:
+            return encoded[0]
+        wide = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in encoded]
+        return torch.stack(wide).repeat_interleave(n_members // len(wide), dim=0)
 
     def _forward(self, rows: Tensor) -> Tensor:
         outputs = self.network(rows).double()

@@ -12,7 +12,7 @@ import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from objectives.stacked import StackedMLP
 FORMAT = "fusetune model"
 VERSION = 1
 MAX_LABEL_BYTES = 2**16  # an altered file could ask for labels that fill the memory
-MODEL, WEIGHTS, ENCODER = "model.json", "weights.safetensors", "encoder.skops"
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
 ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
@@ -64,7 +64,7 @@ def write_model(
     *,
     header: Mapping[str, Any],
     network: StackedMLP,
-    encoder: TabularEncoder,
+    encoders: Sequence[TabularEncoder],
     classes: NDArray[Any] | None,
     target_scaler: TargetScaler | None,
 ) -> None:
@@ -74,7 +74,7 @@ def write_model(
         path: file to write or to replace; its folder must be there.
         header: the rest of what the model knows, in plain JSON types.
         network: weights and configuration.
-        encoder: fitted preprocessing.
+        encoders: fitted preprocessing, one or one a fold.
         classes: labels in code order, or None in regression.
         target_scaler: units of the target, or None for classes.
 
@@ -89,13 +89,13 @@ def write_model(
         "classes": None if classes is None else _pack_labels(classes),
         "target_scaler": None if target_scaler is None else vars(target_scaler),
         "network": network.config,
-        "encoder": {key: value for key, value in vars(encoder).items() if key != "transformer"},
+        "encoders": [_fields(encoder) for encoder in encoders],
         "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
     }
     members = {
         MODEL: json.dumps(record, indent=1, allow_nan=False).encode(),
         WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
-        ENCODER: skops.io.dumps(encoder.transformer),
+        **{_encoder_name(k): skops.io.dumps(e.transformer) for k, e in enumerate(encoders)},
     }
     _replace(target, members)
 
@@ -107,7 +107,7 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: a file that `write_model` wrote.
 
     Returns:
-        The header's entries, and "network", "encoder", "classes", "target_scaler" as objects.
+        The header's entries, and "network", "encoders", "classes", "target_scaler" as objects.
 
     Raises:
         ValueError: if there is no such file, or it is not a model file, is of a later version,
@@ -166,7 +166,7 @@ def _decode(path: Path) -> dict[str, Any]:
         "classes": None if labels is None else _unpack_labels(**labels),
         "target_scaler": None if scaler is None else TargetScaler(**scaler),
         "network": _network(record["network"], members[WEIGHTS]),
-        "encoder": _encoder(record["encoder"], members[ENCODER], record["network"]["n_inputs"]),
+        "encoders": _encoders(record["encoders"], members, record["network"]),
     }
     return {**record, **decoded}
 
@@ -193,7 +193,8 @@ def _read_members(path: Path) -> dict[str, bytes]:
         raise _RefusedError("is another kind of file, or cut off") from error
     with archive:
         names = sorted(archive.namelist())
-        if names != sorted((MODEL, WEIGHTS, ENCODER)):
+        n_encoders = max(1, len(names) - 2)
+        if names != sorted((MODEL, WEIGHTS, *map(_encoder_name, range(n_encoders)))):
             listed = ", ".join(names[:3]) or "nothing"
             raise _RefusedError(f"is another kind of file, or cut off: it holds {listed}")
         _check_sizes(archive, path.stat().st_size)
@@ -220,14 +221,32 @@ def _network(config: dict[str, Any], weights: bytes) -> StackedMLP:
     return network
 
 
-def _encoder(fields: dict[str, Any], content: bytes, n_inputs: int) -> TabularEncoder:
+def _encoder_name(number: int) -> str:
+    return f"encoder_{number}.skops"
+
+
+def _fields(encoder: TabularEncoder) -> dict[str, Any]:
+    return {key: value for key, value in vars(encoder).items() if key != "transformer"}
+
+
+def _encoders(
+    fields: list[dict[str, Any]], members: Mapping[str, bytes], network: Mapping[str, Any]
+) -> list[TabularEncoder]:
+    widths = [entry["n_outputs"] for entry in fields]
+    sound = len(fields) == len(members) - 2 and len(network["activations"]) % len(fields) == 0
+    if not sound or max(widths) != network["n_inputs"]:
+        raise _RefusedError("holds the encoder of another model; save the model again")
+    return [_encoder(entry, members[_encoder_name(k)]) for k, entry in enumerate(fields)]
+
+
+def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
     with zipfile.ZipFile(BytesIO(content)) as archive:
         _check_sizes(archive, len(content))
     foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES)
     if foreign:
         raise _RefusedError(f"names the type {foreign[0]}, which no model holds; do not use it")
     transformer = skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
-    if not isinstance(transformer, ColumnTransformer) or fields["n_outputs"] != n_inputs:
+    if not isinstance(transformer, ColumnTransformer):
         raise _RefusedError("holds the encoder of another model; save the model again")
     columns = tuple(fields["columns"])
     return TabularEncoder(**fields | {"columns": columns, "transformer": transformer})

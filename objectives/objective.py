@@ -29,6 +29,7 @@ class EpochResult:
         duration_s: seconds that this trial's share of the epoch took.
         stopped: None while the trial goes on; else why it ended: ``"epochs"``, ``"patience"``,
             ``"diverged at epoch k"`` or ``"out of memory"``.
+        value_std: where ``value`` is the mean over folds or repeats, their standard deviation.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochResult:
     learning_rate: float
     duration_s: float
     stopped: str | None = None
+    value_std: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -149,7 +151,11 @@ class TrialRecord:
         They are few, as each is a write to the storage: what only tables need is one of them.
         """
         best = self.best
-        found = {} if best.value is None else {"best_value": best.value, "best_epoch": best.epoch}
+        found: dict[str, Any] = {}
+        if best.value is not None:
+            found = {"best_value": best.value, "best_epoch": best.epoch}
+        spread = self.results[best.epoch].value_std if found else None
+        found |= {} if spread is None else {"value_std": spread}
         finite = [result.value for result in self.results if math.isfinite(result.value)]
         last = {"value_last": finite[-1]} if finite else {}
         rest = {
@@ -164,9 +170,15 @@ class TrialRecord:
         return {"stopped": stopped, "curve": self._curve(), "record": rest, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
-        columns = ("value", "valid_loss", "train_loss", "learning_rate", "duration_s")
+        columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]
+        if any(result.value_std is not None for result in self.results):
+            columns.append("value_std")
         rows = [asdict(result) for result in self.results]
-        return {c: [row[c] if math.isfinite(row[c]) else None for row in rows] for c in columns}
+        return {c: [_finite(row[c]) for row in rows] for c in columns}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def run_trial(objective: Objective, trial: Any, *, seed: int) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.data import Split, TabularData
-from objectives.engine import TensorData
 from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.recipe import Recipe
+from objectives.stacked import StackedMLP
+from objectives.tensors import TensorData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,36 @@ class Prepared:
         }
         moved = {name: _move(tensor, device) for name, tensor in tensors.items()}
         return cls(encoder=encoder, scaler=scaler, tensors=TensorData(scaler=scaler, **moved))  # type: ignore[arg-type]
+
+
+def common_scaler(
+    network: StackedMLP, scalers: Sequence[TargetScaler | None]
+) -> TargetScaler | None:
+    """Bring the outputs of networks that were trained in different units to one, and return it.
+
+    Args:
+        network: K members, the same number for each scaler; their last layers are changed in place.
+        scalers: what each run of members was trained with.
+
+    Returns:
+        The first scaler, with bounds that hold all; None for classes.
+    """
+    known = [scaler for scaler in scalers if scaler is not None]
+    if not known:
+        return None
+    first, (weight, bias) = known[0], network.layers(network.flat)[-1]
+    size = len(weight) // len(known)
+    for number, scaler in enumerate(known):
+        rows = slice(number * size, (number + 1) * size)
+        weight[rows] *= scaler.scale / first.scale
+        bias[rows] *= scaler.scale / first.scale
+        bias[rows] += (scaler.mean - first.mean) / first.scale
+    lows, highs = [s.low for s in known], [s.high for s in known]
+    return replace(
+        first,
+        low=min((low for low in lows if low is not None), default=None),
+        high=max((high for high in highs if high is not None), default=None),
+    )
 
 
 def best_device() -> torch.device:

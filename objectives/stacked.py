@@ -128,8 +128,15 @@ class StackedMLP(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs (K, n, C) for ``x`` (n, I): logits, or standardised values."""
-        return torch.stack([self._forward_member(k, x) for k in range(len(self._acts))])
+        """Return the outputs (K, n, C) for ``x`` (n, I), or (K, n, I) with rows of each member's
+        own: logits, or standardised values.
+        """
+        return self.outputs(x, range(len(self._acts)))
+
+    def outputs(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """Return the outputs (len(members), n, C) of some members, for ``x`` as in `forward`."""
+        rows = [x if x.dim() == 2 else x[k] for k in members]
+        return torch.stack([self._forward_member(k, h) for k, h in zip(members, rows, strict=True)])
 
     def _forward_member(self, member: int, h: Tensor) -> Tensor:
         # One member at a time: n is large here, and a stacked product would copy x for each member.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from objectives.folds import fold_rows
 from objectives.targets import Task
 
 
@@ -20,11 +21,13 @@ class Split:
         X: raw features, one row an example, with a fresh index.
         y: class codes (int64), or values in their own units (float64).
         weight: a weight for each row (float64); None if all count the same.
+        group: a group number for each row (int64), where rows of one group stay together.
     """
 
     X: pd.DataFrame
     y: NDArray[Any]
     weight: NDArray[np.float64] | None = None
+    group: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -35,6 +38,7 @@ class Split:
             X=self.X.iloc[rows].reset_index(drop=True),
             y=self.y[rows],
             weight=None if self.weight is None else self.weight[rows],
+            group=None if self.group is None else self.group[rows],
         )
 
     def __repr__(self) -> str:
@@ -86,15 +90,37 @@ class TabularData:
         return self._test
 
     def train_and_valid(self) -> Split:
-        """Give the rows of both splits as one, to refit a chosen configuration on."""
-        weight = None
-        if self.train.weight is not None and self.valid.weight is not None:
-            weight = np.concatenate([self.train.weight, self.valid.weight])
+        """Give the rows of both splits as one: to refit a chosen configuration on, or for folds."""
+        parts = (self.train, self.valid)
+        weights = [part.weight for part in parts if part.weight is not None]
+        groups = [part.group for part in parts if part.group is not None]
         return Split(
             X=pd.concat([self.train.X, self.valid.X], ignore_index=True),
             y=np.concatenate([self.train.y, self.valid.y]),
-            weight=weight,
+            weight=np.concatenate(weights) if weights else None,
+            group=np.concatenate(groups) if groups else None,
         )
+
+    def folds(self, n_folds: int, *, seed: int) -> list[tuple[Split, Split]]:
+        """Divide the training and validation rows into folds, in the way they were split.
+
+        Args:
+            n_folds: how many; each row validates in one of them, save that by time the earliest
+                rows only train.
+            seed: decides which row goes where; without effect with groups or time.
+
+        Returns:
+            The training and the validation rows of each fold.
+
+        Raises:
+            ValueError: if rows, classes or groups are too few for so many folds.
+        """
+        both = self.train_and_valid()
+        rows = fold_rows(
+            both.y, kind=self.split["kind"], labels=self.classes, groups=both.group,
+            n_folds=n_folds, seed=seed,
+        )  # fmt: skip
+        return [(both.take(train), both.take(valid)) for train, valid in rows]
 
     def __repr__(self) -> str:
         rows = f"{len(self.train)} train / {len(self.valid)} valid / {self.n_test} test rows"

@@ -74,6 +74,9 @@ def mlp(
     patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 20,
     n_jobs: Annotated[int, typer.Option(help="Processes that train.")] = 1,
     n_repeats: Annotated[int, typer.Option(help="Seeds a trial; their mean is its value.")] = 1,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate each trial on so many folds.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="modern, or plain for the textbook net.")] = "modern",
     seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
     storage: Annotated[
@@ -103,7 +106,7 @@ def mlp(
     options: dict[str, Any] = {
         "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
         "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
-        "n_jobs": n_jobs, "n_repeats": n_repeats, "recipe": recipe, "seed": seed,
+        "n_jobs": n_jobs, "n_repeats": n_repeats, "folds": folds, "recipe": recipe, "seed": seed,
         "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip

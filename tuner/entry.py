@@ -36,6 +36,7 @@ def tune_mlp(
     patience: int | None = 20,
     n_jobs: int = 1,
     n_repeats: int = 1,
+    folds: int | None = None,
     recipe: str = "modern",
     enqueue: Sequence[Params] = (),
     trials: Sequence[Params] | None = None,
@@ -79,6 +80,10 @@ def tune_mlp(
             table then depends on which trial ends first.
         n_repeats: networks a trial, alike but for their seeds; a trial's value is their mean, and
             the fitted model predicts by all of them.
+        folds: cross-validates each trial on so many folds of the training and validation rows (the
+            test split stays out), trained side by side; a trial's value is their mean. The result's
+            ``model`` predicts by the mean of the folds' networks; ``refit()`` trains one on all
+            those rows instead.
         recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned
             hyperparameters.
         enqueue: configurations to try first, under any sampler; what they leave out is at its
@@ -125,6 +130,7 @@ def tune_mlp(
         recipe=recipe,
         patience=patience,
         n_repeats=n_repeats,
+        folds=folds,
         seed=seed,
         device=device,
         **data_options,
@@ -138,6 +144,7 @@ def tune_mlp(
         "recipe": recipe,
         "patience": patience,
         "n_repeats": n_repeats,
+        "folds": folds,
         "task": objective.data.task,
         "fingerprint": objective.data.fingerprint,
         "split": objective.data.split,

@@ -19,6 +19,7 @@ _RECORDS: dict[str, tuple[type, ...]] = {
     "epochs_run": (int,),
     "best_value": (int, float, type(None)),
     "value_last": (int, float, type(None)),
+    "value_std": (int, float),
     "duration_s": (int, float),
     "stopped": (str,),
     "error": (str,),

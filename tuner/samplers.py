@@ -53,8 +53,8 @@ class KnownSpaceSampler(TPESampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return the known space."""
-        return self._distributions
+        """Return the known space; a copy, as Optuna's `PartialFixedSampler` takes names out of it."""
+        return dict(self._distributions)
 
 
 def sampler_source(

@@ -26,6 +26,7 @@ _COMPARED = (
     "recipe",
     "patience",
     "n_repeats",
+    "folds",
     "task",
     "fingerprint",
     "split",

@@ -46,6 +46,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "state": "str",
     "value": "float64",
     "value_last": "float64",
+    "value_std": "float64",
     "best_epoch": "Int64",
     "epochs_run": "Int64",
     "duration_s": "float64",
@@ -55,6 +56,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "error": "str",
 }
 _CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
+_PLAIN = ("value_std", "best_epoch", "epochs_run", "seed", "worker")  # as recorded
 # A trial that broke down in one of these ways has no value, whatever it reported before.
 _BROKE_DOWN = ("diverged", "out of memory", "returned")
 _INT64_MAX = 2**63 - 1
@@ -65,16 +67,17 @@ def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
 
     Trials still waiting to be started are left out. ``value`` is the metric at the trial's best
     epoch, also for a pruned trial, so compare rows of state ``COMPLETE`` only; ``value_last`` is
-    the metric at its last epoch.
+    the metric at its last epoch. Where a trial is several folds or repeats, ``value`` is their
+    mean and ``value_std`` their standard deviation at that epoch.
 
     Args:
         study: any study with one direction, made by this package or by Optuna alone.
 
     Returns:
-        The columns ``number, state, value, value_last, best_epoch, epochs_run, duration_s, seed,
-        worker, stopped, error`` and one ``params_<name>`` for each hyperparameter, searched or
-        fixed. Whole numbers that may be missing are ``Int64``, text is ``str``, durations are
-        seconds.
+        The columns ``number, state, value, value_last, value_std, best_epoch, epochs_run,
+        duration_s, seed, worker, stopped, error`` and one ``params_<name>`` for each
+        hyperparameter, searched or fixed. Whole numbers that may be missing are ``Int64``, text is
+        ``str``, durations are seconds.
 
     Raises:
         ValueError: if the study has several directions.
@@ -134,7 +137,10 @@ def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
 
 def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
     attrs = records(trial)
-    row = {name: attrs.get(name) for name in ("best_epoch", "epochs_run", "seed", "worker")}
+    row = {
+        name: attrs.get(name)
+        for name in ("value_std", "best_epoch", "epochs_run", "seed", "worker")
+    }
     stopped = attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None)
     return row | {
         "number": trial.number,

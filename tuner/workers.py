@@ -14,7 +14,7 @@ from typing import Any
 from objectives.objective import Cohort, EpochResult, Objective
 
 # As in `objectives.cohort`: more members do not make a stack faster.
-_MAX_TRIALS = 16
+_MAX_MEMBERS = 16
 
 _PRELOADED = ["torch", "objectives.mlp"]
 
@@ -124,6 +124,7 @@ class _Worker:
         self.numbers: set[int] = set()
         self.is_paused = False
         self._started = False
+        self._max_trials = max(1, _MAX_MEMBERS // getattr(objective, "n_members", 1))
         self._group: Hashable = None
 
     @property
@@ -138,7 +139,7 @@ class _Worker:
         return self._started
 
     def has_room(self, group: Hashable) -> bool:
-        return group == self._group and len(self.numbers) < _MAX_TRIALS
+        return group == self._group and len(self.numbers) < self._max_trials
 
     def add(self, number: int, params: Mapping[str, Any], group: Hashable) -> None:
         self._group = group

@@ -37,7 +37,7 @@ def classifier(classes=THREE, *, n_members=1, metric=METRICS["accuracy"], **opti
     n_outputs = len(classes) if len(classes) > 2 else 1
     return FittedModel(
         network=network(encoder, n_outputs=n_outputs, n_members=n_members),
-        encoder=encoder,
+        encoders=[encoder],
         task="multiclass" if len(classes) > 2 else "binary",
         metric=metric,
         feature_names=list(TABLE.columns),
@@ -51,7 +51,7 @@ def regressor(*, n_members=1):
     encoder = TabularEncoder.fit(TABLE, numeric="piecewise")
     return FittedModel(
         network=network(encoder, n_members=n_members),
-        encoder=encoder,
+        encoders=[encoder],
         task="regression",
         metric=METRICS["rmse"],
         feature_names=list(TABLE.columns),

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from objectives.engine import Progress, Stack, TensorData
+from objectives.engine import Progress, Stack
 from objectives.hyperparameters import ACTIVATIONS, OPTIMIZERS
 from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import get_metric
 from objectives.recipe import RECIPES, Recipe
 from objectives.stacked import StackedMLP, Tape, he_init
+from objectives.tensors import Parts, TensorData
 
 N_ROWS, N_INPUTS, N_CLASSES = 37, 5, 3
 TASKS = ("binary", "multiclass", "regression")
@@ -76,7 +77,7 @@ def make_stack(
     }  # fmt: skip
     metric = get_metric("rmse" if task == "regression" else "log_loss", task)  # type: ignore[arg-type]
     return Stack(
-        data=data,
+        data=Parts([data]),
         recipe=recipe,
         loss=Loss(task),
         metric=metric,

@@ -14,7 +14,7 @@ from tests.objectives.models import TABLE, THREE, classifier, network, regressor
 def test_members_are_averaged_by_their_probabilities():
     together = classifier(n_members=3)
     net = together.network
-    outputs = net(torch.from_numpy(together.encoder.transform(TABLE))).double()
+    outputs = net(torch.from_numpy(together.encoders[0].transform(TABLE))).double()
 
     expected = torch.stack([member.softmax(-1) for member in outputs]).mean(0)
 
@@ -23,7 +23,7 @@ def test_members_are_averaged_by_their_probabilities():
 
 def test_members_are_averaged_by_their_values_in_units_of_the_target():
     together = regressor(n_members=2)
-    outputs = together.network(torch.from_numpy(together.encoder.transform(TABLE))).double()
+    outputs = together.network(torch.from_numpy(together.encoders[0].transform(TABLE))).double()
 
     expected = 100.0 + 7.5 * outputs[..., 0].mean(0)
 
@@ -89,7 +89,7 @@ def test_the_model_does_not_follow_the_network_it_was_made_from():
     net = network(encoder, n_outputs=3)
     model = FittedModel(
         network=net,
-        encoder=encoder,
+        encoders=[encoder],
         task="multiclass",
         metric=METRICS["accuracy"],
         feature_names=list(TABLE.columns),

@@ -127,8 +127,8 @@ def test_a_save_that_fails_keeps_the_older_file(saved):
 def test_a_file_holds_no_pickle(saved):
     members = members_of(saved)
 
-    assert sorted(members) == ["encoder.skops", "model.json", "weights.safetensors"]
-    with zipfile.ZipFile(BytesIO(members["encoder.skops"])) as encoder:
+    assert sorted(members) == ["encoder_0.skops", "model.json", "weights.safetensors"]
+    with zipfile.ZipFile(BytesIO(members["encoder_0.skops"])) as encoder:
         assert {name.rsplit(".")[-1] for name in encoder.namelist()} <= {"json", "npy"}
 
 
@@ -217,14 +217,14 @@ ALTERED = [
     ),
     ("holds nested labels", record(classes={"dtype": "<i8", "values": [[1], [2], [3]]})),
     ("holds weights of another network", layers(hidden_units=6)),
-    ("holds the encoder of another model", record(encoder={"n_outputs": 9})),
+    ("holds the encoder of another model", record(encoders=[{"n_outputs": 9}])),
     ("describes a network larger than its weights", layers(n_layers=10**12)),
     ("is damaged or was altered", layers(device="cuda")),
     ("is damaged or was altered", member("model.json", b"[1, 2")),
     ("is damaged or was altered", member("model.json", b"[1, 2]")),
     ("is damaged or was altered", member("weights.safetensors", b"12345678")),
-    ("is damaged or was altered", member("encoder.skops", b"")),
-    ("holds members larger than itself", member("encoder.skops", zip_bomb())),
+    ("is damaged or was altered", member("encoder_0.skops", b"")),
+    ("holds members larger than itself", member("encoder_0.skops", zip_bomb())),
 ]
 
 
@@ -253,14 +253,14 @@ def test_an_encoder_that_names_a_foreign_type_is_refused_and_nothing_is_run(
     (tmp_path / "foreign_code.py").write_text("raise SystemExit('this was run')\nclass Thing: ...")
     monkeypatch.syspath_prepend(tmp_path)
     members = members_of(saved)
-    inner = BytesIO(members["encoder.skops"])
+    inner = BytesIO(members["encoder_0.skops"])
     schema = members_of(inner)["schema.json"].decode()
     assert '"objectives.transformers"' in schema
     schema = schema.replace('"__class__": "Numbers"', '"__class__": "Thing"')
     schema = schema.replace('"objectives.transformers"', '"foreign_code"')
     altered = BytesIO()
     rewrite(altered, members_of(inner) | {"schema.json": schema.encode()})
-    rewrite(saved, members | {"encoder.skops": altered.getvalue()})
+    rewrite(saved, members | {"encoder_0.skops": altered.getvalue()})
 
     with pytest.raises(ValueError, match=r"names the type foreign_code\.\w+, which no model holds"):
         FittedModel.load(saved)

@@ -57,7 +57,7 @@ def test_a_refitted_model_has_seen_training_and_validation_rows(result):
 
     data = result.objective.data
     assert refitted.predict(data.valid.X).shape == (len(data.valid),)
-    medians = [m.encoder.transformer.named_transformers_ for m in (result.model, refitted)]
+    medians = [m.encoders[0].transformer.named_transformers_ for m in (result.model, refitted)]
     assert str(medians[0]["numbers"]["scale"].mean_) != str(medians[1]["numbers"]["scale"].mean_)
 
 
@@ -107,6 +107,22 @@ def test_several_repeats_a_trial_give_one_row_and_one_model(tmp_path):
     assert len(result.trials_dataframe()) == 3
     assert len(result.model.network.flat) == 3
     assert len(result.refit().network.flat) == 3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_folds_give_one_row_a_trial_with_its_spread_and_a_model_of_all_folds(n_jobs, tmp_path):
+    result = tune_mlp("iris", n_trials=3, folds=3, n_jobs=n_jobs, sampler="random", **FAST)
+
+    frame = result.trials_dataframe()
+    assert len(frame) == 3
+    assert (frame["value_std"] >= 0).all()
+    assert len(result.model.encoders) == 3
+    assert len(result.refit().network.flat) == 1
+    assert 0 <= float(result.test_score()) <= 1
+
+
+def test_a_lone_network_has_no_spread(result):
+    assert result.trials_dataframe()["value_std"].isna().all()
 
 
 def test_a_frame_is_predicted_as_it_was_given():

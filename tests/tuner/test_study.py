@@ -126,6 +126,7 @@ OTHERS = {
     "seed of the split": ({"seed": 9}, "split seed"),
     "sizes": ({"valid_size": 0.3}, "split valid_size"),
     "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
+    "folds": ({"folds": 3}, "folds None, now 3"),
 }
 
 

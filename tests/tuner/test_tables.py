@@ -20,6 +20,7 @@ TRIALS = {
     "state": "str",
     "value": "float64",
     "value_last": "float64",
+    "value_std": "float64",
     "best_epoch": "Int64",
     "epochs_run": "Int64",
     "duration_s": "float64",
@@ -28,8 +29,7 @@ TRIALS = {
     "stopped": "str",
     "error": "str",
 }
-CURVES = ["number", "epoch", "valid_accuracy", "valid_loss", "train_loss", "learning_rate"]
-CURVES = [*CURVES, "duration_s"]
+CURVES = "number epoch valid_accuracy valid_loss train_loss learning_rate duration_s".split()
 RECORD = {"metric": "accuracy", "params": ["learning_rate", "batch_size"]}
 ATTRIBUTES = {
     "params": {"learning_rate": 0.01, "batch_size": 64},
@@ -39,6 +39,7 @@ ATTRIBUTES = {
     "epochs_run": 3,
     "best_value": 0.9,
     "value_last": 0.8,
+    "value_std": 0.01,
     "duration_s": 1.5,
     "stopped": "patience",
     "curve": {
@@ -50,8 +51,6 @@ ATTRIBUTES = {
     },
 }
 REPORTS = {0: 0.5, 1: 0.9, 2: 0.8}
-
-
 FAILED = create_trial(state=TrialState.FAIL, user_attrs={"best_value": 0.9})
 ONLY_NAN = create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan})
 
@@ -105,6 +104,7 @@ def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
         "state": "COMPLETE",
         "value": 0.9,
         "value_last": 0.8,
+        "value_std": 0.01,
         "best_epoch": 1,
         "epochs_run": 3,
         "duration_s": 1.5,
