@@ -1,0 +1,116 @@
+"""Two choices of the search, judged on simulated learning curves.
+
+    python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners] [--seeds 2]
+
+1. Does asking TPE for several trials at once pay, so that the fused engine trains them as one
+   stack? See `cohort_search.POLICIES`.
+2. Which pruner should be the default? See `pruner_choice.PRUNERS`.
+
+Each table has the mean normalised regret of the best trial so far (0: the best of 5,000 random
+configurations, 1: their median), and its difference to the present default on the same task and
+seed with the standard error of the mean; ``better/worse`` counts tasks at the last budget.
+LCBENCH_FOLDER holds the surrogate, see `lcbench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cohort_search
+import optuna
+import pandas as pd
+import pruner_choice
+from lcbench import Task, load_tasks
+
+
+def simulate(
+    tasks: Sequence[Task], seeds: Sequence[int], names: Sequence[str], run: Callable[..., object]
+) -> pd.DataFrame:
+    """Run every search; return a row each, indexed by name, task and seed."""
+    rows = {
+        (name, task.name, seed): run(task, name, seed=seed)
+        for task in tasks
+        for seed in seeds
+        for name in names
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["name", "task", "seed"])
+    return frame
+
+
+def show(frame: pd.DataFrame, group: str, baseline: str) -> None:
+    """Print one table: a line for each name, a pair of columns for each budget of ``group``."""
+    columns = [column for column in frame.columns if column.startswith(f"{group} ")]
+    heads = [column.removeprefix(f"{group} ") for column in columns]
+    print(f"\n{group:40s}" + "".join(f"{head:>7s}   {'difference':15s}" for head in heads), end="")
+    print("better/worse")
+    for name in frame.index.unique("name"):
+        line = f"{name:40s}"
+        for column in columns:
+            regret = frame[column].xs(name)
+            gap = regret - frame[column].xs(baseline)
+            error = gap.std() / len(gap) ** 0.5
+            line += f"{regret.mean():7.3f}   {gap.mean():+.3f} +- {error:.3f}"
+        by_task = gap.groupby("task").mean()
+        print(f"{line}   {(by_task < 0).sum():d}/{(by_task > 0).sum():d}")
+
+
+def cohorts(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
+    """Answer the first question."""
+    names = list(cohort_search.POLICIES)
+
+    def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
+        return cohort_search.regrets(task, name, seed=seed, widths=options.widths)
+
+    frame = simulate(tasks, range(options.seeds), names, run)
+    for group in ("trials", *cohort_search.CLOCKS):
+        show(frame, group, cohort_search.BASELINE)
+    return frame
+
+
+def pruners(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
+    """Answer the second question."""
+    names = list(pruner_choice.PRUNERS)
+
+    def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
+        return pruner_choice.regrets(task, name, seed=seed, patience=options.patience or None)
+
+    frame = simulate(tasks, range(options.seeds), names, run)
+    show(frame, "budget", pruner_choice.BASELINE)
+    counts = frame[["n trials", "n pruned"]].groupby("name", sort=False).mean()
+    print(f"\n{counts.round(1).to_string()}")
+    return frame
+
+
+QUESTIONS = {"cohorts": cohorts, "pruners": pruners}
+
+
+def main() -> None:
+    """Simulate the searches and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--question", choices=list(QUESTIONS), help="one of them; default: both")
+    parser.add_argument("--tasks", type=int, help="the first so many; default: all 17")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--widths", choices=["product", "narrow"], default="product")
+    parser.add_argument("--patience", type=int, default=20, help="in epochs; 0 for none")
+    parser.add_argument("--out", type=Path, help="a folder for the single results as CSV")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    tasks = load_tasks(options.folder, options.tasks)
+    for question, answer in QUESTIONS.items():
+        if options.question in (None, question):
+            start = time.perf_counter()
+            frame = answer(tasks, options)
+            print(f"\n{question}: {len(frame)} searches, {time.perf_counter() - start:.0f} s")
+            if options.out:
+                frame.to_csv(options.out / f"{question}.csv")
+
+
+if __name__ == "__main__":
+    main()
