@@ -8,17 +8,16 @@ them only when they are done.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import optuna
-from lcbench import BUCKETS, EPOCHS, SPACE, Task, decoded, suggest
+from cohort_policies import POLICIES, Policy
+from lcbench import Task, suggest
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
+from stack_costs import CLOCKS, Params, Widths, costs, gains, shape_of
 
 from tuner.samplers import KnownSpaceSampler, sampler_source
 
@@ -26,91 +25,8 @@ BUDGETS = (32, 64, 96)
 # In the mean time of a random trial that trains alone.
 WALL_BUDGETS = (16, 32, 64)
 _MAX_TRIALS = 256
-# The mean over the space's batch sizes: the unit of time.
-_MEAN_STEPS = float(np.mean([EPOCHS / 2**power for power in range(4, 10)]))
-BASELINE = "one by one"
-
-# How many times cheaper a member is in a stack than alone, by members and width; measured with
-# benchmarks/roofline.py and benchmarks/throughput.py on one thread. Wider networks train alone.
-_MEMBERS = (1, 4, 8, 16)
-_SPEEDUP = {64: (1.0, 2.5, 3.5, 4.0), 128: (1.0, 1.5, 1.8, 2.0)}
-
 # Drawn at once where followers are those candidates that happen to have the leader's shape.
 _N_CANDIDATES = 24
-
-_SHAPE = ("num_layers", "max_units", "log2_max_units", "log2_batch_size")
-
-Params = Mapping[str, Any]
-Shapes = Literal["free", "leader", "match", "good", "best"]
-Widths = Literal["product", "narrow"]
-# What a trial alone costs: its steps, or the same whatever its batch size.
-CLOCKS = ("steps", "equal")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How trials are asked for.
-
-    Args:
-        size: trials at once, from the number of trials there are.
-        shapes: ``"free"``: each trial has its own; ``"leader"``: all have that of the first;
-            ``"match"``: those out of many candidates that have that of the first; ``"good"``: the
-            first trains alone and is followed only if it is in the best quarter; ``"best"``: the
-            first is free and all others have the shape of the best trial so far.
-        sampler: ``"tpe"`` or ``"random"``.
-        liar: whether TPE takes the trials under way for bad ones.
-        space: the search space.
-        light_only: no followers for shapes that gain nothing as a stack.
-    """
-
-    size: Callable[[int], int] = lambda n: 1
-    shapes: Shapes = "free"
-    sampler: Literal["tpe", "random"] = "tpe"
-    liar: bool = True
-    space: Mapping[str, BaseDistribution] = field(default_factory=lambda: SPACE)
-    light_only: bool = False
-
-
-def _fixed(k: int) -> Callable[[int], int]:
-    return lambda n: k
-
-
-def _shrinking(n: int) -> int:
-    return 8 if n < 16 else 4 if n < 48 else 1
-
-
-def _start(n: int) -> int:
-    return 8 if n < 16 else 1
-
-
-def _late(n: int) -> int:
-    return 1 if n < 32 else 8
-
-
-POLICIES: dict[str, Policy] = {
-    "random": Policy(sampler="random"),
-    "one by one": Policy(),
-    "one by one, buckets": Policy(space=BUCKETS),
-    "4, free": Policy(size=_fixed(4)),
-    "8, free": Policy(size=_fixed(8)),
-    "8, free, no liar": Policy(size=_fixed(8), liar=False),
-    "8, free, buckets": Policy(size=_fixed(8), space=BUCKETS),
-    "4, leader's": Policy(size=_fixed(4), shapes="leader"),
-    "8, leader's": Policy(size=_fixed(8), shapes="leader"),
-    "8, leader's, no liar": Policy(size=_fixed(8), shapes="leader", liar=False),
-    "4, leader's if light": Policy(size=_fixed(4), shapes="leader", light_only=True),
-    "8, leader's if light": Policy(size=_fixed(8), shapes="leader", light_only=True),
-    "2, leader's if light": Policy(size=_fixed(2), shapes="leader", light_only=True),
-    "8, leader's, shrinking": Policy(size=_shrinking, shapes="leader", light_only=True),
-    "8, leader's, first 16": Policy(size=_start, shapes="leader", light_only=True),
-    "8, leader's, from 32 on": Policy(size=_late, shapes="leader", light_only=True),
-    "8, match, buckets": Policy(size=_fixed(8), shapes="match", space=BUCKETS, light_only=True),
-    "2, good leader's": Policy(size=_fixed(2), shapes="good", light_only=True),
-    "4, good leader's": Policy(size=_fixed(4), shapes="good", light_only=True),
-    "8, good leader's": Policy(size=_fixed(8), shapes="good", light_only=True),
-    "4, best trial's": Policy(size=_fixed(4), shapes="best", light_only=True),
-    "8, best trial's": Policy(size=_fixed(8), shapes="best", light_only=True),
-}
 
 
 class _NoLiarSampler(TPESampler):
@@ -140,7 +56,7 @@ class Run:
         """Ask for trials, train them and tell their values."""
         policy = self.policy
         leader = self._ask({})
-        shape = _shape(leader.params)
+        shape = shape_of(leader.params)
         n_followers = policy.size(len(self.values)) - 1
         if policy.shapes in ("good", "best"):
             self._train([leader])
@@ -153,12 +69,12 @@ class Run:
         self._train([leader, *self._followers(shape, n_followers)])
 
     def _pays(self, shape: Params) -> bool:
-        return not self.policy.light_only or width(shape, self.widths) <= max(_SPEEDUP)
+        return not self.policy.light_only or gains(shape, self.widths)
 
     def _followed(self, shape: Params) -> Params | None:
         """Return the shape that is to be tried again, if any."""
         if self.policy.shapes == "best":
-            return _shape(self.study.best_trial.params)
+            return shape_of(self.study.best_trial.params)
         rank = sum(value > self.values[-1] for value in self.values)
         return shape if rank < len(self.values) / 4 else None
 
@@ -178,7 +94,7 @@ class Run:
         sampler = _NoLiarSampler(space, seed=seed)
         frozen = self.study.get_trials(deepcopy=False)[-1]
         drawn = (sampler.sample_relative(self.study, frozen, space) for _ in range(_N_CANDIDATES))
-        for params in itertools.islice((p for p in drawn if _shape(p) == shape), n):
+        for params in itertools.islice((p for p in drawn if shape_of(p) == shape), n):
             self.study.enqueue_trial(params)
             yield self._ask({})
 
@@ -201,43 +117,17 @@ class Run:
 
     def _train(self, trials: list[optuna.Trial]) -> None:
         """Train trials, those of one shape as one stack and stack after stack, and tell them."""
-        sizes = Counter(tuple(_shape(trial.params).items()) for trial in trials)
+        sizes = Counter(tuple(shape_of(trial.params).items()) for trial in trials)
         for items, k in sizes.items():
             shape = dict(items)
             spent = costs(shape, k, self.widths)
             self.clock = tuple(at + cost for at, cost in zip(self.clock, spent, strict=True))
             for trial in trials:
-                if _shape(trial.params) == shape:
+                if shape_of(trial.params) == shape:
                     value = float(self.task.curve(trial.params).max())
                     self.study.tell(trial, value)
                     self.values.append(value)
                     self.times.append(self.clock)
-
-
-def _shape(params: Params) -> dict[str, Any]:
-    return {name: params[name] for name in _SHAPE if name in params}
-
-
-def width(shape: Params, widths: Widths) -> float:
-    """Return the width at the same place in this project's range, 16 to 512, as in LCBench's."""
-    if widths == "narrow":
-        return float(min(_SPEEDUP))
-    return float(2 ** (4 + (math.log2(decoded(shape)["max_units"]) - 6) * 5 / 4))
-
-
-def speedup(k: int, units: float) -> float:
-    """Return how many times cheaper a member is in a stack of ``k`` than alone."""
-    for limit, row in _SPEEDUP.items():
-        if units <= limit:
-            return float(np.interp(math.log2(k), np.log2(_MEMBERS), row))
-    return 1.0
-
-
-def costs(shape: Params, k: int, widths: Widths) -> tuple[float, ...]:
-    """Return the time of ``k`` trials of one shape by each clock."""
-    each = 1 / speedup(k, width(shape, widths))
-    steps = EPOCHS / float(decoded(shape)["batch_size"])
-    return k * each * steps / _MEAN_STEPS, k * each
 
 
 def regrets(task: Task, name: str, *, seed: int, widths: Widths) -> dict[str, float]:

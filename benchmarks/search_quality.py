@@ -3,7 +3,7 @@
     python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners] [--seeds 2]
 
 1. Does asking TPE for several trials at once pay, so that the fused engine trains them as one
-   stack? See `cohort_search.POLICIES`.
+   stack? See `cohort_policies.POLICIES`.
 2. Which pruner should be the default? See `pruner_choice.PRUNERS`.
 
 Each table has the mean normalised regret of the best trial so far (0: the best of 5,000 random
@@ -17,13 +17,15 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import cohort_policies
 import cohort_search
 import optuna
 import pandas as pd
 import pruner_choice
+import stack_costs
 from lcbench import Task, load_tasks
 
 
@@ -59,22 +61,27 @@ def show(frame: pd.DataFrame, group: str, baseline: str) -> None:
         print(f"{line}   {(by_task < 0).sum():d}/{(by_task > 0).sum():d}")
 
 
+def chosen(names: Iterable[str], baseline: str, wanted: Sequence[str] | None) -> list[str]:
+    """Return the wanted names, all where none is given, and the baseline."""
+    return [name for name in names if wanted is None or name in (baseline, *wanted)]
+
+
 def cohorts(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
     """Answer the first question."""
-    names = list(cohort_search.POLICIES)
+    names = chosen(cohort_policies.POLICIES, cohort_policies.BASELINE, options.names)
 
     def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
         return cohort_search.regrets(task, name, seed=seed, widths=options.widths)
 
     frame = simulate(tasks, range(options.seeds), names, run)
-    for group in ("trials", *cohort_search.CLOCKS):
-        show(frame, group, cohort_search.BASELINE)
+    for group in ("trials", *stack_costs.CLOCKS):
+        show(frame, group, cohort_policies.BASELINE)
     return frame
 
 
 def pruners(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
     """Answer the second question."""
-    names = list(pruner_choice.PRUNERS)
+    names = chosen(pruner_choice.PRUNERS, pruner_choice.BASELINE, options.names)
 
     def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
         return pruner_choice.regrets(task, name, seed=seed, patience=options.patience or None)
@@ -96,6 +103,7 @@ def main() -> None:
     parser.add_argument("--question", choices=list(QUESTIONS), help="one of them; default: both")
     parser.add_argument("--tasks", type=int, help="the first so many; default: all 17")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--names", nargs="+", help="policies or pruners to compare; default: all")
     parser.add_argument("--widths", choices=["product", "narrow"], default="product")
     parser.add_argument("--patience", type=int, default=20, help="in epochs; 0 for none")
     parser.add_argument("--out", type=Path, help="a folder for the single results as CSV")
