@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -95,16 +94,15 @@ def _run(study: optuna.Study, task: Task, patience: int | None) -> tuple[float, 
     curve = task.curve(suggest(trial, SPACE))
     interval = report_interval("median", epochs=EPOCHS)
     best = BestEpoch(direction="maximize", patience=patience)
-    for epoch in itertools.count():
-        value = float(curve[epoch])
+    for epoch, value in enumerate(curve.tolist()):
         best.update(epoch, value)
         ended = epoch + 1 == EPOCHS or best.exhausted(epoch)
         if ended or epoch % interval == 0:
             trial.report(value, step=epoch)
         if ended:
             study.tell(trial, best.value)
-            return float(best.value or 0.0), epoch + 1
+            return max(curve[: epoch + 1]), epoch + 1
         if epoch % interval == 0 and trial.should_prune():
             study.tell(trial, state=TrialState.PRUNED)
             return -np.inf, epoch + 1
-    raise AssertionError("a trial ends")
+    raise AssertionError("the last epoch ends a trial")

@@ -3,8 +3,12 @@
     python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners] [--seeds 2]
 
 1. Does asking TPE for several trials at once pay, so that the fused engine trains them as one
-   stack? See `cohort_policies.POLICIES`.
-2. Which pruner should be the default? See `pruner_choice.PRUNERS`.
+   stack? See `cohort_policies.POLICIES`. There is a table at equal numbers of trials and two at
+   equal wall time: with a trial's cost by its optimizer steps (``steps``), or the same for every
+   batch size (``equal``). The unit is a random trial that trains alone; `stack_costs` has the
+   speed-up of stacks. All trials run to their last epoch.
+2. Which pruner should be the default? See `pruner_choice.PRUNERS`; the budgets count epochs, in
+   trials of all of them.
 
 Each table has the mean normalised regret of the best trial so far (0: the best of 5,000 random
 configurations, 1: their median), and its difference to the present default on the same task and
