@@ -52,6 +52,7 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "patient 3 x 2 epochs": lambda: PatientPruner(_median(5, 5)(), patience=3),
     "percentile 10": _percentile(10, 5, 5),
     "percentile 25": _percentile(25, 5, 5),
+    "percentile 25, startup 2": _percentile(25, 2, 5),
     "percentile 40": _percentile(40, 5, 5),
     "percentile 60": _percentile(60, 5, 5),
     "percentile 75": _percentile(75, 5, 5),

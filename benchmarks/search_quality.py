@@ -77,7 +77,7 @@ def cohorts(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
     def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
         return cohort_search.regrets(task, name, seed=seed, widths=options.widths)
 
-    frame = simulate(tasks, range(options.seeds), names, run)
+    frame = simulate(tasks, options.range, names, run)
     for group in ("trials", *stack_costs.CLOCKS):
         show(frame, group, cohort_policies.BASELINE)
     return frame
@@ -90,7 +90,7 @@ def pruners(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
     def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
         return pruner_choice.regrets(task, name, seed=seed, patience=options.patience or None)
 
-    frame = simulate(tasks, range(options.seeds), names, run)
+    frame = simulate(tasks, options.range, names, run)
     show(frame, "budget", pruner_choice.BASELINE)
     counts = frame[["n trials", "n pruned"]].groupby("name", sort=False).mean()
     print(f"\n{counts.round(1).to_string()}")
@@ -107,11 +107,13 @@ def main() -> None:
     parser.add_argument("--question", choices=list(QUESTIONS), help="one of them; default: both")
     parser.add_argument("--tasks", type=int, help="the first so many; default: all 17")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--names", nargs="+", help="policies or pruners to compare; default: all")
     parser.add_argument("--widths", choices=["product", "narrow"], default="product")
     parser.add_argument("--patience", type=int, default=20, help="in epochs; 0 for none")
     parser.add_argument("--out", type=Path, help="a folder for the single results as CSV")
     options = parser.parse_args()
+    options.range = range(options.first_seed, options.first_seed + options.seeds)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     tasks = load_tasks(options.folder, options.tasks)
