@@ -53,7 +53,7 @@ class KnownSpaceSampler(TPESampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return the known space; a copy, as Optuna's `PartialFixedSampler` takes names out of it."""
+        """Return the known space: a copy, which `optuna.samplers.PartialFixedSampler` changes."""
         return dict(self._distributions)
 
 
