@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from objectives.hyperparameters import MLP_TABLE
 from tuner.evidence import Evidence, Finding, short
-from tuner.plot_data import importances_data
 from tuner.ranges import Levels, Range, Side
 from tuner.records import trial_params
 
@@ -68,8 +66,8 @@ def _edge(evidence: Evidence, name: str, entry: Range | Levels) -> Finding | Non
     return Finding(
         code="at_an_edge",
         finding=f"the best {name} lies at the {side} end of its range",
-        evidence=f"best {short(top.iloc[0])}, range {short(entry.low)} to {short(entry.high)}; {n_near} "
-        f"of the best {len(top)} trials are in the fifth next to {short(end)}",
+        evidence=f"best {short(top.iloc[0])}, range {short(entry.low)} to {short(entry.high)}; "
+        f"{n_near} of the best {len(top)} trials are in the fifth next to {short(end)}",
         advice=f"move the {side} end of {name} to {short(new)}",
         hyperparameter=name,
         change=("widen", side),
@@ -81,6 +79,11 @@ def no_difference(evidence: Evidence) -> list[Finding]:
     n = len(evidence.complete)
     if n < _MIN_FOR_NO_DIFFERENCE:
         return []
+    # They load scikit-learn, which a small study does without.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    from tuner.plot_data import importances_data
+
     narrow = importances_data(evidence.study)
     if len(narrow) < 2:
         return []
@@ -208,7 +211,9 @@ def _good(evidence: Evidence, name: str) -> pd.Series:
     n = len(evidence.complete)
     if n < _MIN_TO_NARROW or f"params_{name}" not in evidence.complete:
         return pd.Series(dtype="float64")
-    return evidence.complete[f"params_{name}"].head(max(_MIN_GOOD, math.ceil(_GOOD * n))).dropna()
+    best = evidence.complete.head(max(_MIN_GOOD, math.ceil(_GOOD * n)))
+    values: pd.Series = best[f"params_{name}"].dropna()
+    return values
 
 
 def _kept_choices(evidence: Evidence, name: str, good: pd.Series) -> Any:

@@ -125,8 +125,8 @@ def pruned_too_early(evidence: Evidence) -> list[Finding]:
             finding="too much is pruned",
             evidence=f"{int(complete.sum())} of {len(trials)} trials are complete, {before} were "
             "pruned before the first of them",
-            advice="prune later (n_startup_trials, n_warmup_steps or min_resource of Optuna's pruners), "
-            'or not: pruner="none"',
+            advice="prune later (n_startup_trials, n_warmup_steps or min_resource of Optuna's "
+            'pruners), or not: pruner="none"',
         )
     ]
 

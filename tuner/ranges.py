@@ -140,8 +140,8 @@ class Levels:
     def position(self, values: pd.Series) -> Floats:
         """Where values lie: 0 at the lowest level, 1 at the highest, levels equally far apart."""
         ranks = {level: rank / (len(self.levels) - 1) for rank, level in enumerate(self.levels)}
-        numbers = pd.to_numeric(values, errors="coerce")
-        return numbers.map(ranks).to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers = pd.to_numeric(values, errors="coerce").map(ranks)
+        return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
     def ends_at_limit(self, side: Side) -> bool:
         """Whether no further level is legal beyond that end."""
