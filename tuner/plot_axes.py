@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ LOOKS = {
     "COMPLETE": Look("#0072B2", "o", "complete", 24),
 }
 BEST_COLOR = "#E69F00"
+# Made for readers of every colour vision (Nunez, Anderton & Renslow 2018).
+RANK_COLORS = "cividis"
+# How a learning curve ended. Early stops are complete trials: same hue, and their own mark.
+ENDINGS = {
+    "pruned": LOOKS["PRUNED"],
+    "failed": LOOKS["FAIL"],
+    "diverged": Look("#CC79A7", "^", "diverged", 26),
+    "running": LOOKS["RUNNING"],
+    "patience": Look("#56B4E9", "s", "early stopped", 18),
+    "complete": LOOKS["COMPLETE"],
+}
 
 
 def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
@@ -122,8 +135,10 @@ def legend(ax: Axes, handles: list[Line2D]) -> None:
     )
 
 
-def state_handles(states: npt.NDArray[np.str_], *, lines: bool = False) -> list[Line2D]:
-    """Legend entries for the states that occur, each with its count."""
+def state_handles(
+    states: npt.NDArray[np.str_], *, lines: bool = False, looks: Mapping[str, Look] = LOOKS
+) -> list[Line2D]:
+    """Legend entries for the states, or endings, that occur, each with its count."""
     return [
         Line2D(
             [],
@@ -134,6 +149,20 @@ def state_handles(states: npt.NDArray[np.str_], *, lines: bool = False) -> list[
             linestyle="-" if lines else "",
             label=f"{look.label} ({int((states == state).sum())})",
         )
-        for state, look in reversed(LOOKS.items())
+        for state, look in reversed(list(looks.items()))
         if (states == state).any()
     ]
+
+
+def colorbar(ax: Axes, drawn: Any) -> None:
+    """Explain the colours of `RANK_COLORS`."""
+    bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], aspect=30, pad=0.02)
+    bar.ax.set_yticklabels(["worst", "best"])
+    bar.outline.set_visible(False)
+
+
+def levels_of(values: pd.Series) -> list[str]:
+    """The choices that occur as text: numbers in their order, words in the alphabet's."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    known = pd.DataFrame({"text": values.astype("str"), "number": numbers})[values.notna()]
+    return known.sort_values(["number", "text"])["text"].drop_duplicates().tolist()

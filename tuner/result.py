@@ -212,11 +212,16 @@ class TuningResult:
         """Write the trial table to a .csv, .parquet, .json or .xlsx file."""
         tables.export(self.trials_dataframe(), path)
 
-    def plot(self) -> Figure:
-        """Draw history, learning curves and importances on one page."""
-        from tuner.plots import overview
+    def plot(self, kind: str = "overview") -> Figure:
+        """Draw the study on one page, or one figure of `tuner.figures.FIGURES`, such as
+        ``"curves"``.
 
-        return overview(self.study)
+        Raises:
+            ValueError: if there is no figure of that kind.
+        """
+        from tuner.figures import draw
+
+        return draw(self, kind)
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnosis.diagnose`."""
