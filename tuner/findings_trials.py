@@ -165,12 +165,12 @@ def lead_within_noise(evidence: Evidence) -> list[Finding]:
     ties = others[others["cost"] - best["cost"].iloc[0] <= noise.value]
     if ties.empty:
         return []
+    others_are = "1 configuration is" if len(ties) == 1 else f"{len(ties)} configurations are"
     return [
         Finding(
             code="lead_within_noise",
             finding="the best trial leads by less than noise",
-            evidence=f"{len(ties)} other configurations are within {short(noise.value)} "
-            f"of {short(best['value'].iloc[0])}, {noise.source}",
+            evidence=f"{others_are} within {short(noise.value)} of {short(best['value'].iloc[0])}, {noise.source}",
             advice=f"re-run the best with fresh seeds: result.confirm(k={min(len(ties) + 1, 5)}, "
             "seeds=5); of equals, take the smaller network",
         )

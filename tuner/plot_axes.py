@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 _LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a log axis.
 # Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
 _CUT_TIMES, _CUT_GAIN = 4.0, 3.0
+_TITLE_PAD = 18.0  # Points: a row of the legend.
+_LEGEND_COLUMNS = 4
 
 
 class Look(NamedTuple):
@@ -58,7 +61,7 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     # The pad leaves a row for the legend, which would hide trials inside the axes.
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=18)
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
     ax.set_xlabel(xlabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
@@ -118,21 +121,28 @@ def scatter_trials(
         draw(edge, np.full(len(edge), foot), alpha=0.6, transform=ax.get_xaxis_transform())
 
 
-def legend(ax: Axes, handles: list[Line2D]) -> None:
-    """Put the legend in a row between the title and the axes."""
-    ax.legend(
+def legend(ax: Axes, handles: Sequence[Any]) -> None:
+    """Put the legend between the title and the axes, in rows of about equal length."""
+    n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
+    pad = _TITLE_PAD * max(n_rows, 1)
+    ax.set_title(ax.get_title(loc="left"), loc="left", fontsize="medium", fontweight="bold",
+                 pad=pad)  # fmt: skip
+    drawn = ax.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=len(handles),
+        ncols=math.ceil(len(handles) / max(n_rows, 1)) or 1,
         fontsize="small",
         frameon=False,
         borderaxespad=0,
         borderpad=0.3,
+        labelspacing=0.25,
         handlelength=1.4,
         handletextpad=0.5,
         columnspacing=1.2,
     )
+    # Its place is reserved above; its width is not to squeeze the axes.
+    drawn.set_in_layout(False)
 
 
 def state_handles(
@@ -159,6 +169,8 @@ def colorbar(ax: Axes, drawn: Any) -> None:
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], aspect=30, pad=0.02)
     bar.ax.set_yticklabels(["worst", "best"])
     bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
 
 
 def levels_of(values: pd.Series) -> list[str]:

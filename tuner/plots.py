@@ -67,6 +67,7 @@ __all__ = [
 ]
 
 _MAX_BARS = 12
+_MANY_CURVES = 100
 
 
 def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
@@ -118,13 +119,7 @@ def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
     if not data.curve:
         return say(ax, "no learning curves yet")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    alpha = float(np.clip(4 / np.sqrt(len(data.curve)), 0.25, 0.9))
-    for ending, look in ENDINGS.items():
-        chosen = [c for c, e in zip(data.curve, data.ending, strict=True) if e == ending]
-        ax.add_collection(LineCollection(chosen, colors=look.color, linewidths=0.8, alpha=alpha))
-        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in chosen]
-        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
-        ax.scatter(x, y, s=10, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.6)
+    _draw_curves(ax, data)
     last = max(curve[-1, 0] for curve in data.curve)
     ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
     legend(
@@ -186,6 +181,26 @@ def _headline(study: optuna.Study) -> str:
     return f"{study.study_name}: {value}, {n_trials} trial{'' if n_trials == 1 else 's'}"
 
 
+def _draw_curves(ax: Axes, data: CurvesData) -> None:
+    """Draw all curves, and then their ends, the rarer endings above the commoner."""
+    alpha = float(np.clip(3 / np.sqrt(len(data.curve)), 0.08, 0.9))
+    width = 0.8 if len(data.curve) < _MANY_CURVES else 0.5
+    by_ending = {
+        ending: [c for c, e in zip(data.curve, data.ending, strict=True) if e == ending]
+        for ending in ENDINGS
+    }
+    for ending, curves in by_ending.items():
+        color = ENDINGS[ending].color
+        ax.add_collection(LineCollection(curves, colors=color, linewidths=width, alpha=alpha))
+    for ending, curves in sorted(by_ending.items(), key=lambda item: -len(item[1])):
+        look = ENDINGS[ending]
+        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
+        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
+        ax.scatter(
+            x, y, s=12, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.7, zorder=2.5
+        )
+
+
 def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
     if data.best_number not in data.number:
         return []
@@ -193,7 +208,9 @@ def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
     if not np.isfinite(curve[:, 1]).any():
         return []
     peak = (np.nanargmax if data.direction == "maximize" else np.nanargmin)(curve[:, 1])
-    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2)
-    ax.plot(*curve[peak], color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black")
+    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2, zorder=3)
+    ax.plot(
+        *curve[peak], zorder=4, color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black"
+    )
     label = f"best (trial {data.best_number}, epoch {int(curve[peak, 0])})"
     return [Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label)]

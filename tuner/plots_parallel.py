@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_AXES = 10
+_FEW_LEVELS, _FAN = 12, 0.08
 
 
 class ParallelData(NamedTuple):
@@ -58,25 +59,36 @@ def plot_parallel(study: optuna.Study, ax: Axes | None = None) -> Axes:
     if len(data.names) < 2 or not len(data.rank):
         return say(ax, "needs complete trials and two hyperparameters that differ")
     columns = np.arange(len(data.names))
-    lines = [np.column_stack([columns, row]) for row in data.position]
+    lines = [np.column_stack([columns, row]) for row in _fanned(data)]
     alpha = float(np.clip(6 / np.sqrt(len(lines)), 0.2, 0.9))
     drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=1.0, alpha=alpha)
     drawn.set_clim(0, 1)
     ax.add_collection(drawn)
-    ax.plot(*lines[-1].T, color=BEST_COLOR, linewidth=2.6, marker="*", markeredgecolor="black",
-            markersize=9)  # fmt: skip
+    ax.plot(
+        columns, data.position[-1], color=BEST_COLOR, linewidth=2.6, marker="*",
+        markeredgecolor="black", markersize=9,
+    )  # fmt: skip
     for column, (low, high) in enumerate(data.ends):
         for end, text, where in ((0.0, low, "top"), (1.0, high, "bottom")):
             ax.annotate(
-                text, (column, end), (0, -5 if where == "top" else 5), ha="center", va=where,
+                text, (column, end), (0, -9 if where == "top" else 9), ha="center", va=where,
                 textcoords="offset points", fontsize="small",
             )  # fmt: skip
-    ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.12, 1.12), yticks=[])
+    ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.15, 1.15), yticks=[])
     ax.set_xticks(columns, data.names, rotation=20)
     ax.grid(visible=True, axis="x", color="#8C8C8C", linewidth=0.8)
     ax.spines[["left", "bottom"]].set_visible(False)
     colorbar(ax, drawn)
     return ax
+
+
+def _fanned(data: ParallelData) -> Floats:
+    """Positions with lines through one level fanned out by rank, so that each is seen."""
+    position = data.position.copy()
+    for column in position.T:
+        if len(np.unique(column)) <= _FEW_LEVELS < len(column):
+            column += _FAN * (data.rank - 0.5)
+    return position
 
 
 def parallel_data(study: optuna.Study) -> ParallelData:
@@ -103,4 +115,5 @@ def parallel_data(study: optuna.Study) -> ParallelData:
             ends.append((levels[0], levels[-1]) if levels else ("", ""))
     position = np.column_stack(list(columns.values())) if columns else np.empty((0, 0))
     position = position[np.isfinite(position).all(axis=1)][::-1]
-    return ParallelData(list(columns), position, np.linspace(0, 1, len(position)), ends)
+    rank = np.linspace(0, 1, len(position))
+    return ParallelData(list(columns), position, rank, ends)

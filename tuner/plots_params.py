@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from tuner.evidence import Evidence
 from tuner.plot_axes import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _BOUND_COLOR = "#595959"
 _COLUMNS = 3
+_FEW_LEVELS, _SPREAD = 12, 0.35
 
 
 def plot_hyperparameter(
@@ -164,8 +166,9 @@ def _best(trials: pd.DataFrame, direction: str) -> pd.Series | None:
     values = trials["value"].where(trials["state"] == "COMPLETE").dropna()
     if values.empty:
         return None
-    row = values.argmax() if direction == "maximize" else values.argmin()
-    return trials.loc[values.index[row]]
+    return trials.loc[values.index].iloc[
+        int(values.argmax() if direction == "maximize" else values.argmin())
+    ]
 
 
 def _star(ax: Axes, x: Floats, y: Floats, label: str) -> Any:
@@ -182,15 +185,29 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
         levels = levels_of(values)
         ax.set(**{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": levels})
         ax.set(**{f"{axis}lim": (-0.5, len(levels) - 0.5)})
-        return values.astype("str").map(levels.index).to_numpy(dtype=np.float64)
+        return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64))
     numbers: npt.NDArray[np.float64] = values.to_numpy(dtype=np.float64)
     bounds = [entry.low, entry.high] if isinstance(entry, Range) else []
-    shown = np.append(numbers, bounds)
-    _limit(ax, axis, shown, log=_log_if_wide(ax, axis, shown, entry))
+    is_log = _log_if_wide(ax, axis, np.append(numbers, bounds), entry)
+    if (entry.whole if isinstance(entry, Range) else False) and not is_log:
+        (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(integer=True))
+    numbers = np.exp(_spread(np.log(numbers))) if is_log else _spread(numbers)
+    _limit(ax, axis, np.append(numbers, bounds), log=is_log)
     line = ax.axvline if axis == "x" else ax.axhline
     for bound in bounds:
         line(bound, color=_BOUND_COLOR, linestyle=":", linewidth=1.2)
     return numbers
+
+
+def _spread(positions: Floats) -> Floats:
+    """Positions of many trials on few levels, set apart so that they do not hide one another."""
+    levels = np.unique(positions)
+    if not 1 < len(levels) <= _FEW_LEVELS < len(positions):
+        return positions
+    # Multiples of the golden ratio fill a gap evenly and are the same at each call.
+    offsets = (np.arange(len(positions)) * (math.sqrt(5) - 1) / 2) % 1 - 0.5
+    found: Floats = positions + _SPREAD * np.diff(levels).min() * offsets
+    return found
 
 
 def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:

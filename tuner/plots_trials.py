@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _TRAIN_COLOR, _VALID_COLOR = "#0072B2", "#D55E00"
 # Seconds in each unit, and from how many seconds on it is used.
-_UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("s", 1, 0))
+_UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("seconds", 1, 0))
 _SHORTEST = 1 / 400  # Of the axis: what a bar needs to be seen.
+_MANY = 100  # Bars whose white edges would hide them.
 
 
 class TimelineData(NamedTuple):
@@ -107,7 +108,7 @@ def plot_timeline(study: optuna.Study, ax: Axes | None = None) -> Axes:
         here = data.state == state
         ax.barh(
             data.lane[here], width[here], left=data.start_s[here] / seconds, height=0.8,
-            color=look.color, edgecolor="white", linewidth=0.4,
+            color=look.color, edgecolor="white", linewidth=0.4 if len(width) < _MANY else 0,
         )  # fmt: skip
     ax.set_xlabel(f"{unit} since the first trial began")
     workers = np.unique(data.worker)
@@ -117,7 +118,10 @@ def plot_timeline(study: optuna.Study, ax: Axes | None = None) -> Axes:
         ax.axhline(data.lane[data.worker == worker].min() - 0.5, color="#595959", linewidth=0.8)
     ax.grid(visible=False, axis="y")
     ax.invert_yaxis()
-    legend(ax, state_handles(data.state))
+    handles = state_handles(data.state)
+    for handle in handles:
+        handle.set(marker="s", markersize=7)
+    legend(ax, handles)
     return ax
 
 
