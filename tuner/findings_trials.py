@@ -170,7 +170,8 @@ def lead_within_noise(evidence: Evidence) -> list[Finding]:
         Finding(
             code="lead_within_noise",
             finding="the best trial leads by less than noise",
-            evidence=f"{others_are} within {short(noise.value)} of {short(best['value'].iloc[0])}, {noise.source}",
+            evidence=f"{others_are} within {short(noise.value)} of "
+            f"{short(best['value'].iloc[0])}, {noise.source}",
             advice=f"re-run the best with fresh seeds: result.confirm(k={min(len(ties) + 1, 5)}, "
             "seeds=5); of equals, take the smaller network",
         )

@@ -57,6 +57,9 @@ def plot_confusion(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
         im_kw={"vmin": 0.0, "vmax": 1.0}, text_kw={"fontsize": "small"},
         xticks_rotation=0 if n_classes <= _MAX_COUNTED else 90,
     )  # fmt: skip
+    for text in ax.texts:
+        # Zeros are told by the colour, and would hide where the errors are.
+        text.set_visible(text.get_text() != "0.00")
     ax.set(xlabel="predicted", ylabel="true (each row sums to 1)")
     ax.grid(visible=False)
     return ax

@@ -43,7 +43,7 @@ def make_trial(value=0.5, *, state=TrialState.COMPLETE, stopped="epochs", error=
     metric = curve.get("metric", [value])
     attributes = {
         "params": params | {"epochs": 40},
-        "best_epoch": int(np.argmax(metric)),
+        "best_epoch": int(np.nanargmax(np.array(metric, dtype=float))),
         "epochs_run": len(metric),
         "stopped": stopped,
         "curve": {

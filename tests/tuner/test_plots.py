@@ -17,6 +17,10 @@ from tuner.plots import (
     plot_history,
     plot_hyperparameter,
     plot_importances,
+    plot_losses,
+    plot_parallel,
+    plot_rank,
+    plot_timeline,
 )
 
 DISTRIBUTIONS = {
@@ -26,6 +30,7 @@ DISTRIBUTIONS = {
 }
 STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
 PLOTS = [plot_history, plot_curves, plot_importances, plot_hyperparameter]
+PLOTS += [plot_losses, plot_parallel, plot_rank, plot_timeline]
 
 
 def make_trial(number, value, state=TrialState.COMPLETE):
