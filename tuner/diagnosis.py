@@ -82,7 +82,8 @@ class Diagnosis:
         return "\n".join([*lines, f"next space: {self.space}"])
 
     def _repr_html_(self) -> str:
-        table = self.findings[["finding", "evidence", "advice"]].to_html(index=False, border=0)
+        with pd.option_context("display.max_colwidth", None):  # Else sentences end at 50 letters.
+            table = self.findings[["finding", "evidence", "advice"]].to_html(index=False, border=0)
         title = f"{self.title}: {_count(len(self.findings))}"
         space = f"next space: <code>{html.escape(str(self.space))}</code>"
         shown = table if len(self.findings) else ""

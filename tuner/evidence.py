@@ -104,10 +104,11 @@ class Evidence:
     @cached_property
     def rows(self) -> Mapping[str, Any]:
         """The `objectives.hyperparameters.Hyperparameter` by name, where they are known."""
+        if self.record.get("objective") == "mlp":
+            # The rows as documented: those of the objective may hold another distribution.
+            return MLP_TABLE
         space = getattr(self.objective, "space", None)
-        if isinstance(space, Mapping):
-            return space
-        return MLP_TABLE if self.record.get("objective") == "mlp" else {}
+        return space if isinstance(space, Mapping) else {}
 
     @cached_property
     def curves(self) -> dict[int, pd.DataFrame]:

@@ -40,10 +40,10 @@ def diverged(evidence: Evidence) -> list[Finding]:
     cut, n_above, n_below = _threshold(rate, broke)
     above, below = int((rate >= cut).sum()), int((rate < cut).sum())
     evidence_text += f": {n_above} of {above} from {name}={cut:.2g} on, {n_below} of {below} below"
-    separates = 2 * n_above > above and n_above / above > 2 * n_below / max(below, 1)
-    if not separates:
-        return [_diverged(evidence_text, f"{name} alone does not explain it; look at the others")]
     best = -np.inf if evidence.complete.empty else evidence.complete[f"params_{name}"].iloc[0]
+    separates = 2 * n_above > above and n_above / above > 2 * n_below / max(below, 1)
+    if not separates or best >= cut:
+        return [_diverged(evidence_text, f"{name} alone does not explain it; look at the others")]
     limit = max(float(f"{cut:.2g}"), float(best))
     return [_diverged(evidence_text, f"keep {name} below {limit:.2g}", name, limit)]
 

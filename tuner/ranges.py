@@ -17,7 +17,7 @@ Side = Literal["low", "high"]
 
 _WIDEN = 1 / 3  # A decade, for a learning rate searched over three.
 _MARGIN = 0.1  # Room left around the good region, as a share of the range.
-_DECADE = 10  # Levels that span as much are taken to be on a log scale.
+_DECADE = 10  # Levels that span as much are on a log scale, as are those of equal ratios.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,11 @@ class Range:
             # Sums of logarithms miss a whole number by rounding.
             return 2.0 ** to_whole(round(scaled / math.log(2), 6))
         value = math.exp(scaled) if self._is_log else scaled
-        return float(to_whole(round(value, 6))) if self.whole else float(f"{value:.3g}")
+        if self.whole:
+            return float(to_whole(round(value, 6)))
+        if self._is_log:
+            return float(f"{value:.3g}")
+        return round(value, 2 - math.floor(math.log10(high - low)))  # Thousandths of the width.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +158,26 @@ class Levels:
         more = (beyond, *self.levels) if side == "low" else (*self.levels, beyond)
         return replace(self, levels=more)
 
+    def capped(self, limit: float) -> Levels:
+        """The levels below ``limit``."""
+        below = tuple(level for level in self.levels if level < limit)
+        return replace(self, levels=below) if below else self
+
     def entry(self) -> Any:
         """The levels as ``space=`` takes them."""
         return list(self.levels)
 
+    @property
+    def _is_log(self) -> bool:
+        if self.low <= 0:
+            return False
+        ratios = np.divide(self.levels[1:], self.levels[:-1])
+        return bool(self.high >= _DECADE * self.low or np.allclose(ratios, ratios[0], rtol=0.01))
+
     def _beyond(self, side: Side) -> float:
         end, neighbour = self.levels[:2] if side == "low" else self.levels[:-3:-1]
         whole = all(isinstance(level, int) for level in self.levels)
-        if self.low > 0 and self.high >= _DECADE * self.low:
+        if self._is_log:
             beyond = end * end / neighbour
             return round(beyond) if whole else float(f"{beyond:.3g}")
         beyond = end + (end - neighbour)
@@ -189,11 +205,11 @@ def search_range(described: Mapping[str, Any], row: Any = None) -> Range | Level
     if "choices" in described:
         return Levels(levels=tuple(ends), minimum=minimum, maximum=maximum)
     log, powers = bool(described.get("log")), bool(described.get("powers_of_two"))
-    known_log = row is not None and row.log
+    pair_is_log, pair_is_powers = (row.log, row.powers_of_two) if row else (False, False)
     return Range(
         low=ends[0], high=ends[-1], log=log, whole=all(isinstance(end, int) for end in ends),
         powers_of_two=powers, minimum=minimum, maximum=maximum,
-        plain=powers or log == known_log,
+        plain=(log, powers) == (pair_is_log and not powers, pair_is_powers),
     )  # fmt: skip
 
 

@@ -87,3 +87,19 @@ def curve(*, rise=20, fall=0.0, epochs=40):
     return (
         1.0 - 0.8 * np.minimum(steps, rise) / rise + fall * np.maximum(steps - rise, 0)
     ).tolist()
+
+
+RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 6e-2, 1e-1]
+
+
+def by_rate(*, diverged_from):
+    return [
+        make_trial(state=TrialState.PRUNED, stopped="diverged at epoch 1", learning_rate=rate)
+        if rate >= diverged_from
+        else make_trial(0.8, learning_rate=rate)
+        for rate in RATES
+    ]
+
+
+def rates(*values):
+    return [make_trial(0.9 - 0.02 * i, learning_rate=r) for i, r in enumerate(values)]

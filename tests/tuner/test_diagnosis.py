@@ -9,13 +9,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from objectives.hyperparameters import MLP_TABLE
-from objectives.space import make_space
-from tests.tuner.studies import DISTRIBUTIONS, curve, make_study, make_trial, peaked
+from tests.tuner.studies import by_rate, curve, make_study, make_trial, peaked, rates
 from tuner.diagnosis import COLUMNS, FINDINGS, diagnose
 
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
-RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 6e-2, 1e-1]
 
 
 def codes(study, objective=None):
@@ -25,19 +22,6 @@ def codes(study, objective=None):
 def row(study, code, objective=None):
     findings = diagnose(study, objective).findings.set_index("code")
     return findings.loc[code]
-
-
-def by_rate(*, diverged_from):
-    return [
-        make_trial(state=PRUNED, stopped="diverged at epoch 1", learning_rate=rate)
-        if rate >= diverged_from
-        else make_trial(0.8, learning_rate=rate)
-        for rate in RATES
-    ]
-
-
-def rates(*values):
-    return [make_trial(0.9 - 0.02 * i, learning_rate=r) for i, r in enumerate(values)]
 
 
 def layers(*values):
@@ -173,55 +157,6 @@ def test_edge_is_measured_on_the_scale_of_the_range():
     assert "at_an_edge" not in codes(make_study(*rates(1e-3, 1.2e-3, 1.3e-3, 1e-2, 1e-2)))
 
 
-def test_next_space_widens_the_edge_and_closes_in_elsewhere():
-    study = make_study(*peaked(40, learning_rate=0.1))
-
-    space = diagnose(study).space
-
-    assert space["learning_rate"][0] > 1e-3
-    assert space["learning_rate"][1] == 1.0
-    assert set(space) == {"learning_rate", "epochs", "dropout", "n_layers", "activation"}
-
-
-def test_next_space_is_one_that_the_entry_points_take():
-    space = diagnose(make_study(*peaked(40, learning_rate=0.1))).space
-
-    rows = make_space(MLP_TABLE, space)
-
-    low, high = space["learning_rate"]
-    assert (rows["learning_rate"].distribution.low, rows["learning_rate"].distribution.high) == (
-        low,
-        high,
-    )
-    assert rows["learning_rate"].distribution.log
-
-
-def test_without_enough_trials_the_next_space_is_the_same():
-    space = diagnose(make_study(*rates(3e-3, 9e-2))).space
-
-    assert space["learning_rate"] == (1e-4, 1e-1)
-    assert space["n_layers"] == (1, 4)
-    assert space["activation"] == ["relu", "tanh"]
-
-
-def test_hyperparameter_without_effect_is_fixed_at_the_best_value():
-    diagnosis = diagnose(make_study(*peaked(100)))
-
-    useless = diagnosis.findings.query("code == 'no_difference'")["hyperparameter"].tolist()
-    assert "learning_rate" not in useless
-    assert useless
-    assert not any(isinstance(diagnosis.space[name], tuple) for name in useless)
-
-
-def test_levels_of_a_grid_are_widened_by_one_more():
-    levels = [0.001, 0.01, 0.1]
-    space = {"learning_rate": {"choices": levels}}
-    study = make_study(*rates(0.1, 0.1, 0.1, 0.01, 0.001), space=space, sampler="grid")
-
-    assert diagnose(study).space == {"learning_rate": [0.001, 0.01, 0.1, 1.0]}
-    assert "too_few_trials" not in codes(study)
-
-
 def test_random_search_needs_sixty_trials_whatever_the_dimension():
     assert "too_few_trials" in codes(make_study(*peaked(59), sampler="random"))
     assert "too_few_trials" not in codes(make_study(*peaked(60), sampler="random"))
@@ -273,6 +208,40 @@ def test_markup_in_an_error_is_shown_as_text_in_a_notebook():
     assert "&lt;script&gt;" in shown
 
 
+def test_findings_are_shown_whole_in_a_notebook():
+    study = make_study(*peaked(10))
+
+    shown = diagnose(study)._repr_html_()
+
+    assert "10 trials for 4 searched hyperparameters; 10 for each is the rule of thumb" in shown
+
+
+@pytest.mark.parametrize("states", [[FAIL], [PRUNED], [FAIL, TrialState.RUNNING]])
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_study_without_a_complete_trial_is_diagnosed_all_the_same(states, direction):
+    trials = [make_trial(state=state, stopped="pruned") for state in states * 4]
+
+    diagnosis = diagnose(make_study(*trials, direction=direction))
+
+    assert diagnosis.space["learning_rate"] == (1e-4, 1e-1)
+
+
+def test_infinite_values_and_conditional_hyperparameters_do_no_harm():
+    study = optuna.create_study()
+    unit = FloatDistribution(0.0, 1.0)
+    for i in range(40):
+        names = ["x", "y"] if i % 2 else ["x", "z"]
+        study.add_trial(
+            create_trial(
+                value=float("inf") if i == 3 else i,
+                params=dict.fromkeys(names, (i % 10) / 10),
+                distributions=dict.fromkeys(names, unit),
+            )
+        )
+
+    assert set(diagnose(study).space) == {"x", "y", "z"}
+
+
 def test_diagnosis_reads_as_text_and_as_json():
     study = make_study(make_trial(0.8), make_trial(0.81))
 
@@ -283,7 +252,3 @@ def test_diagnosis_reads_as_text_and_as_json():
     assert found["findings"][-1]["code"] == "duplicates"
     assert found["findings"][-1]["hyperparameter"] is None
     assert found["space"]["n_layers"] == {"low": 1, "high": 4}
-
-
-def test_distributions_of_the_made_studies_are_those_of_the_space():
-    assert set(DISTRIBUTIONS) < set(MLP_TABLE)
