@@ -6,16 +6,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuner.diagnosis import Diagnosis, diagnose
     from tuner.entry import tune, tune_mlp
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
 
-__all__ = ["StudyMismatchError", "TestScore", "TuningResult", "load_study", "tune", "tune_mlp"]
+__all__ = [
+    "Diagnosis",
+    "StudyMismatchError",
+    "TestScore",
+    "TuningResult",
+    "diagnose",
+    "load_study",
+    "tune",
+    "tune_mlp",
+]
 
 _HOMES = {
-    "StudyMismatchError": "tuner.study", "TestScore": "tuner.result", "TuningResult":
-    "tuner.result", "load_study": "tuner.study", "tune": "tuner.entry", "tune_mlp": "tuner.entry",
-}  # fmt: skip
+    "Diagnosis": "tuner.diagnosis",
+    "StudyMismatchError": "tuner.study",
+    "TestScore": "tuner.result",
+    "TuningResult": "tuner.result",
+    "diagnose": "tuner.diagnosis",
+    "load_study": "tuner.study",
+    "tune": "tuner.entry",
+    "tune_mlp": "tuner.entry",
+}
 
 
 def __getattr__(name: str) -> Any:

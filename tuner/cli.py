@@ -1,4 +1,4 @@
-"""The ``tuner`` command: search, export a study's tables, show a study.
+"""The ``tuner`` command: search, export a study's tables, show a study, diagnose it.
 
 Only `mlp` needs torch, and the others need Optuna and pandas alone, so each command imports what it
 uses when it runs.
@@ -149,6 +149,21 @@ def show(study: StudyPath, study_name: StudyName = None) -> None:
         from tuner.study import load_study
 
         print_study(load_study(study, study_name))
+
+
+@app.command()
+def diagnose(
+    study: StudyPath,
+    study_name: StudyName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Print what a study shows, what to do about it, and the space to search next."""
+    with one_line_errors():
+        from tuner.diagnosis import diagnose as find
+        from tuner.study import load_study
+
+        diagnosis = find(load_study(study, study_name))
+        typer.echo(diagnosis.to_json() if as_json else str(diagnosis))
 
 
 def _search(data: str, options: dict[str, Any], table: Path) -> TuningResult:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 _LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a log axis.
 # Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
 _CUT_TIMES, _CUT_GAIN = 4.0, 3.0
+_TITLE_PAD = 18.0  # Points: a row of the legend.
+_LEGEND_COLUMNS = 4
 
 
 class Look(NamedTuple):
@@ -38,6 +43,17 @@ LOOKS = {
     "COMPLETE": Look("#0072B2", "o", "complete", 24),
 }
 BEST_COLOR = "#E69F00"
+# Made for readers of every colour vision (Nunez, Anderton & Renslow 2018).
+RANK_COLORS = "cividis"
+# How a learning curve ended. Early stops are complete trials: same hue, and their own mark.
+ENDINGS = {
+    "pruned": LOOKS["PRUNED"],
+    "failed": LOOKS["FAIL"],
+    "diverged": Look("#CC79A7", "^", "diverged", 26),
+    "running": LOOKS["RUNNING"],
+    "patience": Look("#56B4E9", "s", "early stopped", 18),
+    "complete": LOOKS["COMPLETE"],
+}
 
 
 def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
@@ -45,7 +61,7 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     # The pad leaves a row for the legend, which would hide trials inside the axes.
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=18)
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
     ax.set_xlabel(xlabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
@@ -105,25 +121,34 @@ def scatter_trials(
         draw(edge, np.full(len(edge), foot), alpha=0.6, transform=ax.get_xaxis_transform())
 
 
-def legend(ax: Axes, handles: list[Line2D]) -> None:
-    """Put the legend in a row between the title and the axes."""
-    ax.legend(
+def legend(ax: Axes, handles: Sequence[Any]) -> None:
+    """Put the legend between the title and the axes, in rows of about equal length."""
+    n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
+    pad = _TITLE_PAD * max(n_rows, 1)
+    ax.set_title(ax.get_title(loc="left"), loc="left", fontsize="medium", fontweight="bold",
+                 pad=pad)  # fmt: skip
+    drawn = ax.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=len(handles),
+        ncols=math.ceil(len(handles) / max(n_rows, 1)) or 1,
         fontsize="small",
         frameon=False,
         borderaxespad=0,
         borderpad=0.3,
+        labelspacing=0.25,
         handlelength=1.4,
         handletextpad=0.5,
         columnspacing=1.2,
     )
+    # Its place is reserved above; its width is not to squeeze the axes.
+    drawn.set_in_layout(False)
 
 
-def state_handles(states: npt.NDArray[np.str_], *, lines: bool = False) -> list[Line2D]:
-    """Legend entries for the states that occur, each with its count."""
+def state_handles(
+    states: npt.NDArray[np.str_], *, lines: bool = False, looks: Mapping[str, Look] = LOOKS
+) -> list[Line2D]:
+    """Legend entries for the states, or endings, that occur, each with its count."""
     return [
         Line2D(
             [],
@@ -134,6 +159,22 @@ def state_handles(states: npt.NDArray[np.str_], *, lines: bool = False) -> list[
             linestyle="-" if lines else "",
             label=f"{look.label} ({int((states == state).sum())})",
         )
-        for state, look in reversed(LOOKS.items())
+        for state, look in reversed(list(looks.items()))
         if (states == state).any()
     ]
+
+
+def colorbar(ax: Axes, drawn: Any) -> None:
+    """Explain the colours of `RANK_COLORS`."""
+    bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], aspect=30, pad=0.02)
+    bar.ax.set_yticklabels(["worst", "best"])
+    bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
+
+
+def levels_of(values: pd.Series) -> list[str]:
+    """The choices that occur as text: numbers in their order, words in the alphabet's."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    known = pd.DataFrame({"text": values.astype("str"), "number": numbers})[values.notna()]
+    return known.sort_values(["number", "text"])["text"].drop_duplicates().tolist()

@@ -40,6 +40,7 @@ class CurvesData(NamedTuple):
     """What `plot_curves` draws: one entry for each trial that reported, sorted by number.
 
     A curve is an array of shape (n_epochs, 2): epoch and metric, NaN where it was not finite.
+    ``ending`` says how each ended, as `tuner.plot_axes.ENDINGS` names it.
     """
 
     metric: str
@@ -48,6 +49,7 @@ class CurvesData(NamedTuple):
     state: npt.NDArray[np.str_]
     curve: list[Floats]
     best_number: int | None
+    ending: npt.NDArray[np.str_]
 
 
 def history_data(study: optuna.Study) -> HistoryData:
@@ -84,7 +86,7 @@ def curves_data(study: optuna.Study) -> CurvesData:
     """
     metric, direction = study_metric(study)
     trials = trials_dataframe(study)
-    state = dict(zip(trials["number"], trials["state"], strict=True))
+    indexed = trials.set_index("number")
     curves = curves_dataframe(study)
     columns = ["epoch", str(curves.columns[2])]
     by_trial = {int(str(number)): frame[columns] for number, frame in curves.groupby("number")}
@@ -92,10 +94,19 @@ def curves_data(study: optuna.Study) -> CurvesData:
         metric,
         direction,
         list(by_trial),
-        np.array([state[number] for number in by_trial], dtype=np.str_),
+        indexed["state"].reindex(list(by_trial)).to_numpy(dtype=np.str_),
         [frame.to_numpy(dtype=np.float64) for frame in by_trial.values()],
         _best_number(trials, direction),
+        _endings(indexed).reindex(list(by_trial)).to_numpy(dtype=np.str_),
     )
+
+
+def _endings(trials: pd.DataFrame) -> pd.Series:
+    words = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+    stopped = trials["stopped"].fillna("")
+    ending = trials["state"].map(words)
+    ending = ending.mask(stopped.str.startswith("diverged"), "diverged")
+    return ending.mask((trials["state"] == "COMPLETE") & (stopped == "patience"), "patience")
 
 
 def importances_data(study: optuna.Study) -> dict[str, float]:

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tuner.plot_axes import (
     BEST_COLOR,
+    ENDINGS,
     LOOKS,
-    Floats,
     legend,
     new_axes,
     say,
     scale_values,
     scatter_trials,
-    spans_decades,
     state_handles,
 )
 from tuner.plot_data import (
@@ -36,7 +34,14 @@ from tuner.plot_data import (
     history_data,
     importances_data,
 )
-from tuner.tables import study_metric, trials_dataframe
+from tuner.plots_parallel import plot_parallel
+from tuner.plots_params import (
+    plot_hyperparameter,
+    plot_hyperparameters,
+    plot_rank,
+    varied_names,
+)
+from tuner.plots_trials import plot_losses, plot_timeline
 
 if TYPE_CHECKING:
     import optuna
@@ -53,10 +58,16 @@ __all__ = [
     "plot_curves",
     "plot_history",
     "plot_hyperparameter",
+    "plot_hyperparameters",
     "plot_importances",
+    "plot_losses",
+    "plot_parallel",
+    "plot_rank",
+    "plot_timeline",
 ]
 
 _MAX_BARS = 12
+_MANY_CURVES = 100
 
 
 def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
@@ -91,7 +102,8 @@ def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
 def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
     """Draw the learning curve of every trial, the best one on top.
 
-    A mark at a curve's end tells why it ended there: complete, pruned, failed or still running.
+    A mark at a curve's end tells why it ended there: its epochs were over, patience ended it
+    early, it was pruned, it diverged, it failed, or it is still running.
 
     Args:
         study: any study with one direction; it may be empty.
@@ -107,15 +119,12 @@ def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
     if not data.curve:
         return say(ax, "no learning curves yet")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    alpha = float(np.clip(4 / np.sqrt(len(data.curve)), 0.25, 0.9))
-    for state, look in LOOKS.items():
-        chosen = [c for c, s in zip(data.curve, data.state, strict=True) if s == state]
-        ax.add_collection(LineCollection(chosen, colors=look.color, linewidths=0.8, alpha=alpha))
-        x, y = np.array([curve[-1] for curve in chosen]).reshape(-1, 2).T
-        ax.scatter(x, y, s=10, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.6)
+    _draw_curves(ax, data)
     last = max(curve[-1, 0] for curve in data.curve)
     ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
-    legend(ax, [*state_handles(data.state, lines=True), *_draw_best_curve(ax, data)])
+    legend(
+        ax, [*state_handles(data.ending, lines=True, looks=ENDINGS), *_draw_best_curve(ax, data)]
+    )
     return ax
 
 
@@ -142,42 +151,9 @@ def plot_importances(study: optuna.Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_hyperparameter(
-    study: optuna.Study, name: str | None = None, ax: Axes | None = None
-) -> Axes:
-    """Draw the trials' values against one hyperparameter, on a log axis where it spans decades.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        name: the hyperparameter; by default the one that mattered most.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
-
-    Raises:
-        ValueError: if no trial has a hyperparameter of that name.
-    """
-    trials = trials_dataframe(study)
-    name = _most_important(study, trials) if name is None else name
-    if name is not None and f"params_{name}" not in trials:
-        choices = ", ".join(_param_names(trials)) or "(none so far)"
-        raise ValueError(f"name must be one of {choices}, got {name=}")
-    ax = new_axes(ax, f"Values by {name or 'hyperparameter'}", name or "hyperparameter")
-    metric, direction = study_metric(study)
-    scale_values(ax, trials["value"].to_numpy(), metric, direction)
-    if name is None:
-        return say(ax, "no hyperparameter was varied yet")
-    rows = trials[trials[f"params_{name}"].notna()]
-    states = rows["state"].to_numpy(dtype=np.str_)
-    x = _scale_params(ax, rows[f"params_{name}"])
-    scatter_trials(ax, x, rows["value"].to_numpy(), states, direction)
-    legend(ax, state_handles(states))
-    return ax
-
-
 def overview(study: optuna.Study) -> Figure:
-    """Draw history, learning curves, importances and the most important hyperparameter on a page.
+    """Draw a study on a page: history, learning curves, importances, the two hyperparameters that
+    mattered most, and the best trial's losses.
 
     Args:
         study: any study with one direction; it may be empty.
@@ -185,11 +161,14 @@ def overview(study: optuna.Study) -> Figure:
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(17, 9), layout="constrained")
     plot_history(study, axes[0, 0])
     plot_curves(study, axes[0, 1])
+    plot_losses(study, axes[0, 2])
     plot_importances(study, axes[1, 0])
-    plot_hyperparameter(study, ax=axes[1, 1])
+    names = [*varied_names(study), None, None]
+    for ax, name in zip(axes[1, 1:], names[:2], strict=True):
+        plot_hyperparameter(study, name, ax)
     figure.suptitle(_headline(study), x=0.01, ha="left")
     return figure
 
@@ -202,6 +181,26 @@ def _headline(study: optuna.Study) -> str:
     return f"{study.study_name}: {value}, {n_trials} trial{'' if n_trials == 1 else 's'}"
 
 
+def _draw_curves(ax: Axes, data: CurvesData) -> None:
+    """Draw all curves, and then their ends, the rarer endings above the commoner."""
+    alpha = float(np.clip(3 / np.sqrt(len(data.curve)), 0.08, 0.9))
+    width = 0.8 if len(data.curve) < _MANY_CURVES else 0.5
+    by_ending = {
+        ending: [c for c, e in zip(data.curve, data.ending, strict=True) if e == ending]
+        for ending in ENDINGS
+    }
+    for ending, curves in by_ending.items():
+        color = ENDINGS[ending].color
+        ax.add_collection(LineCollection(curves, colors=color, linewidths=width, alpha=alpha))
+    for ending, curves in sorted(by_ending.items(), key=lambda item: -len(item[1])):
+        look = ENDINGS[ending]
+        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
+        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
+        ax.scatter(
+            x, y, s=12, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.7, zorder=2.5
+        )
+
+
 def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
     if data.best_number not in data.number:
         return []
@@ -209,36 +208,9 @@ def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
     if not np.isfinite(curve[:, 1]).any():
         return []
     peak = (np.nanargmax if data.direction == "maximize" else np.nanargmin)(curve[:, 1])
-    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2)
-    ax.plot(*curve[peak], color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black")
+    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2, zorder=3)
+    ax.plot(
+        *curve[peak], zorder=4, color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black"
+    )
     label = f"best (trial {data.best_number}, epoch {int(curve[peak, 0])})"
     return [Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label)]
-
-
-def _param_names(trials: pd.DataFrame) -> list[str]:
-    names = [str(column) for column in trials]
-    return [name.removeprefix("params_") for name in names if name.startswith("params_")]
-
-
-def _most_important(study: optuna.Study, trials: pd.DataFrame) -> str | None:
-    varied = [name for name in _param_names(trials) if trials[f"params_{name}"].nunique() > 1]
-    ranked = [name for name in importances_data(study) if name in varied]
-    return next(iter([*ranked, *varied]), None)
-
-
-def _scale_params(ax: Axes, values: pd.Series) -> Floats:
-    """Scale the x axis for a hyperparameter's values and return where each lies on it."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = values.to_numpy(dtype=np.float64)
-        if spans_decades(numbers):
-            ax.set_xscale("log")
-        elif spans_decades(numbers, factor=10):
-            # Batch sizes and widths: searched on a log scale, with hardly a decade to show.
-            ax.set_xscale("log", base=2)
-            ax.xaxis.set_major_formatter("{x:g}")
-        return numbers
-    texts = values.astype(str)
-    levels = sorted(texts.unique())
-    ax.set_xticks(range(len(levels)), levels)
-    ax.set_xlim(-0.5, len(levels) - 0.5)
-    return texts.map(levels.index).to_numpy(dtype=np.float64)

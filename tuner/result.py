@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from objectives.metrics import Metric
     from objectives.model import FittedModel
+    from tuner.diagnosis import Diagnosis
 
 _N_RESAMPLES = 1000
 
@@ -211,11 +212,34 @@ class TuningResult:
         """Write the trial table to a .csv, .parquet, .json or .xlsx file."""
         tables.export(self.trials_dataframe(), path)
 
-    def plot(self) -> Figure:
-        """Draw history, learning curves and importances on one page."""
-        from tuner.plots import overview
+    def plot(self, kind: str = "overview") -> Figure:
+        """Draw the study on one page, or one figure of `tuner.figures.FIGURES`, such as
+        ``"curves"``.
 
-        return overview(self.study)
+        Raises:
+            ValueError: if there is no figure of that kind.
+        """
+        from tuner.figures import draw
+
+        return draw(self, kind)
+
+    def diagnose(self) -> Diagnosis:
+        """Say what the study shows and what to do next, see `tuner.diagnosis.diagnose`."""
+        from tuner.diagnosis import diagnose
+
+        return diagnose(self.study, self.objective)
+
+    def confirm(self, k: int = 3, seeds: int = 3, *, seed: int = 0) -> pd.DataFrame:
+        """Train the best ``k`` configurations and the default one from ``seeds`` fresh seeds each,
+        and rank them by their mean, see `tuner.confirm.confirm`.
+
+        Raises:
+            TypeError: if the objective is a plain function.
+        """
+        from tuner.confirm import confirm
+
+        self._needs_objective("confirm")
+        return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
 
     @property
     def _seed(self) -> int:

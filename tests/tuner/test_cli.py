@@ -108,9 +108,27 @@ def test_show_of_a_study_without_trials_says_so(tmp_path):
     assert run("show", tmp_path / "s.journal").stdout == "study empty: no trials yet\n"
 
 
+def test_diagnose_prints_findings_and_the_next_space(journal):
+    done = run("diagnose", journal)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("study mlp, 4 trials: 3 complete, 1 pruned: 1 finding\n")
+    assert "1. too few trials for the space" in done.stdout
+    assert done.stdout.endswith("next space: {'dropout': (0.0, 1.0)}\n")
+
+
+def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
+    done = run("diagnose", journal, "--json")
+
+    found = json.loads(done.stdout)
+    assert [finding["code"] for finding in found["findings"]] == ["too_few_trials"]
+    assert found["space"] == {"dropout": {"low": 0.0, "high": 1.0}}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["diagnose", "none.journal"], "none.journal"),
         (["export", "none.journal", "--out", "t.csv"], "none.journal"),
         (["export", "study.txt", "--out", "t.csv"], "study.txt"),
         (["export", "study.journal", "--out", "t.doc"], "path must end in one of .csv"),
@@ -148,12 +166,13 @@ def test_mistake_is_one_line_on_stderr_with_exit_code_2(arguments, message, jour
 # --- what starting costs ---
 
 
-@pytest.mark.parametrize("command", ["help", "export", "show"])
+@pytest.mark.parametrize("command", ["help", "export", "show", "diagnose"])
 def test_commands_that_train_nothing_do_not_import_torch(command, journal, tmp_path):
     arguments = {
         "help": ["--help"],
         "export": ["export", str(journal), "--out", str(tmp_path / "trials.csv")],
         "show": ["show", str(journal)],
+        "diagnose": ["diagnose", str(journal)],
     }[command]
     code = (
         "import sys\nfrom tuner.cli import app\n"

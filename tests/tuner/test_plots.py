@@ -17,6 +17,10 @@ from tuner.plots import (
     plot_history,
     plot_hyperparameter,
     plot_importances,
+    plot_losses,
+    plot_parallel,
+    plot_rank,
+    plot_timeline,
 )
 
 DISTRIBUTIONS = {
@@ -26,6 +30,7 @@ DISTRIBUTIONS = {
 }
 STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
 PLOTS = [plot_history, plot_curves, plot_importances, plot_hyperparameter]
+PLOTS += [plot_losses, plot_parallel, plot_rank, plot_timeline]
 
 
 def make_trial(number, value, state=TrialState.COMPLETE):
@@ -79,11 +84,11 @@ def test_every_plot_draws_every_study_on_the_axes_it_is_given(plot, study):
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
-def test_overview_draws_four_plots_on_one_page(study, tmp_path):
+def test_overview_draws_six_plots_on_one_page(study, tmp_path):
     figure = overview(study)
     figure.savefig(tmp_path / "overview.png", dpi=30)
 
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 6
     assert (tmp_path / "overview.png").stat().st_size > 0
 
 
