@@ -152,7 +152,7 @@ class MLPCohort:
             before = stack.snapshot()
             return stack.train_epoch()
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if before is not None:
             stack.restore(before)
@@ -248,7 +248,7 @@ def _rows_a_step(params: Mapping[str, Any], n_rows: int) -> int:
     return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Tell a failed allocation from other errors; on a CPU torch raises a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True

@@ -81,8 +81,15 @@ class ImageSplit:
     pixels: Tensor | LazyImages
     y: NDArray[Any]
 
+    weight: None = None
+
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def X(self) -> Self:
+        """What a fitted model predicts for: the split itself."""
+        return self
 
     @property
     def images(self) -> Tensor | None:

@@ -81,12 +81,12 @@ def write_model(
     Raises:
         ValueError: if the folder does not exist, or ``path`` is a folder.
     """
-    target = _checked_target(path)
+    _checked_target(path)  # before the work
     record = {
         "format": FORMAT,
         "version": VERSION,
         **header,
-        "classes": None if classes is None else _pack_labels(classes),
+        "classes": None if classes is None else pack_labels(classes),
         "target_scaler": None if target_scaler is None else vars(target_scaler),
         "network": network.config,
         "encoders": [_fields(encoder) for encoder in encoders],
@@ -97,7 +97,7 @@ def write_model(
         WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
         **{_encoder_name(k): skops.io.dumps(e.transformer) for k, e in enumerate(encoders)},
     }
-    _replace(target, members)
+    replace_file(path, _zipped(members))
 
 
 def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -138,19 +138,31 @@ def _checked_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _replace(target: Path, members: Mapping[str, bytes]) -> None:
+def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file at once: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        ValueError: if the folder does not exist, or ``path`` is a folder.
+    """
+    target = _checked_target(path)
     # in the same folder, as os.replace cannot move between file systems
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, content in members.items():
-                    archive.writestr(name, content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _zipped(members: Mapping[str, bytes]) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 def _decode(path: Path) -> dict[str, Any]:
@@ -163,7 +175,7 @@ def _decode(path: Path) -> dict[str, Any]:
     _check_record(record)
     scaler, labels = record["target_scaler"], record["classes"]
     decoded = {
-        "classes": None if labels is None else _unpack_labels(**labels),
+        "classes": None if labels is None else unpack_labels(**labels),
         "target_scaler": None if scaler is None else TargetScaler(**scaler),
         "network": _network(record["network"], members[WEIGHTS]),
         "encoders": _encoders(record["encoders"], members, record["network"]),
@@ -252,14 +264,16 @@ def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
     return TabularEncoder(**fields | {"columns": columns, "transformer": transformer})
 
 
-def _pack_labels(labels: NDArray[Any]) -> dict[str, Any]:
+def pack_labels(labels: NDArray[Any]) -> dict[str, Any]:
+    """Return class labels as plain JSON types."""
     # latin-1 maps each byte to one character and back
     text = np.char.decode(labels, "latin-1") if labels.dtype.kind == "S" else labels
     values = [label.item() if isinstance(label, np.generic) else label for label in text.tolist()]
     return {"dtype": labels.dtype.str, "values": values}
 
 
-def _unpack_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
+def unpack_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
+    """Return what `pack_labels` was given."""
     kind = np.dtype(dtype)
     if kind.kind not in "biufOSU" or kind.itemsize > MAX_LABEL_BYTES:
         raise _RefusedError(f"holds labels of type {dtype!r}; save the model again")

@@ -1,0 +1,135 @@
+"""The pieces of a module's training step by name: loss, optimizer, learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from objectives.messages import hint
+from objectives.targets import Task
+
+LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
+OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
+
+LOSSES: Mapping[str, LossFunction] = {
+    "cross_entropy": functional.cross_entropy,
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
+_FOR_VALUES = ("mse", "mae", "huber")
+
+
+def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | None:
+    """Return the loss called ``loss``; None for the task's own.
+
+    Raises:
+        ValueError: for an unknown name, or one of another task.
+    """
+    if loss is None or callable(loss):
+        return loss
+    names = _FOR_VALUES if task == "regression" else ("cross_entropy",)
+    if loss not in names:
+        raise ValueError(
+            f"loss must be one of {', '.join(names)} for task={task!r} or a function of outputs "
+            f"and targets, got loss={loss!r}{hint(loss, names)}"
+        )
+    return LOSSES[loss] if loss in _FOR_VALUES else None
+
+
+def columns(outputs: Any, task: Task, n_classes: int) -> Tensor:
+    """Return a module's outputs as (B, C): one column for values, one or two for two classes.
+
+    Raises:
+        ValueError: if they have another shape.
+    """
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"build must return a module that gives a tensor, got {type(outputs).__name__}"
+        )
+    found = outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
+    allowed = {"regression": (1,), "binary": (1, 2)}.get(task, (n_classes,))
+    if found.dim() != 2 or found.shape[1] not in allowed:
+        wanted = " or ".join(f"(rows, {n})" for n in allowed)
+        raise ValueError(
+            f"build must return a module with outputs of shape {wanted} for task={task!r}, got "
+            f"{tuple(outputs.shape)}; change its last layer"
+        )
+    return found
+
+
+def default_loss(
+    outputs: Tensor, y: Tensor, task: Task, *, smoothing: float = 0.0, weight: Tensor | None = None
+) -> Tensor:
+    """Return the task's mean loss.
+
+    Args:
+        outputs: (B, C), see `columns`.
+        y: class codes (B,), or standardised values (B,).
+        task: decides between squared error and cross-entropy.
+        smoothing: share of each label given to all classes alike.
+        weight: of each row (B,), or None.
+    """
+    if task == "regression":
+        rows = functional.mse_loss(outputs[:, 0], y, reduction="none")
+    elif outputs.shape[1] == 1:
+        target = y.float() * (1 - smoothing) + smoothing / 2
+        rows = functional.binary_cross_entropy_with_logits(outputs[:, 0], target, reduction="none")
+    else:
+        rows = functional.cross_entropy(outputs, y, label_smoothing=smoothing, reduction="none")
+    return rows.mean() if weight is None else (rows * weight).mean()
+
+
+def make_optimizer(groups: Any, params: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Return SGD, Adam or AdamW as ``params`` say.
+
+    Args:
+        groups: parameters or parameter groups.
+        params: ``optimizer``, ``learning_rate``, ``weight_decay`` and ``momentum`` are read.
+    """
+    rate, decay = float(params["learning_rate"]), float(params["weight_decay"])
+    if params["optimizer"] == "sgd":
+        momentum = float(params["momentum"])
+        return torch.optim.SGD(
+            groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
+        )
+    kind = torch.optim.Adam if params["optimizer"] == "adam" else torch.optim.AdamW
+    return kind(groups, lr=rate, weight_decay=decay)
+
+
+def decayed(module: nn.Module) -> list[dict[str, Any]]:
+    """Return parameter groups in which only weights of two axes or more decay.
+
+    Biases and normalisation are left out, as in the recipes of He et al. 2019
+    (https://arxiv.org/abs/1812.01187).
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    weights = [p for p in trained if p.dim() > 1]
+    others = [p for p in trained if p.dim() <= 1]
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def schedule_factor(schedule: str | Callable[[float], float], progress: float) -> float:
+    """Return the factor on the learning rate at ``progress``, the share of steps already made.
+
+    ``"one_cycle"`` rises from a 25th over the first 0.3 of the steps and then falls to zero, as
+    `torch.optim.lr_scheduler.OneCycleLR`.
+
+    >>> [round(schedule_factor("one_cycle", p), 2) for p in (0.0, 0.3, 0.65, 1.0)]
+    [0.04, 1.0, 0.5, 0.0]
+    """
+    if callable(schedule):
+        return float(schedule(progress))
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "one_cycle":
+        if progress < 0.3:
+            return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / 0.3))
+        return 0.5 * (1 + math.cos(math.pi * min((progress - 0.3) / 0.7, 1.0)))
+    return 1.0
