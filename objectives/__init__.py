@@ -9,19 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from objectives.cnn import CNNObjective
     from objectives.data import DataWarning, load_tabular
     from objectives.hyperparameters import MLP_TABLE, Hyperparameter
+    from objectives.images import load_images
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
     from objectives.model import FittedModel
+    from objectives.module import ModuleObjective
+    from objectives.module_model import FittedModule
 
 __all__ = [
-    "METRICS", "MLP_TABLE", "DataWarning", "FittedModel", "Hyperparameter", "MLPObjective",
-    "Metric", "load_tabular",
+    "METRICS", "MLP_TABLE", "CNNObjective", "DataWarning", "FittedModel", "FittedModule",
+    "Hyperparameter", "MLPObjective", "Metric", "ModuleObjective", "load_images", "load_tabular",
 ]  # fmt: skip
 
 _HOMES = {
-    "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
+    "CNNObjective": "cnn", "FittedModule": "module_model", "ModuleObjective": "module",
+    "load_images": "images", "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
     "METRICS": "metrics", "MLPObjective": "mlp", "MLP_TABLE": "hyperparameters",
     "Metric": "metrics", "load_tabular": "data",
 }  # fmt: skip

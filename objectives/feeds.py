@@ -42,7 +42,7 @@ class TensorRows:
     def stream(self, order: Tensor, batch_size: int) -> Iterator[Inputs]:
         """Yield the inputs of these rows in batches."""
         for index in torch.split(order, batch_size):
-            yield map_inputs(self.inputs, lambda tensor, index=index: tensor[index.to(tensor.device)])  # type: ignore[misc]
+            yield take(self.inputs, index)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ArraySplit:
     def take(self, rows: NDArray[np.int64]) -> ArraySplit:
         """Give the rows of these numbers as a split of their own."""
         index = torch.from_numpy(rows)
-        return ArraySplit(X=map_inputs(self.X, lambda t: t[index]), y=self.y[rows])
+        return ArraySplit(X=take(self.X, index), y=self.y[rows])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -164,6 +164,11 @@ def map_inputs(inputs: Inputs, change: Any) -> Inputs:
         return tuple(map_inputs(value, change) for value in inputs)
     changed: Tensor = change(inputs)
     return changed
+
+
+def take(inputs: Inputs, index: Tensor) -> Inputs:
+    """Return the rows of these numbers."""
+    return map_inputs(inputs, lambda tensor: tensor[index.to(tensor.device)])
 
 
 def leaves(inputs: Inputs) -> dict[str, Tensor]:

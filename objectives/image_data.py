@@ -87,7 +87,7 @@ class ImageSplit:
         return len(self.y)
 
     @property
-    def X(self) -> Self:
+    def X(self) -> Self:  # noqa: N802  as of a table's split
         """What a fitted model predicts for: the split itself."""
         return self
 

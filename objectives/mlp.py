@@ -83,8 +83,8 @@ class MLPObjective:
         device: str | torch.device | None = None,
         **data_options: Any,
     ) -> None:
-        _check_count("patience", patience)
-        _check_count("n_repeats", n_repeats)
+        check_count("patience", patience)
+        check_count("n_repeats", n_repeats)
         _check_folds(folds)
         self.recipe = get_recipe(recipe)
         self.space: Mapping[str, Any] = make_space(MLP_TABLE, space)
@@ -93,7 +93,7 @@ class MLPObjective:
                 f"{next(iter(data_options))} must be given to load_tabular where dataset is its "
                 "result; pass the table itself, or leave the argument out"
             )
-        options = {"task": _task_of(metric), **data_options}
+        options = {"task": task_of(metric), **data_options}
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task)
         self.patience, self.n_repeats, self.folds, self.seed = patience, n_repeats, folds, seed
@@ -202,7 +202,8 @@ class MLPObjective:
         }
 
 
-def _check_count(name: str, value: int | None) -> None:
+def check_count(name: str, value: int | None) -> None:
+    """Raise ValueError unless ``value`` is a count; patience may also be None."""
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     if not whole and not (name == "patience" and value is None):
         cure = "a whole number of at least 1" + (" or None" if name == "patience" else "")
@@ -215,7 +216,7 @@ def _check_folds(folds: int | None) -> None:
         raise ValueError(f"folds must be a whole number of at least 2 or None, got folds={folds!r}")
 
 
-def _task_of(metric: str | Metric | None) -> str | None:
+def task_of(metric: str | Metric | None) -> str | None:
     """Return the task that a metric leaves no choice about, so that the target need not say it."""
     found = METRICS.get(metric) if isinstance(metric, str) else metric
     return found.tasks[0] if found is not None and len(found.tasks) == 1 else None

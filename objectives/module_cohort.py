@@ -168,6 +168,11 @@ class ModuleCohort:
             module.load_state_dict(trial.best_state)
         return self._fitted(module, trial.params)
 
+    def last_model(self, number: int) -> Any:
+        """Return the fitted model of a trial with its weights as they are now."""
+        trial = self._trials[number]
+        return self._fitted(copy.deepcopy(trial.module).cpu(), trial.params)
+
     def _epoch(self, trial: _Trial) -> EpochResult:
         start, epoch, shared = time.perf_counter(), trial.epoch, self._training
         if shared.before_epoch is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Prepared:
         encoder = TabularEncoder.fit(train.X, categorical=data.categorical, numeric=recipe.numeric)
         regression = data.task == "regression"
         scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
-        weight = _training_weight(train, data.class_weight)
+        weight = training_weight(train, data.class_weight)
         tensors = {
             "x": torch.from_numpy(encoder.transform(train.X)),
             "targets": _targets(train.y, data, scaler),
@@ -117,7 +117,7 @@ def _targets(y: NDArray[np.generic], data: TabularData, scaler: TargetScaler | N
     return torch.nn.functional.one_hot(torch.as_tensor(y), len(data.classes)).float()
 
 
-def _training_weight(split: Split, class_weight: Mapping[int, float] | None) -> Tensor | None:
+def training_weight(split: Any, class_weight: Mapping[int, float] | None) -> Tensor | None:
     """Return the rows' weights (n, 1) with mean 1: sample weight times class weight."""
     if split.weight is None and class_weight is None:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.diagnosis import Diagnosis, diagnose
     from tuner.entry import tune, tune_mlp
+    from tuner.networks import tune_cnn, tune_module
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
 
@@ -19,7 +20,9 @@ __all__ = [
     "diagnose",
     "load_study",
     "tune",
+    "tune_cnn",
     "tune_mlp",
+    "tune_module",
 ]
 
 _HOMES = {
@@ -30,6 +33,8 @@ _HOMES = {
     "diagnose": "tuner.diagnosis",
     "load_study": "tuner.study",
     "tune": "tuner.entry",
+    "tune_cnn": "tuner.networks",
+    "tune_module": "tuner.networks",
     "tune_mlp": "tuner.entry",
 }
 
