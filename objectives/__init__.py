@@ -26,9 +26,9 @@ __all__ = [
 
 _HOMES = {
     "CNNObjective": "cnn", "FittedModule": "module_model", "ModuleObjective": "module",
-    "load_images": "images", "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
+    "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
     "METRICS": "metrics", "MLPObjective": "mlp", "MLP_TABLE": "hyperparameters",
-    "Metric": "metrics", "load_tabular": "data",
+    "Metric": "metrics", "load_images": "images", "load_tabular": "data",
 }  # fmt: skip
 
 

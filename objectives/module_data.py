@@ -112,7 +112,7 @@ def _read(dataset: Any) -> tuple[str, Inputs, Any]:
             "dataset must be (X, y), a map-style Dataset, a table or images, got "
             f"{type(dataset).__name__}; pass (X, y)"
         )
-    pairs = [dataset[row] for row in range(len(dataset))]  # type: ignore[arg-type]
+    pairs = [dataset[row] for row in range(len(dataset))]
     X, y = default_collate(pairs)
     return type(dataset).__name__, as_inputs(tuple(X) if isinstance(X, list) else X), _labels(y)
 

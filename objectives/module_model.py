@@ -131,7 +131,7 @@ class FittedModule(FittedModel):
         replace_file(path, safetensors.torch.save(state, metadata=header))
 
     @classmethod
-    def load(  # type: ignore[override]  # a module needs its build
+    def load(
         cls, path: str | os.PathLike[str], *, build: Callable[..., nn.Module] | None = None,
         metric: Metric | None = None,
     ) -> Self:  # fmt: skip

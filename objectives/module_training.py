@@ -111,7 +111,10 @@ def decayed(module: nn.Module) -> list[dict[str, Any]]:
     trained = [p for p in module.parameters() if p.requires_grad]
     weights = [p for p in trained if p.dim() > 1]
     others = [p for p in trained if p.dim() <= 1]
-    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 

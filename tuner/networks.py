@@ -1,4 +1,4 @@
-"""Entry points beside `tune_mlp`: `tune_module` for a network of your own, `tune_cnn` for images."""
+"""Entry points beside `tune_mlp`: `tune_module` for your own network, `tune_cnn` for images."""
 
 from __future__ import annotations
 
