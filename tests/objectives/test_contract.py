@@ -1,0 +1,168 @@
+"""What every ready-made objective keeps, whatever it trains."""
+
+import gc
+import weakref
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from objectives.cnn import CNNObjective
+from objectives.configurations import defaults, searched
+from objectives.mlp import MLPObjective
+from objectives.module import ModuleObjective
+from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
+
+OBJECTIVES = {
+    "mlp": lambda **options: MLPObjective(
+        "iris", space={"epochs": 4, "hidden_units": (4, 64), "n_layers": (1, 2)}, **options
+    ),
+    "module": lambda **options: ModuleObjective(
+        build_flat, (SIGNALS, KINDS),
+        space={
+            "epochs": 4, "width": [4, 8], "dropout": (0.0, 0.5), "batch_size": [8, 16],
+            "optimizer": ["sgd", "adam"], "weight_decay": (0.01, 0.5), "clip_norm": [0.0, 0.01],
+            "schedule": ["none", "one_cycle"], "label_smoothing": (0.0, 0.3),
+        },
+        **options,
+    ),
+    "cnn": lambda **options: CNNObjective(
+        (PICTURES, SHADES), space={"epochs": 4, "hidden_units": [4, 6], "batch_size": [8, 16]},
+        **options,
+    ),
+}  # fmt: skip
+every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)
+
+
+def curve(objective, params, seed=0, n_epochs=99):
+    cohort = objective.cohort(seed=seed)
+    cohort.add(0, params)
+    found = []
+    while len(found) < n_epochs and (not found or found[-1].stopped is None):
+        found.append(cohort.train_epoch()[0])
+    return found
+
+
+def numbers(results):
+    return [(r.value, r.valid_loss, r.train_loss) for r in results]
+
+
+@every_objective
+def test_it_reports_once_an_epoch_with_rising_steps_and_says_when_its_epochs_are_over(make):
+    objective = make(patience=None)
+
+    results = curve(objective, defaults(objective.space))
+
+    assert [r.epoch for r in results] == [0, 1, 2, 3]
+    assert [r.stopped for r in results] == [None, None, None, "epochs"]
+    assert all(np.isfinite(numbers(results)).ravel())
+
+
+@every_objective
+def test_it_ends_after_patience_epochs_without_a_better_one(make):
+    objective = make(patience=1)
+    params = defaults(objective.space) | {"learning_rate": 1e-12, "epochs": 50}
+
+    results = curve(objective, params)
+
+    assert results[-1].stopped == "patience"
+    assert len(results) < 50
+
+
+@every_objective
+def test_a_dropped_trial_trains_no_further_and_frees_its_memory(make):
+    objective = make()
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, defaults(objective.space))
+    cohort.train_epoch()
+    before = [weakref.ref(t) for t in gc.get_objects() if type(t) is torch.nn.Parameter]
+    rows = weakref.ref(cohort._trials[0])
+
+    cohort.drop(0)
+    cohort.drop(0)
+    gc.collect()
+
+    assert cohort.train_epoch() == {}
+    assert rows() is None
+    assert len(before) == 0 or any(ref() is None for ref in before)
+
+
+@every_objective
+def test_the_model_is_that_of_the_best_epoch(make):
+    objective = make(patience=None, metric="log_loss")
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, defaults(objective.space) | {"learning_rate": 0.1, "epochs": 6})
+
+    values = [cohort.train_epoch()[0].value for _ in range(6)]
+
+    valid = objective.data.valid
+    score = cohort.model(0).score(valid.X, objective.data.classes[valid.y], "log_loss")
+    assert score == pytest.approx(min(values), rel=1e-4)
+
+
+@every_objective
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another(make):
+    objective = make()
+    params = defaults(objective.space)
+    torch.manual_seed(1)
+    first = numbers(curve(objective, params))
+    torch.manual_seed(2)
+    torch.rand(5)
+
+    assert numbers(curve(objective, params)) == first
+    assert numbers(curve(objective, params, seed=1)) != first
+
+
+@every_objective
+def test_training_leaves_torchs_own_random_numbers_alone(make):
+    objective = make()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+
+    torch.manual_seed(0)
+    curve(objective, defaults(objective.space), n_epochs=2)
+
+    assert torch.equal(torch.rand(3), expected)
+
+
+def other_value(row):
+    dist = row.distribution
+    if isinstance(dist, optuna.distributions.CategoricalDistribution):
+        return next(choice for choice in dist.choices if choice != row.default)
+    ends = [row.from_stored(end) for end in (dist.high, dist.low)]
+    return next(value for value in ends if value != row.default)
+
+
+@every_objective
+def test_every_hyperparameter_that_is_searched_changes_something(make):
+    objective = make()
+    base = defaults(objective.space) | {"clip_norm": 0.0}
+    base = {name: value for name, value in base.items() if name in objective.space}
+    expected = numbers(curve(objective, base, n_epochs=2))
+
+    for name, row in searched(objective.space).items():
+        changed = base | {name: other_value(row)}
+        assert numbers(curve(objective, changed, n_epochs=2)) != expected, name
+
+
+@every_objective
+def test_it_works_under_plain_optuna(make):
+    objective = make()
+    study = optuna.create_study(
+        direction=objective.metric.direction, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+
+    study.optimize(objective, n_trials=2)
+
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
+    assert study.best_trial.user_attrs["record"]["epochs_run"] >= 1
+
+
+@every_objective
+def test_a_refitted_model_predicts_labels_as_they_were_given(make):
+    objective = make()
+
+    model = objective.refit(defaults(objective.space), epochs=2, seed=0)
+
+    assert set(model.predict(objective.data.valid.X)) <= set(objective.data.classes)

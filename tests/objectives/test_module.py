@@ -1,0 +1,302 @@
+"""Modules of one's own: what build is told, what training takes, and what goes wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import Dataset
+
+from objectives.cnn import CNNObjective
+from objectives.configurations import defaults
+from objectives.module import ModuleObjective
+from objectives.module_model import FittedModule
+from objectives.module_training import schedule_factor
+from tests.objectives.networks import (
+    KINDS,
+    PICTURES,
+    SHADES,
+    SIGNALS,
+    TwoInputs,
+    build_flat,
+)
+
+VALUES = SIGNALS.mean((1, 2)).astype(float)
+
+
+def trained(objective, n_epochs=2, **params):
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, defaults(objective.space) | params)
+    results = [cohort.train_epoch()[0] for _ in range(n_epochs)]
+    return results, cohort
+
+
+def test_a_module_of_several_inputs_takes_a_tuple_or_a_dict():
+    rng = np.random.default_rng(0)
+    x, level = rng.normal(size=(60, 2)), rng.integers(0, 3, 60)
+    y = x[:, 0] + level
+
+    curves = []
+    for X in ((x, level), {"x": x, "level": level}):
+        objective = ModuleObjective(TwoInputs, (X, y), metric="rmse")
+        results, cohort = trained(objective, 3, learning_rate=0.05)
+        curves.append([r.value for r in results])
+        assert cohort.model(0).predict(X).shape == (60,)
+
+    assert curves[0] == curves[1]
+    assert curves[0][-1] < curves[0][0]
+
+
+class Pairs(Dataset):
+    def __len__(self):
+        return len(SIGNALS)
+
+    def __getitem__(self, row):
+        return torch.from_numpy(SIGNALS[row]), int(KINDS[row])
+
+
+def test_a_map_style_dataset_is_the_same_as_its_arrays():
+    both = [trained(ModuleObjective(build_flat, d))[0] for d in (Pairs(), (SIGNALS, KINDS))]
+
+    assert [r.value for r in both[0]] == [r.value for r in both[1]]
+
+
+def test_a_table_is_encoded_and_build_is_told_its_width():
+    frame = pd.DataFrame({"size": VALUES, "colour": list("rgbw") * 20, "kind": KINDS > 0})
+    told = []
+
+    def build(n_inputs, n_outputs, width=4):
+        told.append((n_inputs, n_outputs))
+        return nn.Sequential(nn.Linear(n_inputs, width), nn.Linear(width, n_outputs))
+
+    objective = ModuleObjective(build, frame, target="kind")
+    _, cohort = trained(objective)
+
+    assert set(told) == {(5, 1)}
+    new = pd.DataFrame({"colour": ["purple"], "size": [1.0]})
+    assert cohort.model(0).predict(new)[0] in (True, False)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_two_classes_may_have_one_output_or_two(n_outputs):
+    objective = ModuleObjective(
+        lambda: build_flat(n_outputs=n_outputs), (SIGNALS, KINDS > 0), metric="roc_auc"
+    )
+
+    results, cohort = trained(objective, 8, learning_rate=0.02)
+
+    assert results[-1].value > 0.7
+    probabilities = cohort.model(0).predict_proba(SIGNALS)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+
+
+def regressor():
+    return build_flat(n_outputs=1)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", nn.functional.smooth_l1_loss])
+def test_values_are_predicted_in_their_own_units(loss):
+    objective = ModuleObjective(
+        regressor, (SIGNALS, 1000 + 50 * VALUES), loss=loss, metric="r2", seed=1
+    )
+
+    results, cohort = trained(objective, 25, learning_rate=0.03)
+
+    assert results[-1].value > 0.3
+    assert 900 < cohort.model(0).predict(SIGNALS).mean() < 1100
+
+
+def test_optimizer_and_schedule_may_be_functions():
+    seen = []
+
+    def optimizer(parameters, params):
+        seen.append(params["learning_rate"])
+        return torch.optim.RMSprop(parameters, lr=params["learning_rate"])
+
+    objective = ModuleObjective(
+        build_flat, (SIGNALS, KINDS), optimizer=optimizer, schedule=lambda progress: 0.5
+    )
+
+    results, _ = trained(objective, learning_rate=0.01)
+
+    assert seen == [0.01]
+    assert results[0].learning_rate == 0.005
+
+
+@pytest.mark.parametrize("name", ["none", "cosine", "one_cycle"])
+def test_schedules_stay_between_nothing_and_the_full_rate(name):
+    factors = [schedule_factor(name, k / 100) for k in range(101)]
+
+    assert 0 <= min(factors) <= max(factors) <= 1
+    assert factors[-1] == (1.0 if name == "none" else pytest.approx(0.0))
+
+
+def test_images_reach_a_module_as_pixels():
+    objective = CNNObjective((PICTURES, SHADES))
+    told = []
+
+    def build(n_channels, image_size, n_outputs):
+        told.append((n_channels, image_size, n_outputs))
+        return build_pixels(n_channels, image_size, n_outputs)
+
+    trained(ModuleObjective(build, objective.data))
+
+    assert set(map(str, told)) == {"(3, [8, 8], 1)"}
+
+
+def build_pixels(n_channels, image_size, n_outputs):
+    class Scaled(nn.Module):
+        def forward(self, images):
+            assert images.dtype == torch.uint8
+            return images.flatten(1) / 255
+
+    return nn.Sequential(Scaled(), nn.Linear(n_channels * image_size[0] * image_size[1], n_outputs))
+
+
+MISTAKES = {
+    "neither takes it": (
+        {"space": {"widht": [4, 8]}}, ValueError, "got 'widht'; did you mean 'width'",
+    ),
+    "too few outputs": (
+        {"build": lambda: build_flat(n_outputs=2)}, ValueError, r"shape \(rows, 3\).* \(2, 2\)",
+    ),
+    "no module": ({"build": lambda: 3}, TypeError, "must return a torch.nn.Module, got int"),
+    "no tensor": (
+        {"build": lambda: nn.LSTM(5, 3, batch_first=True)}, TypeError, "gives a tensor, got tuple",
+    ),
+    "unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of cross_entropy"),
+    "target": ({"target": "y"}, ValueError, "target must name a column of a table"),
+    "patience": ({"patience": 0}, ValueError, "patience must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_named_before_any_training(case):
+    changed, kind, words = MISTAKES[case]
+    options = {"build": build_flat} | changed
+    with pytest.raises(kind, match=words):
+        ModuleObjective(options.pop("build"), (SIGNALS, KINDS), **options)
+
+
+BAD_ARRAYS = {
+    "lengths": ((SIGNALS, KINDS[:-1]), "X and y must have the same length, got 80 and 79"),
+    "NaN": ((np.where(SIGNALS > 2, np.nan, SIGNALS), KINDS), "finite numbers"),
+    "inputs differ": (((SIGNALS, SIGNALS[:5]), KINDS), "as many rows in each"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_arrays_that_cannot_be_used_are_refused(case):
+    dataset, words = BAD_ARRAYS[case]
+    with pytest.raises(ValueError, match=words):
+        ModuleObjective(build_flat, dataset)
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than any machine has, once it is told to."""
+
+    def __init__(self, at_once=False, in_training=False):
+        super().__init__()
+        self.in_training = in_training
+        self.layer = nn.Linear(10, 3)
+        if at_once:
+            self.layer = nn.Linear(1 << 30, 1 << 20)
+
+    def forward(self, x):
+        if self.in_training and self.training:
+            return self.layer(torch.empty(1 << 50))
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize("where", ["at_once", "in_training"])
+def test_a_module_that_is_too_large_ends_its_trial_and_says_so(where):
+    objective = ModuleObjective(Greedy, (SIGNALS, KINDS), space={where: [0, 1]})
+
+    results, cohort = trained(objective, 1, **{where: 1})
+
+    assert results[0].stopped == "out of memory"
+    cohort.drop(0)
+    cohort.add(1, defaults(objective.space))
+    assert np.isfinite(cohort.train_epoch()[1].value)
+
+
+class Broken(nn.Module):
+    """Gives NaN while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(10, 3)
+
+    def forward(self, x):
+        out = self.layer(x.flatten(1))
+        return out * torch.nan if self.training else out
+
+
+def test_a_module_that_gives_nan_has_diverged():
+    results, _ = trained(ModuleObjective(Broken, (SIGNALS, KINDS)), 1)
+
+    assert results[0].stopped == "diverged at epoch 0"
+
+
+def test_a_saved_module_is_loaded_with_its_build_and_predicts_the_same(tmp_path):
+    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS), space={"width": [6, 8]}))
+    model, path = cohort.model(0), tmp_path / "model.safetensors"
+
+    model.save(path)
+
+    loaded = FittedModule.load(path, build=build_flat)
+    assert np.array_equal(loaded.predict_proba(SIGNALS), model.predict_proba(SIGNALS))
+    with pytest.raises(ValueError, match=r"build must be given .* load\(path, build=build\)"):
+        FittedModule.load(path)
+    with pytest.raises(ValueError, match="weights of the module that build makes"):
+        FittedModule.load(path, build=lambda: nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no model", None])
+def test_a_damaged_file_is_refused(damage, tmp_path):
+    path = tmp_path / "model.safetensors"
+    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS)), 1)
+    cohort.model(0).save(path)
+    path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
+
+    with pytest.raises(ValueError, match="another kind of file or damaged"):
+        FittedModule.load(path, build=build_flat)
+
+
+def test_a_residual_network_predicts_for_arrays_pictures_and_paths_and_is_saved_whole(tmp_path):
+    objective = CNNObjective((PICTURES, SHADES), space={"hidden_units": 4, "epochs": 3})
+    _, cohort = trained(objective)
+    model = cohort.model(0)
+    files = [tmp_path / f"{k}.png" for k in range(4)]
+    for image, file in zip(PICTURES, files, strict=False):
+        Image.fromarray(image).save(file)
+
+    expected = model.predict_proba(PICTURES[:4])
+
+    assert np.allclose(model.predict_proba(files), expected, atol=1e-5)
+    assert np.allclose(model.predict_proba([Image.open(f) for f in files]), expected, atol=1e-5)
+    model.save(tmp_path / "cnn.safetensors")
+    loaded = FittedModule.load(tmp_path / "cnn.safetensors")
+    assert np.array_equal(loaded.predict_proba(PICTURES), model.predict_proba(PICTURES))
+    assert set(loaded.predict(PICTURES)) <= {"dark", "light"}
+
+
+def test_streamed_images_train_as_those_in_memory():
+    curves = []
+    for max_bytes in (1 << 30, 10):
+        objective = CNNObjective(
+            (PICTURES, SHADES), space={"hidden_units": 4}, max_bytes=max_bytes, n_workers=0
+        )
+        curves.append([r.value for r in trained(objective)[0]])
+
+    assert curves[0] == curves[1]
+
+
+def test_class_weights_count():
+    losses = [
+        trained(CNNObjective((PICTURES, SHADES), space={"hidden_units": 4}, class_weight=weight))
+        for weight in (None, {"dark": 5.0})
+    ]
+
+    assert losses[0][0][0].train_loss != losses[1][0][0].train_loss

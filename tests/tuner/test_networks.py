@@ -1,0 +1,90 @@
+"""`tune_module` and `tune_cnn`: the same search, tables, storage and result as of `tune_mlp`."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
+from tuner import StudyMismatchError, tune_cnn, tune_module
+
+FAST = {"epochs": 2, "show_progress_bar": False}
+SMALL = {"hidden_units": 4, "augmentation": "none"}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_module_of_ones_own_is_searched_in_each_way(sampler):
+    result = tune_module(
+        build_flat, (SIGNALS, KINDS), space={"width": [4, 8], "learning_rate": [0.01, 0.1]},
+        sampler=sampler, n_trials=4, **FAST,
+    )  # fmt: skip
+
+    frame = result.trials_dataframe()
+    assert len(frame) == 4
+    assert {"params_width", "params_learning_rate", "params_schedule"} <= set(frame)
+    assert set(result.model.predict(SIGNALS)) <= set(np.unique(KINDS))
+    assert 0 <= float(result.test_score()) <= 1
+    if sampler == "grid":
+        assert len(frame[["params_width", "params_learning_rate"]].drop_duplicates()) == 4
+
+
+def test_a_manual_search_tries_what_is_listed():
+    trials = [{"width": 4}, {"width": 8, "learning_rate": 0.1}]
+    result = tune_module(
+        build_flat, (SIGNALS, KINDS), space={"width": (4, 8)}, sampler="manual", trials=trials,
+        **FAST,
+    )  # fmt: skip
+
+    assert result.trials_dataframe()["params_width"].tolist() == [4, 8]
+    result.try_params(width=6)
+    assert result.trials_dataframe()["params_width"].tolist() == [4, 8, 6]
+
+
+def test_images_are_searched_and_the_model_is_refitted():
+    result = tune_cnn((PICTURES, SHADES), space=SMALL, n_trials=3, **FAST)
+
+    assert len(result.trials_dataframe()) == 3
+    assert set(result.refit().predict(PICTURES)) <= {"dark", "light"}
+    assert result.model_of(0).predict_proba(PICTURES).shape == (60, 2)
+
+
+def test_a_study_of_images_goes_on_in_its_storage_and_is_not_taken_for_another(tmp_path):
+    call = {"storage": tmp_path / "s.journal", "space": SMALL, **FAST}
+    tune_cnn((PICTURES, SHADES), n_trials=2, **call)
+
+    result = tune_cnn((PICTURES, SHADES), n_trials=3, **call)
+
+    assert len(result.study.trials) == 3
+    with pytest.raises(StudyMismatchError, match="other data"):
+        tune_cnn((PICTURES[::-1].copy(), SHADES), n_trials=4, **call)
+
+
+def test_two_processes_train_modules_that_can_be_sent_to_them():
+    result = tune_cnn((PICTURES, SHADES), space=SMALL, n_trials=3, n_jobs=2, **FAST)
+
+    assert len(result.trials_dataframe()) == 3
+
+
+def test_a_build_that_cannot_be_sent_to_processes_is_refused_before_any_training():
+    with pytest.raises(ValueError, match="n_jobs must be 1"):
+        tune_module(lambda: build_flat(), (SIGNALS, KINDS), n_jobs=2, n_trials=2, **FAST)
+
+
+def fails_when_wide(width):
+    if width > 4:
+        raise ArithmeticError("too wide")
+    return build_flat(width)
+
+
+def test_an_error_of_build_fails_its_trial_and_the_study_goes_on():
+    result = tune_module(
+        fails_when_wide, (SIGNALS, KINDS), space={"width": [4, 8]}, sampler="grid", **FAST
+    )
+
+    frame = result.trials_dataframe()
+    assert frame["state"].tolist() == ["COMPLETE", "FAIL"]
+    assert frame["error"].tolist()[1] == "ArithmeticError: too wide"
+
+
+def test_an_option_that_no_one_takes_is_an_error():
+    with pytest.raises(TypeError, match="n_trails"):
+        tune_module(nn.Linear, (SIGNALS, KINDS), n_trails=3)
