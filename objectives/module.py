@@ -184,6 +184,11 @@ class ModuleObjective:
             columns(outputs, self.data.task, self.n_classes)
 
     @property
+    def functions(self) -> tuple[Any, ...]:
+        """The user's own functions, which other processes must be able to import."""
+        return self.build, self.loss, self._optimizer, self._schedule
+
+    @property
     def hints(self) -> dict[str, Any]:
         """What ``build`` is told of the data, where it has arguments of these names."""
         found: dict[str, Any] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}

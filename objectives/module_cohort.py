@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from objectives.metrics import Metric
 from objectives.module_training import LossFunction, columns, default_loss, schedule_factor
 from objectives.objective import BestEpoch, EpochResult, trial_seed
 from objectives.preprocessing import TargetScaler
+from objectives.randomness import own_random_numbers, random_state, set_random_state
 from objectives.targets import Task
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
@@ -125,11 +125,11 @@ class ModuleCohort:
         words = np.random.SeedSequence(trial_seed(shared.seed, number)).generate_state(3)
         weights, order, noise = (int(word) for word in words)
         try:
-            with _own_random_numbers(shared.device):
+            with own_random_numbers(shared.device):
                 torch.manual_seed(weights)
                 module = shared.build(params).to(shared.device)
                 torch.manual_seed(noise)
-                state = _random_state(shared.device)
+                state = random_state(shared.device)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -163,7 +163,7 @@ class ModuleCohort:
     def model(self, number: int) -> Any:
         """Return the fitted model of a trial, with the weights of its best epoch so far."""
         trial = self._trials[number]
-        module = copy.deepcopy(trial.module).cpu()
+        module = _on_the_cpu(trial.module)
         if trial.best_state:
             module.load_state_dict(trial.best_state)
         return self._fitted(module, trial.params)
@@ -171,16 +171,16 @@ class ModuleCohort:
     def last_model(self, number: int) -> Any:
         """Return the fitted model of a trial with its weights as they are now."""
         trial = self._trials[number]
-        return self._fitted(copy.deepcopy(trial.module).cpu(), trial.params)
+        return self._fitted(_on_the_cpu(trial.module), trial.params)
 
     def _epoch(self, trial: _Trial) -> EpochResult:
         start, epoch, shared = time.perf_counter(), trial.epoch, self._training
         if shared.before_epoch is not None:
             shared.before_epoch(trial.module, trial.params, epoch)
-        with _own_random_numbers(shared.device):
-            _set_random_state(trial.noise, shared.device)
+        with own_random_numbers(shared.device):
+            set_random_state(trial.noise, shared.device)
             train_loss, rate = self._train(trial)
-            trial.noise = _random_state(shared.device)
+            trial.noise = random_state(shared.device)
         value, valid_loss = self._evaluate(trial)
         trial.epoch += 1
         if trial.best.update(epoch, value):
@@ -270,27 +270,13 @@ def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Any]]:
             yield index, call(module, inputs)
 
 
+def _on_the_cpu(module: nn.Module) -> nn.Module:
+    """Copy a module to the CPU, in the plain layout that files hold."""
+    return copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)
+
+
 def _out_of_memory(epoch: int) -> EpochResult:
     return EpochResult(
         epoch=epoch, value=math.nan, valid_loss=math.nan, train_loss=math.nan,
         learning_rate=math.nan, duration_s=0.0, stopped="out of memory",
     )  # fmt: skip
-
-
-@contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave torch's random numbers as they were: a trial's are its own."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), cuda
-
-
-def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

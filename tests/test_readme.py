@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives.hyperparameters import MLP_TABLE, Hyperparameter
+from objectives.training_table import CNN_TABLE
 from tuner.cli import app
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -52,8 +54,8 @@ def search_range(row: Hyperparameter) -> str:
             raise TypeError(f"no words for the range {other!r} of {row.name}")
 
 
-def hyperparameter_table() -> str:
-    rows = [HEADER, ("---",) * len(HEADER), *map(table_cells, MLP_TABLE.values())]
+def hyperparameter_table(table: Mapping[str, Hyperparameter] = MLP_TABLE) -> str:
+    rows = [HEADER, ("---",) * len(HEADER), *map(table_cells, table.values())]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -64,6 +66,7 @@ def table_cells(row: Hyperparameter) -> tuple[str, ...]:
 
 def test_the_hyperparameter_table_is_the_one_in_the_code():
     assert generated("hyperparameters").search(TEXT).group() == hyperparameter_table()
+    assert generated("cnn hyperparameters").search(TEXT).group() == hyperparameter_table(CNN_TABLE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -118,7 +121,8 @@ def renewed() -> str:
     with tempfile.TemporaryDirectory() as folder:
         output = run_python(first_block, Path(folder)).stdout
     text = generated("output").sub(lambda _: f"\n```text\n{output}```\n\n", TEXT)
-    return generated("hyperparameters").sub(lambda _: hyperparameter_table(), text)
+    text = generated("hyperparameters").sub(lambda _: hyperparameter_table(), text)
+    return generated("cnn hyperparameters").sub(lambda _: hyperparameter_table(CNN_TABLE), text)
 
 
 if __name__ == "__main__":

@@ -110,14 +110,46 @@ def mlp(
         "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
-    with one_line_errors():
-        options["space"] = None if space is None else parse_space(space)
-        options["trials"] = None if trials is None else read_json(trials, "--trials", list)
-        table = _writable(out or Path(f"{study_name.replace('/', '_')}-trials.csv"), save_model)
-        result = _search(data, options, table)
-        if save_model is not None:
-            result.model.save(save_model)
-        (print_json if as_json else print_result)(result, table, save_model)
+    _run("tune_mlp", data, options, space, trials, out, save_model, as_json)
+
+
+@app.command()
+def cnn(
+    data: Annotated[str, typer.Argument(help="A folder with a folder of images a class; digits.")],
+    metric: Annotated[str | None, typer.Option(help="What is tuned; default: accuracy.")] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random, grid or manual.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="median, asha, hyperband or none.")] = "median",
+    n_trials: Annotated[
+        int | None,
+        typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds the search may take.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs a trial trains; default: 20.")
+    ] = None,
+    patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 10,
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side to stretch to.")] = None,
+    n_jobs: Annotated[int, typer.Option(help="Processes that train.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
+    storage: Annotated[
+        str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
+    ] = None,
+    study_name: Annotated[str, typer.Option(help="Name of the study in the storage.")] = "cnn",
+    space: Annotated[str | None, typer.Option(help="As of mlp.")] = None,
+    trials: Annotated[str | None, typer.Option(help="As of mlp.")] = None,
+    out: Annotated[Path | None, typer.Option(help="As of mlp.")] = None,
+    save_model: Annotated[Path | None, typer.Option(help="Save the best model here.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Tune a small residual network on images and print the best configuration."""
+    options: dict[str, Any] = {
+        "metric": metric, "sampler": sampler, "pruner": pruner, "n_trials": n_trials,
+        "timeout": timeout, "epochs": epochs, "patience": patience, "image_size": image_size,
+        "n_jobs": n_jobs, "seed": seed, "storage": storage, "study_name": study_name,
+        "show_progress_bar": not (quiet or as_json),
+    }  # fmt: skip
+    _run("tune_cnn", data, options, space, trials, out, save_model, as_json)
 
 
 @app.command()
@@ -166,13 +198,29 @@ def diagnose(
         typer.echo(diagnosis.to_json() if as_json else str(diagnosis))
 
 
-def _search(data: str, options: dict[str, Any], table: Path) -> TuningResult:
+def _run(
+    entry: str, data: str, options: dict[str, Any], space: str | None, trials: str | None,
+    out: Path | None, save_model: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Search with the entry point of that name, and print and write what came of it."""
+    with one_line_errors():
+        options["space"] = None if space is None else parse_space(space)
+        options["trials"] = None if trials is None else read_json(trials, "--trials", list)
+        name = str(options["study_name"]).replace("/", "_")
+        table = _writable(out or Path(f"{name}-trials.csv"), save_model)
+        result = _search(entry, data, options, table)
+        if save_model is not None:
+            result.model.save(save_model)
+        (print_json if as_json else print_result)(result, table, save_model)
+
+
+def _search(entry: str, data: str, options: dict[str, Any], table: Path) -> TuningResult:
     result = None
     with Interruption() as interruption:
         try:
-            from tuner.entry import tune_mlp
+            import tuner
 
-            result = tune_mlp(data, **options)
+            result = getattr(tuner, entry)(data, **options)
         except KeyboardInterrupt:
             interruption.noticed = True
     if result is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -174,6 +175,9 @@ def _search(
     pruner: PrunerName | BasePruner = search["pruner"]
     storage: str | os.PathLike[str] | BaseStorage | None = search["storage"]
     callbacks: Sequence[Callback] = search["callbacks"]
+    n_jobs = check_count("n_jobs", search["n_jobs"])
+    if n_jobs > 1:
+        _check_sendable(objective)
     firsts = [complete(rows, params) for params in search["enqueue"]]
     if search["include_default"] and sampler not in LISTED:
         firsts = [defaults(rows), *firsts]
@@ -181,7 +185,7 @@ def _search(
         space=rows, direction=objective.metric.direction, sampler=sampler, pruner=pruner,
         n_trials=search["n_trials"], timeout=search["timeout"], firsts=firsts,
         trials=search["trials"], seed=seed, max_steps=int(rows["epochs"].default),
-        n_jobs=check_count("n_jobs", search["n_jobs"]),
+        n_jobs=n_jobs,
         record={
             "objective": objective.kind, "metric": objective.metric.name,
             "patience": objective.patience, "task": objective.data.task,
@@ -189,3 +193,14 @@ def _search(
         },
     )  # fmt: skip
     return conduct(plan, objective, storage, study_name, callbacks, search["show_progress_bar"])
+
+
+def _check_sendable(objective: Any) -> None:
+    """Raise ValueError unless the user's own functions can be sent to other processes."""
+    try:
+        pickle.dumps(objective.functions)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "n_jobs must be 1 for functions that cannot be sent to other processes, got "
+            f"n_jobs > 1 ({error}); define build and the like at the top of an importable file"
+        ) from error

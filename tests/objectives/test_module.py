@@ -4,19 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from objectives.cnn import CNNObjective
 from objectives.configurations import defaults
 from objectives.module import ModuleObjective
 from objectives.module_model import FittedModule
 from objectives.module_training import schedule_factor
 from tests.objectives.networks import (
     KINDS,
-    PICTURES,
-    SHADES,
     SIGNALS,
     TwoInputs,
     build_flat,
@@ -132,28 +128,6 @@ def test_schedules_stay_between_nothing_and_the_full_rate(name):
     assert factors[-1] == (1.0 if name == "none" else pytest.approx(0.0))
 
 
-def test_images_reach_a_module_as_pixels():
-    objective = CNNObjective((PICTURES, SHADES))
-    told = []
-
-    def build(n_channels, image_size, n_outputs):
-        told.append((n_channels, image_size, n_outputs))
-        return build_pixels(n_channels, image_size, n_outputs)
-
-    trained(ModuleObjective(build, objective.data))
-
-    assert set(map(str, told)) == {"(3, [8, 8], 1)"}
-
-
-def build_pixels(n_channels, image_size, n_outputs):
-    class Scaled(nn.Module):
-        def forward(self, images):
-            assert images.dtype == torch.uint8
-            return images.flatten(1) / 255
-
-    return nn.Sequential(Scaled(), nn.Linear(n_channels * image_size[0] * image_size[1], n_outputs))
-
-
 MISTAKES = {
     "neither takes it": (
         {"space": {"widht": [4, 8]}}, ValueError, "got 'widht'; did you mean 'width'",
@@ -247,7 +221,7 @@ def test_a_saved_module_is_loaded_with_its_build_and_predicts_the_same(tmp_path)
 
     loaded = FittedModule.load(path, build=build_flat)
     assert np.array_equal(loaded.predict_proba(SIGNALS), model.predict_proba(SIGNALS))
-    with pytest.raises(ValueError, match=r"build must be given .* load\(path, build=build\)"):
+    with pytest.raises(ValueError, match=r"build must be given .*load\(path, build=build\)"):
         FittedModule.load(path)
     with pytest.raises(ValueError, match="weights of the module that build makes"):
         FittedModule.load(path, build=lambda: nn.Linear(2, 2))
@@ -262,41 +236,3 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
 
     with pytest.raises(ValueError, match="another kind of file or damaged"):
         FittedModule.load(path, build=build_flat)
-
-
-def test_a_residual_network_predicts_for_arrays_pictures_and_paths_and_is_saved_whole(tmp_path):
-    objective = CNNObjective((PICTURES, SHADES), space={"hidden_units": 4, "epochs": 3})
-    _, cohort = trained(objective)
-    model = cohort.model(0)
-    files = [tmp_path / f"{k}.png" for k in range(4)]
-    for image, file in zip(PICTURES, files, strict=False):
-        Image.fromarray(image).save(file)
-
-    expected = model.predict_proba(PICTURES[:4])
-
-    assert np.allclose(model.predict_proba(files), expected, atol=1e-5)
-    assert np.allclose(model.predict_proba([Image.open(f) for f in files]), expected, atol=1e-5)
-    model.save(tmp_path / "cnn.safetensors")
-    loaded = FittedModule.load(tmp_path / "cnn.safetensors")
-    assert np.array_equal(loaded.predict_proba(PICTURES), model.predict_proba(PICTURES))
-    assert set(loaded.predict(PICTURES)) <= {"dark", "light"}
-
-
-def test_streamed_images_train_as_those_in_memory():
-    curves = []
-    for max_bytes in (1 << 30, 10):
-        objective = CNNObjective(
-            (PICTURES, SHADES), space={"hidden_units": 4}, max_bytes=max_bytes, n_workers=0
-        )
-        curves.append([r.value for r in trained(objective)[0]])
-
-    assert curves[0] == curves[1]
-
-
-def test_class_weights_count():
-    losses = [
-        trained(CNNObjective((PICTURES, SHADES), space={"hidden_units": 4}, class_weight=weight))
-        for weight in (None, {"dark": 5.0})
-    ]
-
-    assert losses[0][0][0].train_loss != losses[1][0][0].train_loss
