@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from objectives.data import DataWarning, load_tabular
     from objectives.hyperparameters import MLP_TABLE, Hyperparameter
+    from objectives.images import ImageData, load_images
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
     from objectives.model import FittedModel
 
 __all__ = [
-    "METRICS", "MLP_TABLE", "DataWarning", "FittedModel", "Hyperparameter", "MLPObjective",
-    "Metric", "load_tabular",
+    "METRICS", "MLP_TABLE", "DataWarning", "FittedModel", "Hyperparameter", "ImageData",
+    "MLPObjective", "Metric", "load_images", "load_tabular",
 ]  # fmt: skip
 
 _HOMES = {
     "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
-    "METRICS": "metrics", "MLPObjective": "mlp", "MLP_TABLE": "hyperparameters",
-    "Metric": "metrics", "load_tabular": "data",
+    "ImageData": "images", "METRICS": "metrics", "MLPObjective": "mlp",
+    "MLP_TABLE": "hyperparameters", "Metric": "metrics", "load_images": "images",
+    "load_tabular": "data",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from objectives.checks import DataWarning, check_finite, leak_warnings, leave_out_useless
@@ -13,9 +12,9 @@ from objectives.columns import column_kind, tidy_column
 from objectives.messages import listed, nearest
 from objectives.readers import features_frame, read_table
 from objectives.roles import class_weights, sample_weights, take_roles
-from objectives.splits import SplitRows, split_rows
+from objectives.splits import check_train, split_rows
 from objectives.tabular import Split, TabularData, content_fingerprint
-from objectives.targets import Target, Task, read_target
+from objectives.targets import Task, read_target
 
 __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
 
@@ -86,7 +85,7 @@ def load_tabular(
         found.y, labels=found.classes, valid_size=valid_size, test_size=test_size,
         groups=roles.groups, time=roles.time, seed=seed,
     )  # fmt: skip
-    messages += _check_train(found, rows)
+    messages += check_train(found.y, found.classes, rows)
     for message in () if table.builtin else messages:
         warnings.warn(message, DataWarning, stacklevel=2)
     every = Split(X=kept, y=found.y, weight=sample_weights(roles.sample_weight))
@@ -162,20 +161,3 @@ def _categories(X: pd.DataFrame, categorical: Sequence[str] | None) -> frozenset
                 f"{nearest(str(name), X.columns)}"
             )
     return frozenset(categorical or ())
-
-
-def _check_train(target: Target, rows: SplitRows) -> list[str]:
-    """Check that the training split has classes to learn; say which are missing from it."""
-    if target.classes is None:
-        return []
-    seen = np.unique(target.y[rows.train])
-    unseen = np.delete(target.classes, seen).tolist()
-    if len(seen) < 2:
-        raise ValueError(
-            f"{rows.kind} split must leave two classes to train on, got none of {listed(unseen)}; "
-            "choose other sizes, or split another way"
-        )
-    return [
-        f"classes {listed(unseen)} of the target are not in the training split and cannot be "
-        f"learned with this {rows.kind} split; choose other sizes, or split another way"
-    ][: len(unseen)]

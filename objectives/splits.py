@@ -7,6 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from objectives.messages import listed
+
 Rows = NDArray[np.int64]
 
 MIN_SPLIT_ROWS = 2
@@ -66,6 +68,76 @@ def split_rows(
     rest, test = _shuffled(rows, y, labels is not None, n_test, seed)
     train, valid = _shuffled(rest, y, labels is not None, n_valid, seed)
     return SplitRows("random" if labels is None else "stratified", train, valid, test)
+
+
+def split_given(
+    part: NDArray[np.str_],
+    y: NDArray[Any],
+    *,
+    labels: NDArray[Any] | None,
+    valid_size: float,
+    test_size: float,
+    seed: int = 0,
+) -> SplitRows:
+    """Keep a split that came with the data, and split off what it lacks.
+
+    Without a test split, the given validation rows are divided between validation and test as
+    ``valid_size`` is to ``test_size``, and the training rows stay as they are. Without a validation
+    split, ``valid_size`` of the training rows become it.
+
+    Args:
+        part: "train", "valid" or "test" for each row; "train" and another one occur.
+        y: class codes, or values of a regression target.
+        labels: the label of each code; None for regression.
+        valid_size: share for validation, as above.
+        test_size: share for the test, as above.
+        seed: decides the shuffle of what is split off.
+
+    Raises:
+        ValueError: if a split is left with fewer than two rows, or the classes are too few.
+    """
+    train, valid, test = (np.flatnonzero(part == name) for name in ("train", "valid", "test"))
+    stratified = labels is not None
+    kind = " and ".join(name for name in ("train", "valid", "test") if (part == name).any())
+    if not len(test):
+        n_test = round(len(valid) * test_size / (valid_size + test_size))
+        _check_left(len(valid) - n_test, n_test)
+        valid, test = _shuffled(valid, y, stratified, n_test, seed)
+    elif not len(valid):
+        n_valid = round(len(train) * valid_size)
+        _check_left(len(train) - n_valid, n_valid)
+        train, valid = _shuffled(train, y, stratified, n_valid, seed)
+    _check_left(len(train), len(valid), len(test))
+    return SplitRows(f"given {kind}", train, valid, test)
+
+
+def _check_left(*n_rows: int) -> None:
+    if min(n_rows) < MIN_SPLIT_ROWS:
+        raise ValueError(
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"{min(n_rows)} in one; give more rows, or other valid_size and test_size"
+        )
+
+
+def check_train(y: NDArray[Any], labels: NDArray[Any] | None, rows: SplitRows) -> list[str]:
+    """Check that the training split has classes to learn; say which are missing from it.
+
+    Raises:
+        ValueError: if it has fewer than two.
+    """
+    if labels is None:
+        return []
+    seen = np.unique(y[rows.train])
+    unseen = np.delete(labels, seen).tolist()
+    if len(seen) < 2:
+        raise ValueError(
+            f"{rows.kind} split must leave two classes to train on, got none of {listed(unseen)}; "
+            "choose other sizes, or split another way"
+        )
+    return [
+        f"classes {listed(unseen)} of the target are not in the training split and cannot be "
+        f"learned with this {rows.kind} split; choose other sizes, or split another way"
+    ][: len(unseen)]
 
 
 def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
