@@ -41,10 +41,10 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     """Change each image of a batch at random.
 
     ``"flip_crop"`` mirrors half of the images and shifts each by up to an eighth of its height and
-    width; what comes in at the edge is the image's own mirror image. ``"trivial"`` is TrivialAugment
-    (Mueller & Hutter 2021, arXiv 2103.10158) with its wide space: each image undergoes one
-    operation of random strength, with black where an image was moved away; shifts are never longer
-    than the image, and grey images skip the operation on colour.
+    width; what comes in at the edge is the image's own mirror image. ``"trivial"`` is
+    TrivialAugment (Mueller & Hutter 2021, arXiv 2103.10158) with its wide space: each image
+    undergoes one operation of random strength, with black where an image was moved away; shifts
+    are never longer than the image, and grey images skip the operation on colour.
 
     Args:
         images: (B, C, H, W), uint8, or floats from 0 to 1, which ``"trivial"`` rounds to 256
@@ -169,7 +169,7 @@ def _backward(chosen: Tensor, signed: Tensor, height: int, width: int) -> Tensor
 def _blend(images: Tensor, name: str, signed: Tensor) -> Tensor:
     """Blend images with what is left of them at strength 0: black, grey or a blur."""
     factor = (1 + signed * MAX_BLEND)[:, None, None, None]
-    without = _BLENDS[name](images, 0.0).float()
+    without: Tensor = _BLENDS[name](images, 0.0).float()
     return (without + factor * (images - without)).clamp(0, 255).to(images.dtype)
 
 

@@ -1,5 +1,4 @@
 import math
-from itertools import product
 
 import pytest
 import torch
@@ -20,13 +19,10 @@ def noise(n=32, n_channels=3, height=32, width=48, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(seed))
 
 
-@pytest.mark.parametrize(
-    ("how", "n_channels", "size", "dtype"),
-    product(
-        ["none", "flip_crop", "trivial"], [1, 3], [(1, 1), (2, 5), (8, 8), (40, 24)],
-        [torch.uint8, torch.float32],
-    ),
-)  # fmt: skip
+@pytest.mark.parametrize("how", ["none", "flip_crop", "trivial"])
+@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (8, 8), (40, 24)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 def test_shape_type_and_range_stay(how, n_channels, size, dtype):
     images = noise(64, n_channels, *size)
     images = images if dtype == torch.uint8 else images / 255
