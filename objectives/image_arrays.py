@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.image_data import LazyImages
-from objectives.pixels import Size, channel_axis, fit, to_uint8, value_range
+from objectives.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
 from objectives.readers import as_array
 
 _CHUNK_IMAGES = 256
@@ -85,7 +85,7 @@ class ArrayImages:
         """Give some images, uint8 (B, C, H, W)."""
         pixels = to_uint8(as_array(self.X[part], "X"), self.scale)
         pixels = pixels[:, None] if self.axis is None else np.moveaxis(pixels, self.axis, 1)
-        return torch.tensor(np.ascontiguousarray(pixels[:, :3]))
+        return as_tensor(pixels[:, :3])
 
     def read(self, row: int) -> Tensor:
         """Give one image, uint8 (C, H, W)."""

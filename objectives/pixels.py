@@ -131,6 +131,11 @@ def to_uint8(values: NDArray[Any], scale: int) -> NDArray[np.uint8]:
     return pixels
 
 
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """Copy pixels into a tensor, whatever order their axes have in memory."""
+    return torch.from_numpy(np.array(pixels, order="C"))
+
+
 def channel_axis(shape: tuple[int, ...], *, is_tensor: bool) -> int:
     """Say which axis of an image of three holds the channels: 0 or 2.
 
@@ -181,10 +186,10 @@ def read_image(value: Any, scale: int | None = None) -> Pixels:
     values.check()
     pixels = to_uint8(array, values.scale() if scale is None else scale)
     if pixels.ndim == 2:
-        return Pixels(torch.tensor(pixels)[None], False)
+        return Pixels(as_tensor(pixels)[None], False)
     axis = channel_axis(pixels.shape, is_tensor=isinstance(value, Tensor))
     pixels = np.moveaxis(pixels, axis, 0)
-    return Pixels(torch.tensor(pixels[:3]), len(pixels) == 4)
+    return Pixels(as_tensor(pixels[:3]), len(pixels) == 4)
 
 
 def fit(image: Tensor, n_channels: int, size: Size) -> Tensor:
@@ -211,14 +216,14 @@ def _read_file(path: Path) -> Pixels:
 
 def _read_pil(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
-        return Pixels(torch.tensor(_eight_bits(image))[None], False)
+        return Pixels(as_tensor(_eight_bits(image))[None], False)
     alpha = image.has_transparency_data
     grey = image.mode in ("1", "L", "LA", "La")
     if image.mode == "P" and alpha:
         # Straight to RGB, Pillow warns of some palettes.
         image = image.convert("RGBA")
     array = np.asarray(image.convert("L" if grey else "RGB"))
-    return Pixels(torch.tensor(array[None] if grey else np.moveaxis(array, 2, 0)), alpha)
+    return Pixels(as_tensor(array[None] if grey else np.moveaxis(array, 2, 0)), alpha)
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
