@@ -93,7 +93,8 @@ def _classes(root: Path) -> tuple[list[Path], NDArray[np.str_]]:
 
 def _check_counts(root: Path, labels: NDArray[np.str_]) -> None:
     names, counts = np.unique(labels, return_counts=True)
-    few = [f"{name!r} ({n})" for name, n in zip(names, counts, strict=True) if n < MIN_CLASS_ROWS]
+    every = zip(names.tolist(), counts.tolist(), strict=True)
+    few = [f"{name!r} ({n})" for name, n in every if n < MIN_CLASS_ROWS]
     if few:
         raise ValueError(
             f"dataset must hold {MIN_CLASS_ROWS} images or more of every class, one for each "

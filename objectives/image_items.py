@@ -25,6 +25,7 @@ from objectives.pixels import (
     ValueRange,
     fit,
     read_image,
+    unreadable,
     value_range,
 )  # fmt: skip
 from objectives.readers import as_array
@@ -57,7 +58,7 @@ class ItemImages:
         try:
             found = self.dataset[row]
         except OSError as error:
-            raise UnreadableImageError(f"image {row} ({error})") from error
+            raise unreadable(f"image {row} ({error})") from error
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise TypeError(
                 f"dataset must give (image, label) for each index, got something else from "
@@ -153,7 +154,7 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
     survey = _Survey(room=options.max_bytes)
     for row, found in enumerate(_looks(source)):
         if isinstance(found, UnreadableImageError):
-            survey.broken.append(str(found))
+            survey.broken.append(found.name)
         else:
             survey.add(row, *found, options.image_size)
     messages = _broken_messages(survey, options.skip_corrupt) + alpha_messages(survey.n_alpha)

@@ -35,7 +35,23 @@ _BROKEN = (
 
 
 class UnreadableImageError(ValueError):
-    """An image that cannot be decoded; the message names it."""
+    """An image that cannot be read.
+
+    Attributes:
+        name: the file, or the number of the image.
+    """
+
+    # Loaders give an error of a worker process again with its message alone.
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def unreadable(name: str) -> UnreadableImageError:
+    """Make the error that says which image cannot be read."""
+    return UnreadableImageError(
+        f"dataset must hold images that can be read, got {name!r}, which cannot; replace it", name
+    )
 
 
 class Pixels(NamedTuple):
@@ -211,7 +227,7 @@ def _read_file(path: Path) -> Pixels:
             # As a viewer shows it: photographs of a phone lie on their side otherwise.
             return _read_pil(ImageOps.exif_transpose(image))
     except _BROKEN as error:
-        raise UnreadableImageError(str(path)) from error
+        raise unreadable(str(path)) from error
 
 
 def _read_pil(image: Image.Image) -> Pixels:

@@ -11,14 +11,14 @@ N = 30
 Y = np.arange(N) % 2
 
 
-def X(*shape, dtype=np.uint8):
+def images(*shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, 200, (N, *shape)).astype(dtype)
 
 
-def with_value(value, n_images=N):
-    images = X(4, 4, dtype=np.float32)[:n_images] / 255
-    images[-1, 0, 0] = value
-    return images
+def with_value(value):
+    X = images(4, 4, dtype=np.float32) / 255
+    X[-1, 0, 0] = value
+    return X
 
 
 class Stream(IterableDataset):
@@ -36,7 +36,7 @@ class Broken:
     def __getitem__(self, i):
         if i in self.broken:
             raise self.error("cannot read")
-        return X(4, 4)[i], i % 2
+        return images(4, 4)[i], i % 2
 
 
 BAD = {
@@ -44,44 +44,44 @@ BAD = {
     "not-a-dataset": (3, {}, "got int; give lists or arrays"),
     "a-stream": (Stream(), {}, "got Stream"),
     "a-table": (pd.DataFrame({"path": ["a.png"]}), {}, "got DataFrame; .*as in .paths, labels."),
-    "one-array": (X(4, 4), {}, r"must give \(image, label\) for each index"),
-    "no-images": ((X(4, 4)[:0], []), {}, "got 0 images"),
-    "no-items": (Broken(()) and [], {}, "got 0 images"),
-    "lengths": ((X(4, 4), Y[:5]), {}, "got 30 images and 5 labels"),
-    "one-hot": ((X(4, 4), np.eye(2)[Y]), {}, "argmax"),
+    "one-array": (images(4, 4), {}, r"must give \(image, label\) for each index"),
+    "no-images": ((images(4, 4)[:0], []), {}, "got 0 images"),
+    "no-items": ([], {}, "got 0 images"),
+    "lengths": ((images(4, 4), Y[:5]), {}, "got 30 images and 5 labels"),
+    "one-hot": ((images(4, 4), np.eye(2)[Y]), {}, "argmax"),
     "misspelt-builtin": ("digit", {}, "did you mean 'digits'"),
     "no-image-items": ([({}, 0)] * N, {}, "got an array of object"),
     # Shapes
-    "flattened": ((X(16), Y), {}, r"got shape \(30, 16\); for flattened ones"),
-    "five-axes": ((X(2, 3, 4, 4), Y), {}, r"got shape \(30, 2, 3, 4, 4\)"),
-    "two-channels": ((X(2, 6, 6), Y), {}, r"got images of shape \(2, 6, 6\)"),
-    "no-pixels": ((X(0, 4), Y), {}, r"got shape \(30, 0, 4\)"),
-    "flat-items": ((list(X(16)) + [], Y), {}, r"2 or 3 axes, got one of shape \(16,\)"),
+    "flattened": ((images(16), Y), {}, r"got shape \(30, 16\); for flattened ones"),
+    "five-axes": ((images(2, 3, 4, 4), Y), {}, r"got shape \(30, 2, 3, 4, 4\)"),
+    "two-channels": ((images(2, 6, 6), Y), {}, r"got images of shape \(2, 6, 6\)"),
+    "no-pixels": ((images(0, 4), Y), {}, r"got shape \(30, 0, 4\)"),
+    "flat-items": ((list(images(16)), Y), {}, r"2 or 3 axes, got one of shape \(16,\)"),
     # Values
     "nan": ((with_value(np.nan), Y), {}, "finite pixel values, got NaN"),
     "infinite": ((with_value(np.inf), Y), {}, "finite pixel values"),
     "negative": ((with_value(-1), Y), {}, "0 or more, got -1; leave normalisation out"),
     "too-large": ((with_value(300), Y), {}, "from 0 to 255, got values up to 300"),
     "between": ((with_value(2.5), Y), {}, "got values up to 2.5 in fractions"),
-    "deep": ((X(4, 4, dtype=np.uint16) * 99, Y), {}, "got values up to 1"),
+    "deep": ((images(4, 4, dtype=np.uint16) * 99, Y), {}, "got values up to 1"),
     "negative-items": ((list(with_value(-1)), Y), {}, "0 or more, got -1"),
-    "large-integer-items": ((list(X(4, 4, dtype=int) * 9), Y), {}, "got values up to"),
-    "complex": ((X(4, 4, dtype=complex), Y), {}, "an array of complex128"),
+    "large-integer-items": ((list(images(4, 4, dtype=int) * 9), Y), {}, "got values up to"),
+    "complex": ((images(4, 4, dtype=complex), Y), {}, "an array of complex128"),
     "bfloat16": ((torch.full((N, 4, 4), -2.0).bfloat16(), Y), {}, "got -2"),
     # Labels
-    "one-class": ((X(4, 4), Y * 0), {}, "at least two distinct values"),
-    "missing-label": ((X(4, 4), [None, *"ab" * 14, "a"]), {}, "no missing cells"),
-    "class-of-two": ((X(4, 4), [0] * 28 + [1] * 2), {}, "got 2 of class 1"),
-    "misspelt-task": ((X(4, 4), Y), {"task": "regresion"}, "mean 'regression'"),
+    "one-class": ((images(4, 4), Y * 0), {}, "at least two distinct values"),
+    "missing-label": ((images(4, 4), [None, *"ab" * 14, "a"]), {}, "no missing cells"),
+    "class-of-two": ((images(4, 4), [0] * 28 + [1] * 2), {}, "got 2 of class 1"),
+    "misspelt-task": ((images(4, 4), Y), {"task": "regresion"}, "mean 'regression'"),
     # Options
-    "size-of-zero": ((X(4, 4), Y), {"image_size": 0}, "image_size must be .* got image_size=0"),
-    "size-of-three": ((X(4, 4), Y), {"image_size": (1, 2, 3)}, "pair"),
-    "negative-bytes": ((X(4, 4), Y), {"max_bytes": -1}, "max_bytes must be 0 or more"),
-    "negative-workers": ((X(4, 4), Y), {"n_workers": -1}, "n_workers must be 0 or more"),
-    "valid-size": ((X(4, 4), Y), {"valid_size": 2}, "got valid_size=2"),
-    "groups-by-name": ((X(4, 4), Y), {"groups": "who"}, "groups must be a value for each image"),
-    "groups-by-function": ((X(4, 4), Y), {"groups": len}, "value for each image"),
-    "short-groups": ((X(4, 4), Y), {"groups": [1, 2]}, "got shape .2,. for 30 rows"),
+    "size-of-zero": ((images(4, 4), Y), {"image_size": 0}, "image_size must be .* got image_size=0"),
+    "size-of-three": ((images(4, 4), Y), {"image_size": (1, 2, 3)}, "pair"),
+    "negative-bytes": ((images(4, 4), Y), {"max_bytes": -1}, "max_bytes must be 0 or more"),
+    "negative-workers": ((images(4, 4), Y), {"n_workers": -1}, "n_workers must be 0 or more"),
+    "valid-size": ((images(4, 4), Y), {"valid_size": 2}, "got valid_size=2"),
+    "groups-by-name": ((images(4, 4), Y), {"groups": "who"}, "groups must be a value for each image"),
+    "groups-by-function": ((images(4, 4), Y), {"groups": len}, "value for each image"),
+    "short-groups": ((images(4, 4), Y), {"groups": [1, 2]}, "got shape .2,. for 30 rows"),
     # Items that cannot be read
     "broken-items": (Broken({0, 4}), {}, r"got 2 of 30 .*: 'image 0 \(cannot read\)', 'image 4"),
     "all-broken": (Broken(range(N)), {"skip_corrupt": True}, "got 30 of 30 that cannot"),
