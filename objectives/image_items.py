@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ class _Survey:
         image = pixels.image
         self.shapes.append(tuple(image.shape))
         self.rows.append(row)
-        self.labels.append(label.item() if hasattr(label, "item") else label)
+        self.labels.append(_plain(label))
         self.n_alpha += pixels.alpha
         self.digest.update(digest)
         if size is not None:
@@ -142,6 +143,17 @@ class _Survey:
             self.kept.append(image)
         if self.room < 0:
             self.kept = None
+
+
+def _plain(label: Any) -> Any:
+    if not hasattr(label, "item"):
+        return label
+    if math.prod(label.shape) != 1:
+        raise ValueError(
+            "dataset must give one label for each image, got one of shape "
+            f"{tuple(label.shape)}; for one-hot classes give label.argmax()"
+        )
+    return label.item()
 
 
 def read_items(dataset: Any, options: ImageOptions) -> Images:

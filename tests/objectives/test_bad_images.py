@@ -50,6 +50,7 @@ BAD = {
     "lengths": ((images(4, 4), Y[:5]), {}, "got 30 images and 5 labels"),
     "one-hot": ((images(4, 4), np.eye(2)[Y]), {}, "argmax"),
     "misspelt-builtin": ("digit", {}, "did you mean 'digits'"),
+    "one-hot-items": ([(images(4, 4)[0], np.eye(2)[i % 2]) for i in range(N)], {}, "argmax"),
     "no-image-items": ([({}, 0)] * N, {}, "got an array of object"),
     # Shapes
     "flattened": ((images(16), Y), {}, r"got shape \(30, 16\); for flattened ones"),
@@ -74,12 +75,12 @@ BAD = {
     "class-of-two": ((images(4, 4), [0] * 28 + [1] * 2), {}, "got 2 of class 1"),
     "misspelt-task": ((images(4, 4), Y), {"task": "regresion"}, "mean 'regression'"),
     # Options
-    "size-of-zero": ((images(4, 4), Y), {"image_size": 0}, "image_size must be .* got image_size=0"),
+    "size-of-zero": ((images(4, 4), Y), {"image_size": 0}, "got image_size=0; 32 and"),
     "size-of-three": ((images(4, 4), Y), {"image_size": (1, 2, 3)}, "pair"),
     "negative-bytes": ((images(4, 4), Y), {"max_bytes": -1}, "max_bytes must be 0 or more"),
     "negative-workers": ((images(4, 4), Y), {"n_workers": -1}, "n_workers must be 0 or more"),
     "valid-size": ((images(4, 4), Y), {"valid_size": 2}, "got valid_size=2"),
-    "groups-by-name": ((images(4, 4), Y), {"groups": "who"}, "groups must be a value for each image"),
+    "groups-by-name": ((images(4, 4), Y), {"groups": "who"}, "groups must be a value for each"),
     "groups-by-function": ((images(4, 4), Y), {"groups": len}, "value for each image"),
     "short-groups": ((images(4, 4), Y), {"groups": [1, 2]}, "got shape .2,. for 30 rows"),
     # Items that cannot be read
