@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from objectives.cnn import CNNObjective
     from objectives.data import DataWarning, load_tabular
     from objectives.hyperparameters import MLP_TABLE, Hyperparameter
-    from objectives.images import load_images
+    from objectives.images import ImageData, load_images
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
     from objectives.model import FittedModel
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS", "MLP_TABLE", "CNNObjective", "DataWarning", "FittedModel", "FittedModule",
-    "Hyperparameter", "MLPObjective", "Metric", "ModuleObjective", "load_images", "load_tabular",
+    "Hyperparameter", "ImageData", "MLPObjective", "Metric", "ModuleObjective", "load_images",
+    "load_tabular",
 ]  # fmt: skip
 
 _HOMES = {
     "CNNObjective": "cnn", "FittedModule": "module_model", "ModuleObjective": "module",
     "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
-    "METRICS": "metrics", "MLPObjective": "mlp", "MLP_TABLE": "hyperparameters",
+    "ImageData": "images", "METRICS": "metrics", "MLPObjective": "mlp",
+    "MLP_TABLE": "hyperparameters",
     "Metric": "metrics", "load_images": "images", "load_tabular": "data",
 }  # fmt: skip
 

@@ -1,136 +1,188 @@
-"""Random changes of training images, whole batches at once: each image its own draw."""
+"""Augmentation of whole batches on their device: every image changes in a way of its own."""
 
 from __future__ import annotations
 
+import math
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional
 
-from objectives.messages import hint
+from objectives.messages import nearest
 
-AUGMENTATIONS = ("none", "flip_crop", "trivial")
+Augmentation = Literal["none", "flip_crop", "trivial"]
 
-# TrivialAugment (Mueller & Hutter 2021), the wide space: strength at most, and whether it has a
-# sign. Strengths come in so many steps, so that images of one operation and step change together.
-_N_STEPS = 31
-_GEOMETRIC = {"shear_x": 0.99, "shear_y": 0.99, "translate_x": 32.0, "translate_y": 32.0}
-_GEOMETRIC |= {"rotate": 135.0}
-_TONES = {"brightness": 0.99, "contrast": 0.99, "sharpness": 0.99, "color": 0.99}
-_PLAIN = ("identity", "posterize", "solarize", "autocontrast", "equalize")
-OPERATIONS = (*_GEOMETRIC, *_TONES, *_PLAIN)
+# The space "Wide" of Mueller & Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
+# Augmentation" (arXiv 2103.10158), with torchvision's bins and units.
+N_STRENGTHS = 31
+MAX_SHEAR = 0.99
+MAX_SHIFT = 32
+"""Pixels, though never more than the image's own width or height."""
+MAX_ANGLE = 135.0
+MAX_BLEND = 0.99
+MIN_BITS = 2
+
+_MOVES = ("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+_BLENDS = {
+    "brightness": functional.adjust_brightness,
+    "contrast": functional.adjust_contrast,
+    "sharpness": functional.adjust_sharpness,
+    "colour": functional.adjust_saturation,
+}
+_TONES = ("posterize", "solarize", "autocontrast", "equalize")
+
+OPERATIONS = (*_MOVES, *_TONES, *_BLENDS)
+"""What TrivialAugment chooses from; the last, colour, is left out for grey images."""
 
 
-def augment(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Change images at random, without changing what they show.
+def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Change each image of a batch at random.
+
+    ``"flip_crop"`` mirrors half of the images and shifts each by up to an eighth of its height and
+    width; what comes in at the edge is the image's own mirror image. ``"trivial"`` is
+    TrivialAugment (Mueller & Hutter 2021, arXiv 2103.10158) with its wide space: each image
+    undergoes one operation of random strength, with black where an image was moved away; shifts
+    are never longer than the image, and grey images skip the operation on colour.
 
     Args:
-        images: uint8 (B, C, H, W).
-        how: ``"none"``; ``"flip_crop"``, a mirror image half of the time and a shift by up to an
-            eighth of the height and width, what is laid bare being mirrored; or ``"trivial"``,
-            which after flip_crop does one operation of TrivialAugment of random strength (Mueller
-            & Hutter 2021, https://arxiv.org/abs/2103.10158).
-        generator: draws, on the CPU; the same state gives the same images.
+        images: (B, C, H, W), uint8, or floats from 0 to 1, which ``"trivial"`` rounds to 256
+            levels.
+        how: ``"none"``, ``"flip_crop"`` or ``"trivial"``.
+        generator: the one source of chance: the same state gives the same images. On the CPU it
+            gives the same draws for every device.
 
     Returns:
-        uint8 (B, C, H, W).
+        A tensor of the same shape, type and device; ``images`` itself for ``"none"``.
 
     Raises:
-        ValueError: for another ``how``.
+        ValueError: if ``how`` is none of these, or the images are of another form.
 
     Example:
-        >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        >>> augment(images, "flip_crop", torch.Generator().manual_seed(0)).shape
-        torch.Size([2, 3, 8, 8])
+        >>> batch = torch.zeros(128, 3, 32, 32, dtype=torch.uint8)
+        >>> augment(batch, "flip_crop", torch.Generator().manual_seed(0)).shape
+        torch.Size([128, 3, 32, 32])
     """
-    if how not in AUGMENTATIONS:
+    known = get_args(Augmentation)
+    if how not in known:
         raise ValueError(
-            f"augmentation must be one of {', '.join(AUGMENTATIONS)}, got {how!r}"
-            f"{hint(how, AUGMENTATIONS)}"
+            f"how must be one of {', '.join(known)}, got how={how!r}; {nearest(how, known)}"
         )
-    if how == "none":
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            "images must have the shape (batch, 1 or 3, height, width), got "
+            f"{tuple(images.shape)}; give one image as image[None]"
+        )
+    if how == "none" or not len(images):
         return images
-    changed = _flip_crop(images, generator)
-    return _trivial(changed, generator) if how == "trivial" else changed
+    if how == "flip_crop":
+        return _flip_crop(images, generator)
+    if images.dtype == torch.uint8:
+        return _trivial(images, generator)
+    levels = (images * 255).round().clamp(0, 255).to(torch.uint8)
+    return _trivial(levels, generator).to(images.dtype) / 255
+
+
+def _draw(n_values: int, n_images: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Draw a whole number below ``n_values`` for each image."""
+    drawn = torch.randint(n_values, (n_images,), generator=generator, device=generator.device)
+    return drawn.to(like.device)
 
 
 def _flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror and shift by one gather: each output pixel says which input pixel it shows."""
-    n, _, height, width = images.shape
-    flip = torch.rand(n, generator=generator) < 0.5
-    rows = _shifted(n, height, generator)
-    columns = _shifted(n, width, generator)
-    columns = torch.where(flip[:, None], columns.flip(1), columns)
-    index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1).to(images.device)
-    flat = images.flatten(2)
-    return flat.gather(2, index[:, None, :].expand_as(flat)).view_as(images)
+    n_images, n_channels, height, width = images.shape
+    rows = _shifted(n_images, height, generator, images)
+    columns = _shifted(n_images, width, generator, images)
+    mirrored = _draw(2, n_images, generator, images).bool()
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    # One lookup in each flattened channel is several times faster than indexing by four tensors.
+    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(n_images, 1, -1)
+    found = images.flatten(2).gather(2, places.expand(-1, n_channels, -1))
+    return found.view_as(images)
 
 
-def _shifted(n: int, length: int, generator: torch.Generator) -> Tensor:
-    """Return pixel numbers (n, length) along one axis, shifted and mirrored at both ends."""
-    most = min(max(1, length // 8), length - 1)
-    shift = torch.randint(-most, most + 1, (n, 1), generator=generator)
-    place = (torch.arange(length) + shift).abs()
-    return torch.where(place >= length, 2 * (length - 1) - place, place)
+def _shifted(n_images: int, length: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Give for each image which pixels of an axis are seen, (B, length), when it is shifted."""
+    reach = min(max(1, length // 8), length - 1)
+    shift = _draw(2 * reach + 1, n_images, generator, like) - reach
+    places = (torch.arange(length, device=like.device) + shift[:, None]).abs()
+    return torch.where(places < length, places, 2 * (length - 1) - places)
 
 
 def _trivial(images: Tensor, generator: torch.Generator) -> Tensor:
-    n = len(images)
-    operation = torch.randint(len(OPERATIONS), (n,), generator=generator)
-    step = torch.randint(_N_STEPS, (n,), generator=generator) / (_N_STEPS - 1)
-    sign = torch.randint(2, (n,), generator=generator) * 2 - 1
-    changed = images.clone()
-    # One strength an operation and batch: its images change in one call, and over the batches of an
-    # epoch every strength comes up.
-    for number, name in enumerate(OPERATIONS):
-        rows = torch.nonzero(operation == number).flatten()
-        if len(rows) and name != "identity":
-            strength, way = float(step[rows[0]]), int(sign[rows[0]])
-            there = rows.to(images.device)
-            changed[there] = _operate(images[there], name, strength, way)
-    return changed
+    n_images, n_channels = images.shape[:2]
+    n_operations = len(OPERATIONS) - (n_channels == 1)
+    chosen = _draw(n_operations, n_images, generator, images)
+    strength = _draw(N_STRENGTHS, n_images, generator, images) / (N_STRENGTHS - 1)
+    sign = 1 - 2 * _draw(2, n_images, generator, images)
+    signed = strength * sign
+    out = images.clone()
+    moved = (chosen > 0) & (chosen < len(_MOVES))
+    numbers = moved.nonzero()[:, 0]
+    if len(numbers):
+        out[numbers] = _move(images[numbers], chosen[numbers], signed[numbers])
+    for number in range(len(_MOVES), n_operations):
+        numbers = (chosen == number).nonzero()[:, 0]
+        if not len(numbers):
+            continue
+        name = OPERATIONS[number]
+        if name in _BLENDS:
+            out[numbers] = _blend(images[numbers], name, signed[numbers])
+        else:
+            out[numbers] = _tone(images[numbers], name, strength[numbers])
+    return out
 
 
-def _operate(images: Tensor, name: str, strength: float, sign: int) -> Tensor:
-    if name in _GEOMETRIC:
-        found: Tensor = _move(images, name, strength * _GEOMETRIC[name] * sign)
-    elif name in _TONES:
-        found = _tone(images, name, 1.0 + sign * strength * _TONES[name])
-    elif name == "posterize":
-        found = functional.posterize(images, 8 - round(6 * strength))
+def _move(images: Tensor, chosen: Tensor, signed: Tensor) -> Tensor:
+    """Shear, shift or turn each image, all in one lookup of the nearest pixels."""
+    height, width = images.shape[2:]
+    theta = _backward(chosen, signed, height, width)
+    grid = affine_grid(theta, list(images.shape), align_corners=False)
+    # Half precision would not tell apart the pixels of a large image.
+    return grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(images.dtype)
+
+
+def _backward(chosen: Tensor, signed: Tensor, height: int, width: int) -> Tensor:
+    """Give the matrices (B, 2, 3) from places in the new images to places in the old ones.
+
+    Places run from -1 to 1 across an image. Shears leave the upper left corner where it is.
+    """
+    theta = torch.zeros(len(chosen), 2, 3, device=chosen.device)
+
+    def where(name: str, value: Tensor) -> Tensor:
+        return torch.where(chosen == OPERATIONS.index(name), value, 0.0)
+
+    shear_x = where("shear_x", signed * MAX_SHEAR) * height / width
+    shear_y = where("shear_y", signed * MAX_SHEAR) * width / height
+    angle = where("rotate", signed * math.radians(MAX_ANGLE))
+    shift_x = where("translate_x", (signed * min(MAX_SHIFT, width)).trunc()) * 2 / width
+    shift_y = where("translate_y", (signed * min(MAX_SHIFT, height)).trunc()) * 2 / height
+    theta[:, 0, 0] = theta[:, 1, 1] = angle.cos()
+    theta[:, 0, 1] = shear_x - angle.sin() * height / width
+    theta[:, 1, 0] = shear_y + angle.sin() * width / height
+    theta[:, 0, 2] = shear_x - shift_x
+    theta[:, 1, 2] = shear_y - shift_y
+    return theta
+
+
+def _blend(images: Tensor, name: str, signed: Tensor) -> Tensor:
+    """Blend images with what is left of them at strength 0: black, grey or a blur."""
+    factor = (1 + signed * MAX_BLEND)[:, None, None, None]
+    without: Tensor = _BLENDS[name](images, 0.0).float()
+    return (without + factor * (images - without)).clamp(0, 255).to(images.dtype)
+
+
+def _tone(images: Tensor, name: str, strength: Tensor) -> Tensor:
+    """Change the values of images without regard to where they are."""
+    if name == "autocontrast":
+        changed: Tensor = functional.autocontrast(images)
+    elif name == "equalize":
+        changed = functional.equalize(images)
     elif name == "solarize":
-        found = functional.solarize(images, threshold=255 * (1 - strength))
-    elif name == "autocontrast":
-        found = functional.autocontrast(images)
+        threshold = 255 * (1 - strength)[:, None, None, None]
+        changed = torch.where(images >= threshold, 255 - images, images)
     else:
-        found = functional.equalize(images)
-    return found
-
-
-def _tone(images: Tensor, name: str, factor: float) -> Tensor:
-    if name == "color":
-        if images.shape[1] == 1:  # grey has no colour to change
-            return images
-        return functional.adjust_saturation(images, factor)  # type: ignore[no-any-return]
-    change = {
-        "brightness": functional.adjust_brightness,
-        "contrast": functional.adjust_contrast,
-        "sharpness": functional.adjust_sharpness,
-    }[name]
-    return change(images, factor)  # type: ignore[no-any-return]
-
-
-def _move(images: Tensor, name: str, strength: float) -> Tensor:
-    # The paper's images are 32 pixels wide in the mean; a shift is a share of the size here.
-    height, width = images.shape[-2:]
-    angle, shift, shear = 0.0, [0, 0], [0.0, 0.0]
-    if name == "rotate":
-        angle = strength
-    elif name.startswith("shear"):
-        degrees = torch.rad2deg(torch.atan(torch.tensor(strength))).item()
-        shear = [degrees, 0.0] if name == "shear_x" else [0.0, degrees]
-    else:
-        share = strength / 32 / 2
-        shift = [round(share * width), 0] if name == "translate_x" else [0, round(share * height)]
-    return functional.affine(  # type: ignore[no-any-return]
-        images, angle=angle, translate=shift, scale=1.0, shear=shear
-    )
+        bits = (8 - strength * (8 - MIN_BITS)).round().to(torch.int64)
+        changed = images & (256 - (1 << (8 - bits))).to(torch.uint8)[:, None, None, None]
+    return changed

@@ -169,4 +169,4 @@ class CNNObjective(ModuleObjective):
 
 def _augmented(inputs: Inputs, params: Mapping[str, Any], generator: torch.Generator) -> Inputs:
     assert isinstance(inputs, Tensor)
-    return augment(inputs, str(params["augmentation"]), generator)
+    return augment(inputs, params["augmentation"], generator)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.image_data import LazyImages
-from objectives.pixels import Size, channel_axis, fit, to_uint8, value_range
+from objectives.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
 from objectives.readers import as_array
 
 _CHUNK_IMAGES = 256
@@ -36,6 +36,7 @@ class Images:
         pixels: uint8 (N, C, H, W), or what reads them.
         labels: one for each image.
         rows: which of the images handed in these are; without those that cannot be read.
+        n_given: how many images were handed in.
         n_channels: 1 or 3.
         size: height and width.
         digest: hash of the content.
@@ -45,6 +46,7 @@ class Images:
     pixels: Tensor | LazyImages
     labels: Sequence[Any] | NDArray[Any]
     rows: NDArray[np.int64]
+    n_given: int
     n_channels: int
     size: Size
     digest: str
@@ -83,7 +85,7 @@ class ArrayImages:
         """Give some images, uint8 (B, C, H, W)."""
         pixels = to_uint8(as_array(self.X[part], "X"), self.scale)
         pixels = pixels[:, None] if self.axis is None else np.moveaxis(pixels, self.axis, 1)
-        return torch.tensor(np.ascontiguousarray(pixels[:, :3]))
+        return as_tensor(pixels[:, :3])
 
     def read(self, row: int) -> Tensor:
         """Give one image, uint8 (C, H, W)."""
@@ -107,8 +109,8 @@ def read_array(X: Any, y: Any, options: ImageOptions) -> Images:
     return Images(
         pixels=torch.cat(kept) if fits
         else LazyImages(source, rows, n_channels, size, options.n_workers),
-        labels=y, rows=rows, n_channels=n_channels, size=size, digest=digest.hexdigest(),
-        messages=alpha_messages(len(source) * source.alpha),
+        labels=y, rows=rows, n_given=len(rows), n_channels=n_channels, size=size,
+        digest=digest.hexdigest(), messages=alpha_messages(len(source) * source.alpha),
     )  # fmt: skip
 
 

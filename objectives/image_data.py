@@ -76,11 +76,11 @@ class ImageSplit:
     Attributes:
         pixels: uint8 (N, C, H, W) in memory, or what reads them.
         y: class codes (int64), or values in their own units (float64).
+        weight: None: all images count the same.
     """
 
     pixels: Tensor | LazyImages
     y: NDArray[Any]
-
     weight: None = None
 
     def __len__(self) -> int:

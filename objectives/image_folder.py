@@ -93,9 +93,8 @@ def _classes(root: Path) -> tuple[list[Path], NDArray[np.str_]]:
 
 def _check_counts(root: Path, labels: NDArray[np.str_]) -> None:
     names, counts = np.unique(labels, return_counts=True)
-    few = [
-        f"{str(name)!r} ({n})" for name, n in zip(names, counts, strict=True) if n < MIN_CLASS_ROWS
-    ]
+    every = zip(names.tolist(), counts.tolist(), strict=True)
+    few = [f"{name!r} ({n})" for name, n in every if n < MIN_CLASS_ROWS]
     if few:
         raise ValueError(
             f"dataset must hold {MIN_CLASS_ROWS} images or more of every class, one for each "
@@ -119,12 +118,11 @@ def _split_folder(root: Path, parts: dict[Path, str | None]) -> Folder:
     found = {part: _classes(folder) for part, folder in used.items()}
     known = set(found["train"][1])
     for part, (_, labels) in found.items():
-        strange = sorted(set(labels) - known)
+        strange = sorted(map(str, set(labels) - known))
         if strange:
             raise ValueError(
-                "dataset must hold every class in its train folder, got "
-                f"{listed(map(str, strange))} only in {used[part].name!r} of {str(root)!r}; "
-                "add images of it, or remove it"
+                f"dataset must hold every class in its train folder, got {listed(strange)} "
+                f"only in {used[part].name!r} of {str(root)!r}; add images of it, or remove it"
             )
     others = [folder.name for folder, part in parts.items() if part is None]
     return Folder(

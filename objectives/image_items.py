@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from objectives.pixels import (
     ValueRange,
     fit,
     read_image,
+    unreadable,
     value_range,
 )  # fmt: skip
 from objectives.readers import as_array
@@ -41,11 +42,7 @@ class ItemImages:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        # The range of floats is known only from all of them; most datasets hold bytes.
-        first = next(self._ranges(), None)
-        self.scale = 1
-        if first is not None and first.floating:
-            self.scale = reduce(ValueRange.join, self._ranges()).scale()
+        self.scale = common_scale(self._images())
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -62,7 +59,7 @@ class ItemImages:
         try:
             found = self.dataset[row]
         except OSError as error:
-            raise UnreadableImageError(f"image {row} ({error})") from error
+            raise unreadable(f"image {row} ({error})") from error
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise TypeError(
                 f"dataset must give (image, label) for each index, got something else from "
@@ -82,16 +79,28 @@ class ItemImages:
         content = Path(image).read_bytes() if is_file else found.image.numpy().tobytes()
         return found, label, hashlib.sha256(content).digest()
 
-    def _ranges(self) -> Iterator[ValueRange]:
-        """Find the range of each array that can be read; files and PIL images have none."""
+    def _images(self) -> Iterator[Any]:
         for row in range(len(self)):
             try:
-                image = self.item(row)[0]
+                yield self.item(row)[0]
             except UnreadableImageError:
                 continue
-            if isinstance(image, str | Path | Image):
-                return
-            yield value_range(as_array(image, "X"))
+
+
+def common_scale(images: Iterable[Any]) -> int:
+    """Give the factor that takes arrays to 0 to 255, as `ValueRange.scale` says of all together.
+
+    Only floats need a look at each image; files, PIL images and integers are decided by the first.
+    """
+    total: ValueRange | None = None
+    for image in images:
+        if isinstance(image, str | Path | Image):
+            return 1
+        found = value_range(as_array(image, "X"))
+        total = found if total is None else total.join(found)
+        if not total.floating:
+            return 1
+    return 1 if total is None else total.scale()
 
 
 class Pairs:
@@ -124,7 +133,7 @@ class _Survey:
         image = pixels.image
         self.shapes.append(tuple(image.shape))
         self.rows.append(row)
-        self.labels.append(label.item() if hasattr(label, "item") else label)
+        self.labels.append(_plain(label))
         self.n_alpha += pixels.alpha
         self.digest.update(digest)
         if size is not None:
@@ -134,6 +143,17 @@ class _Survey:
             self.kept.append(image)
         if self.room < 0:
             self.kept = None
+
+
+def _plain(label: Any) -> Any:
+    if not hasattr(label, "item"):
+        return label
+    if math.prod(label.shape) != 1:
+        raise ValueError(
+            "dataset must give one label for each image, got one of shape "
+            f"{tuple(label.shape)}; for one-hot classes give label.argmax()"
+        )
+    return label.item()
 
 
 def read_items(dataset: Any, options: ImageOptions) -> Images:
@@ -146,7 +166,7 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
     survey = _Survey(room=options.max_bytes)
     for row, found in enumerate(_looks(source)):
         if isinstance(found, UnreadableImageError):
-            survey.broken.append(str(found))
+            survey.broken.append(found.name)
         else:
             survey.add(row, *found, options.image_size)
     messages = _broken_messages(survey, options.skip_corrupt) + alpha_messages(survey.n_alpha)
@@ -163,8 +183,8 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
     else:
         pixels = LazyImages(source, rows, n_channels, size, options.n_workers)
     return Images(
-        pixels=pixels, labels=survey.labels, rows=rows, n_channels=n_channels, size=size,
-        digest=survey.digest.hexdigest(), messages=messages,
+        pixels=pixels, labels=survey.labels, rows=rows, n_given=len(source),
+        n_channels=n_channels, size=size, digest=survey.digest.hexdigest(), messages=messages,
     )  # fmt: skip
 
 

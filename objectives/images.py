@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from objectives.checks import DataWarning
-from objectives.image_arrays import ImageOptions, Images, read_array
+from objectives.image_arrays import ImageOptions, Images
 from objectives.image_data import ImageData, ImageSplit, channel_statistics
-from objectives.image_folder import Folder, list_folder
-from objectives.image_items import Pairs, read_items
-from objectives.messages import nearest
+from objectives.image_folder import Folder
+from objectives.image_readers import read_images
 from objectives.pixels import Size
-from objectives.readers import as_array
-from objectives.roles import class_weights
-from objectives.splits import SplitRows, check_train, split_given, split_rows
+from objectives.roles import class_weights, take_roles
+from objectives.splits import SplitRows, check_sizes, check_train, split_given, split_rows
 from objectives.tabular import content_fingerprint
 from objectives.targets import Target, read_target
 
@@ -32,8 +29,6 @@ MAX_BYTES = 2 * 2**30
 
 MAX_WORKERS = 4
 """More processes than this seldom read faster."""
-
-BUILTINS = ("digits",)
 
 
 def load_images(
@@ -101,12 +96,11 @@ def load_images(
         min(os.cpu_count() or 1, MAX_WORKERS) if n_workers is None
         else _at_least_0("n_workers", n_workers),
     )  # fmt: skip
-    name, folder, found = _read(dataset, options)
+    name, folder, found = read_images(dataset, options)
     target = _target(found.labels, task)
     group = _groups(groups, folder, found)
     part = None if folder is None or folder.part is None else folder.part[found.rows]
-    sizes = {"valid_size": valid_size, "test_size": test_size, "seed": seed}
-    rows = _split_rows(target, part, group, sizes)
+    rows = _split(target, part, group, valid_size=valid_size, test_size=test_size, seed=seed)
     messages = [*found.messages, *check_train(target.y, target.classes, rows)]
     for message in messages + ([] if folder is None else folder.messages):
         warnings.warn(message, DataWarning, stacklevel=2)
@@ -121,7 +115,7 @@ def load_images(
             "classes": target.classes, "groups": group, "part": part,
         }),
         split={
-            "kind": rows.kind, **sizes,
+            "kind": rows.kind, "valid_size": valid_size, "test_size": test_size, "seed": seed,
             "n_train": len(train), "n_valid": len(valid), "n_test": len(test),
         },
         class_weight=class_weights(class_weight, train.y, target.classes),
@@ -148,77 +142,6 @@ def _at_least_0(name: str, value: int) -> int:
     return value
 
 
-def _read(dataset: Any, options: ImageOptions) -> tuple[str, Folder | None, Images]:
-    """Read a dataset in any of its forms; give its name, and the folder it came from if any."""
-    if isinstance(dataset, str) and dataset in BUILTINS and not Path(dataset).exists():
-        return dataset, None, read_array(*_digits(), options)
-    if isinstance(dataset, str) and "/" not in dataset and not Path(dataset).expanduser().exists():
-        raise ValueError(
-            f"dataset must be a folder that exists or a built-in name, got dataset={dataset!r}; "
-            f"{nearest(dataset, BUILTINS)}"
-        )
-    if isinstance(dataset, str | Path):
-        folder = list_folder(Path(dataset))
-        name = Path(dataset).expanduser().resolve().name
-        return name, folder, read_items(Pairs(folder.paths, folder.labels), options)
-    if isinstance(dataset, tuple | list) and len(dataset) == 2:
-        return "arrays", None, _read_pair(dataset[0], dataset[1], options)
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        raise TypeError(
-            "dataset must be (X, y), the path of a folder, a map-style Dataset or 'digits', got "
-            f"{type(dataset).__name__}; collect its images into X and y first"
-        )
-    name = type(dataset).__name__
-    tensors = getattr(dataset, "tensors", None)
-    pair = tensors if tensors is not None and len(tensors) == 2 else _held_in_memory(dataset)
-    if pair is not None:
-        return name, None, _read_pair(pair[0], pair[1], options)
-    _check_rows(len(dataset))
-    return name, None, read_items(dataset, options)
-
-
-def _held_in_memory(dataset: Any) -> tuple[Any, Any] | None:
-    """Give what a torchvision dataset without transforms holds as one array."""
-    from torchvision.datasets import VisionDataset
-
-    if not isinstance(dataset, VisionDataset) or dataset.transforms is not None:
-        return None
-    pair = getattr(dataset, "data", None), getattr(dataset, "targets", None)
-    regular = hasattr(pair[0], "shape") and pair[1] is not None and len(pair[1]) == len(dataset)
-    return pair if regular else None
-
-
-def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    # The values are counts from 0 to 16.
-    return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target
-
-
-def _read_pair(X: Any, y: Any, options: ImageOptions) -> Images:
-    labels = y if isinstance(y, pd.Series) else as_array(y, "y")
-    if labels.ndim != 1:
-        raise ValueError(
-            f"y must hold one value for each image, got shape {labels.shape}; "
-            "for one-hot classes give y.argmax(axis=1)"
-        )
-    if len(X) != len(labels):
-        raise ValueError(
-            f"X and y must have the same length, got {len(X)} images and {len(labels)} labels; "
-            "give one label for each image"
-        )
-    _check_rows(len(X))
-    if hasattr(X, "shape") and str(getattr(X, "dtype", None)) != "object":
-        return read_array(X, np.asarray(labels), options)
-    return read_items(Pairs(X, np.asarray(labels)), options)
-
-
-def _check_rows(n_rows: int) -> None:
-    if not n_rows:
-        raise ValueError("dataset must hold images, got 0 images; check where they come from")
-
-
 def _target(labels: Any, task: str | None) -> Target:
     column = pd.Series(labels, name="y")
     if task is None and pd.api.types.is_integer_dtype(column.infer_objects().dtype):
@@ -228,40 +151,31 @@ def _target(labels: Any, task: str | None) -> Target:
     return read_target(column, name="y", task=task)
 
 
-def _groups(
-    groups: Any | Callable[[Path], Any], folder: Folder | None, found: Images
-) -> pd.Series | None:
-    if isinstance(groups, str):
-        raise TypeError(
-            f"groups must be a value for each image, got groups={groups!r}; give a list, or for a "
-            "folder a function of the path"
-        )
-    if callable(groups):
-        if folder is None:
-            raise TypeError("groups must be a value for each image, got a function; give a list")
-        groups = [groups(path) for path in folder.paths]
+def _groups(groups: Any, folder: Folder | None, found: Images) -> pd.Series | None:
     if groups is None:
         return None
-    n_images = len(folder.paths) if folder is not None else len(found.labels)
-    if len(groups) not in (n_images, len(found.labels)):
-        raise ValueError(
-            f"groups must hold a value for each image, got {len(groups)} values for {n_images} "
-            "images; give one list entry an image"
+    if callable(groups) and folder is not None:
+        groups = [groups(path) for path in folder.paths]
+    if isinstance(groups, str) or callable(groups):
+        raise TypeError(
+            f"groups must be a value for each image, got groups={groups!r}; give a list, or "
+            "for the path of a folder a function of the path"
         )
-    values = pd.Series(list(groups), name="groups")
-    kept = values if len(values) == len(found.labels) else values.iloc[found.rows]
-    return kept.reset_index(drop=True)
+    if folder is not None and folder.part is not None:
+        raise ValueError(
+            "groups must be left out where folders give the split, got groups for "
+            f"{len(folder.paths)} images; move the images into one folder for each class"
+        )
+    frame = pd.DataFrame(index=range(found.n_given))
+    _, roles = take_roles(frame, groups=groups, time=None, sample_weight=None)
+    assert roles.groups is not None, "groups were given"
+    return roles.groups.iloc[found.rows].reset_index(drop=True)
 
 
-def _split_rows(
-    target: Target, part: NDArray[np.str_] | None, groups: pd.Series | None, sizes: dict[str, Any]
+def _split(
+    target: Target, part: NDArray[np.str_] | None, groups: pd.Series | None, **sizes: Any
 ) -> SplitRows:
-    """Split as the folders say, or else as a table is split."""
     if part is None:
-        return split_rows(target.y, labels=target.classes, groups=groups, time=None, **sizes)
-    if groups is not None:
-        raise ValueError(
-            "groups must not be given where folders say which image is in which split, got both; "
-            "leave groups out, or move the class folders out of train, valid and test"
-        )
+        return split_rows(target.y, labels=target.classes, groups=groups, **sizes)
+    check_sizes(len(part), sizes["valid_size"], sizes["test_size"])
     return split_given(part, target.y, labels=target.classes, **sizes)

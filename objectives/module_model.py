@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from objectives.batched_metrics import probabilities
 from objectives.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
 from objectives.image_data import ImageSplit
+from objectives.image_readers import image_batch
 from objectives.metrics import Metric, get_metric
 from objectives.model import FittedModel
 from objectives.model_file import pack_labels, replace_file, unpack_labels
 from objectives.module_cohort import predictions
 from objectives.module_training import columns
-from objectives.pixels import Size, fit, read_image, value_range
+from objectives.pixels import Size
 from objectives.preprocessing import TargetScaler
-from objectives.readers import as_array
 from objectives.targets import Task
 
 _KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
@@ -52,11 +52,7 @@ class ImageSpec:
         """Read arrays, PIL images or paths, one or many, as the network takes them."""
         if isinstance(X, ImageSplit):
             return ImageRows(X, torch.device("cpu"))
-        is_array = hasattr(X, "shape")
-        scale = value_range(as_array(X, "X")).scale() if is_array else None
-        many = X if is_array or isinstance(X, list | tuple) else [X]
-        read = [read_image(image, scale).image for image in many]
-        return TensorRows(torch.stack([fit(image, self.n_channels, self.size) for image in read]))
+        return TensorRows(image_batch(X, n_channels=self.n_channels, image_size=self.size))
 
 
 class FittedModule(FittedModel):

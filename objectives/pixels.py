@@ -25,6 +25,8 @@ _ROUNDING = 1e-3
 _BRIGHT = 128
 """Fractions are taken for 0 to 255 only if the brightest pixel is at least this."""
 
+_RANGES = "X must hold pixel values from 0 to 1 or from 0 to 255, got values up to "
+
 # What Pillow raises for files that are cut off or hold something else.
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
@@ -33,7 +35,23 @@ _BROKEN = (
 
 
 class UnreadableImageError(ValueError):
-    """An image that cannot be decoded; the message names it."""
+    """An image that cannot be read.
+
+    Attributes:
+        name: the file, or the number of the image.
+    """
+
+    # Loaders give an error of a worker process again with its message alone.
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def unreadable(name: str) -> UnreadableImageError:
+    """Make the error that says which image cannot be read."""
+    return UnreadableImageError(
+        f"dataset must hold images that can be read, got {name!r}, which cannot; replace it", name
+    )
 
 
 class Pixels(NamedTuple):
@@ -58,15 +76,11 @@ class ValueRange(NamedTuple):
             self.whole and other.whole, self.floating or other.floating,
         )  # fmt: skip
 
-    def scale(self) -> int:
-        """Give the factor that takes the values to 0 to 255.
-
-        Whole numbers and booleans apart, floats up to 1 are taken for 0 to 1, and floats up to 255
-        for 0 to 255 if all are whole or the largest is at least 128: other fractions would lose
-        their detail.
+    def check(self) -> None:
+        """Check that the values may be those of pixels.
 
         Raises:
-            ValueError: if the values are not finite or in neither range.
+            ValueError: if some are not finite, negative or above 255.
         """
         if not np.isfinite([self.low, self.high]).all():
             raise ValueError(
@@ -78,16 +92,27 @@ class ValueRange(NamedTuple):
                 f"X must hold pixel values of 0 or more, got {self.low:g}; leave normalisation out "
                 "(training does it), or scale with (X - X.min()) / (X.max() - X.min())"
             )
-        if self.high > 255 or (self._is_graded and self.high < _BRIGHT):
-            raise ValueError(
-                "X must hold pixel values from 0 to 1 or from 0 to 255, got values up to "
-                f"{self.high:g}; scale them, as in X / X.max()"
-            )
-        return 255 if self.floating and self.high <= 1 + _ROUNDING else 1
+        if self.high > 255:
+            raise ValueError(f"{_RANGES}{self.high:g}; scale them, as in X / X.max()")
 
-    @property
-    def _is_graded(self) -> bool:
-        return self.floating and not self.whole and self.high > 1 + _ROUNDING
+    def scale(self) -> int:
+        """Give the factor that takes the values to 0 to 255.
+
+        Integers are taken for 0 to 255, booleans and floats up to 1 for 0 to 1, and floats up to
+        255 for 0 to 255 if all are whole or the largest is at least 128: other fractions would lose
+        their detail.
+
+        Raises:
+            ValueError: if the values are in neither range.
+        """
+        self.check()
+        if not self.floating:
+            return 1
+        if self.high <= 1 + _ROUNDING:
+            return 255
+        if not self.whole and self.high < _BRIGHT:
+            raise ValueError(f"{_RANGES}{self.high:g} in fractions; scale them, as in X / X.max()")
+        return 1
 
 
 def value_range(values: NDArray[Any]) -> ValueRange:
@@ -118,8 +143,13 @@ def to_uint8(values: NDArray[Any], scale: int) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     scaled = values.astype(np.float64 if values.itemsize > 4 else np.float32) * scale
-    rounded: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return rounded
+    pixels: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """Copy pixels into a tensor, whatever order their axes have in memory."""
+    return torch.from_numpy(np.array(pixels, order="C"))
 
 
 def channel_axis(shape: tuple[int, ...], *, is_tensor: bool) -> int:
@@ -169,12 +199,13 @@ def read_image(value: Any, scale: int | None = None) -> Pixels:
             "give (H, W), (H, W, C) or (C, H, W)"
         )
     values = value_range(array)
+    values.check()
     pixels = to_uint8(array, values.scale() if scale is None else scale)
     if pixels.ndim == 2:
-        return Pixels(torch.tensor(pixels)[None], False)
+        return Pixels(as_tensor(pixels)[None], False)
     axis = channel_axis(pixels.shape, is_tensor=isinstance(value, Tensor))
     pixels = np.moveaxis(pixels, axis, 0)
-    return Pixels(torch.tensor(pixels[:3]), len(pixels) == 4)
+    return Pixels(as_tensor(pixels[:3]), len(pixels) == 4)
 
 
 def fit(image: Tensor, n_channels: int, size: Size) -> Tensor:
@@ -196,19 +227,19 @@ def _read_file(path: Path) -> Pixels:
             # As a viewer shows it: photographs of a phone lie on their side otherwise.
             return _read_pil(ImageOps.exif_transpose(image))
     except _BROKEN as error:
-        raise UnreadableImageError(str(path)) from error
+        raise unreadable(str(path)) from error
 
 
 def _read_pil(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
-        return Pixels(torch.tensor(_eight_bits(image))[None], False)
+        return Pixels(as_tensor(_eight_bits(image))[None], False)
     alpha = image.has_transparency_data
     grey = image.mode in ("1", "L", "LA", "La")
     if image.mode == "P" and alpha:
         # Straight to RGB, Pillow warns of some palettes.
         image = image.convert("RGBA")
     array = np.asarray(image.convert("L" if grey else "RGB"))
-    return Pixels(torch.tensor(array[None] if grey else np.moveaxis(array, 2, 0)), alpha)
+    return Pixels(as_tensor(array[None] if grey else np.moveaxis(array, 2, 0)), alpha)
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:

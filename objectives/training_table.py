@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from objectives.augment import AUGMENTATIONS
 from objectives.hyperparameters import MLP_TABLE, Hyperparameter
 
+AUGMENTATIONS = ("none", "flip_crop", "trivial")  # see `objectives.augment`
 SCHEDULES = ("none", "cosine", "one_cycle")
 
 _SCHEDULE = Hyperparameter(

@@ -6,6 +6,7 @@ uses when it runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -220,7 +221,8 @@ def _search(entry: str, data: str, options: dict[str, Any], table: Path) -> Tuni
         try:
             import tuner
 
-            result = getattr(tuner, entry)(data, **options)
+            search: Callable[..., TuningResult] = getattr(tuner, entry)
+            result = search(data, **options)
         except KeyboardInterrupt:
             interruption.noticed = True
     if result is not None:

@@ -1,165 +1,291 @@
-"""Images in any form: one uint8 form, three splits, and clear words for what cannot be used."""
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
+from torchvision.datasets import FakeData, VisionDataset
+from torchvision.transforms import v2
 
-from objectives.checks import DataWarning
+from objectives.data import DataWarning
+from objectives.image_readers import image_batch
 from objectives.images import load_images
+from objectives.pixels import channel_axis, read_image
 
-rng = np.random.default_rng(0)
-COLOUR = rng.integers(0, 256, (30, 8, 10, 3), dtype=np.uint8)
-LABELS = np.array(["cat", "cow", "dog"] * 10)
-
-
-def all_images(data):
-    return torch.cat([s.batch(range(len(s))) for s in (data.train, data.valid, data.open_test())])
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+N = 30
+Y = np.arange(N) % 2
 
 
-def sums(images):
-    return sorted(images.flatten(1).long().sum(1).tolist())
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-FORMS = {
-    "array (N, H, W, C)": COLOUR,
-    "array (N, C, H, W)": np.moveaxis(COLOUR, 3, 1),
-    "tensor (N, C, H, W)": torch.from_numpy(np.moveaxis(COLOUR, 3, 1).copy()),
-    "floats from 0 to 1": (COLOUR / 255).astype(np.float32),
-    "floats from 0 to 255": COLOUR.astype(np.float64),
-    "PIL images": [Image.fromarray(image) for image in COLOUR],
-    "list of arrays": list(COLOUR),
-}
+def every_image(data):
+    return torch.cat(
+        [split.batch(range(len(split))) for split in (data.train, data.valid, data.open_test())]
+    )
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_same_images_comes_to_the_same_pixels(form):
-    data = load_images((FORMS[form], LABELS))
+class Pairs(Dataset):
+    def __init__(self, X, y, transform=None):
+        self.X, self.y, self.transform = X, y, transform
 
-    images = all_images(data)
-    assert images.dtype == torch.uint8
-    assert images.shape == (30, 3, 8, 10)
-    assert sums(images) == sorted(COLOUR.reshape(30, -1).astype(int).sum(1).tolist())
-    assert list(data.classes) == ["cat", "cow", "dog"]
+    def __len__(self):
+        return len(self.y)
 
-
-def test_grey_images_have_one_channel():
-    data = load_images((COLOUR[..., 0], LABELS))
-
-    assert all_images(data).shape == (30, 1, 8, 10)
-    assert data.n_channels == len(data.mean) == 1
+    def __getitem__(self, i):
+        return (self.transform(self.X[i]) if self.transform else self.X[i]), self.y[i]
 
 
-def test_an_alpha_channel_is_left_out_with_a_warning():
-    with pytest.warns(DataWarning, match="alpha"):
-        data = load_images((np.concatenate([COLOUR, COLOUR[..., :1]], axis=3), LABELS))
+class Tiny(VisionDataset):
+    def __init__(self, transform=None):
+        super().__init__(root="", transform=transform)
+        self.data, self.targets = pixels(N, 6, 5, 3), Y.tolist()
 
-    assert data.n_channels == 3
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        image = Image.fromarray(self.data[i])
+        return (self.transform(image) if self.transform else image), self.targets[i]
+
+
+def test_the_same_pixels_give_the_same_images_in_every_form():
+    X = pixels(N, 6, 5, 3)
+    forms = [
+        (X, Y),
+        [X, Y.tolist()],
+        (X, Y[:, None]),
+        (X / 255, Y),
+        ((X / 255).astype(np.float32), Y),
+        (X.astype(np.float64), Y),
+        (X.astype(np.int64), Y),
+        (torch.from_numpy(X), torch.from_numpy(Y)),
+        (torch.from_numpy(X).movedim(3, 1), Y),
+        (list(X), Y),
+        (X.tolist(), Y),
+        ([Image.fromarray(x) for x in X], Y),
+        TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),
+        Pairs(X, Y),
+        Pairs(X, torch.from_numpy(Y)),
+        Pairs([Image.fromarray(x) for x in X], Y, v2.functional.pil_to_tensor),
+        Pairs(X, Y, lambda x: torch.from_numpy(x).movedim(2, 0) / 255),
+        Tiny(),
+        Tiny(v2.functional.pil_to_tensor),
+    ]
+    expected = load_images(forms[0])
+
+    for form in forms[1:]:
+        data = load_images(form)
+
+        assert torch.equal(every_image(data), every_image(expected))
+        assert np.array_equal(data.train.y, expected.train.y)
+        assert data.mean == expected.mean
+    assert expected.train.images.shape == (18, 3, 6, 5)
+    assert expected.train.images.dtype == torch.uint8
+
+
+@given(
+    n_channels=st.sampled_from([0, 1, 3, 4]),
+    size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    first=st.booleans(),
+    is_tensor=st.booleans(),
+    kind=st.sampled_from(["uint8", "unit", "float", "bool"]),
+)
+def test_every_layout_and_type_is_read_as_it_was_meant(n_channels, size, first, is_tensor, kind):
+    meant = pixels(8, max(n_channels, 1), *size)
+    meant[0, 0, 0, 0] = 255
+    if kind == "bool":
+        meant = np.where(meant > 99, 255, 0).astype(np.uint8)
+    X = meant[:, 0] if n_channels == 0 else meant if first else np.moveaxis(meant, 1, 3)
+    X = {"uint8": X, "unit": X / 255, "float": X.astype(np.float32), "bool": X > 99}[kind]
+
+    batch = image_batch(
+        torch.tensor(X) if is_tensor else X, n_channels=min(max(n_channels, 1), 3), image_size=size
+    )
+
+    assert np.array_equal(batch.numpy(), meant[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "tensor_axis", "array_axis"),
+    [
+        ((32, 32, 3), 2, 2),
+        ((3, 32, 32), 0, 0),
+        ((3, 32, 3), 0, 2),
+        ((1, 8, 3), 0, 2),
+        ((4, 4, 3), 2, 2),
+        ((4, 8, 8), 0, 0),
+        ((4, 8, 4), 0, 2),
+    ],
+)
+def test_doubtful_layouts_follow_the_rule(shape, tensor_axis, array_axis):
+    assert channel_axis(shape, is_tensor=True) == tensor_axis
+    assert channel_axis(shape, is_tensor=False) == array_axis
+
+
+def test_digits_are_built_in():
+    data = load_images("digits")
+
+    assert repr(data) == (
+        "ImageData('digits': multiclass, 10 classes, 1x8x8, "
+        "1079 train / 359 valid / 359 test images)"
+    )
+    assert data.train.images.max() == 255
+    assert not [name for name in vars(data) if "test" in name and not name.startswith("_")]
+    assert load_images(data, seed=7) is data
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "expected", "n_classes"),
+    [
+        (np.array(["cat", "dog", "eel"] * 10), None, "multiclass", 3),
+        (np.arange(N) % 10, None, "multiclass", 10),
+        (Y > 0, None, "binary", 2),
+        (np.linspace(0, 1, N), None, "regression", None),
+        (np.arange(N) % 5, "regression", "regression", None),
+    ],
+)
+def test_task_follows_from_the_labels(y, task, expected, n_classes):
+    data = load_images((pixels(N, 4, 4), y), task=task, test_size=1 / 3, valid_size=1 / 3)
+
+    assert data.task == expected
+    assert (None if data.classes is None else len(data.classes)) == n_classes
+
+
+def test_many_whole_numbers_are_classes():
+    data = load_images((pixels(300, 4, 4), np.arange(300) % 50))
+
+    assert len(data.classes) == 50
 
 
 def test_statistics_are_those_of_the_training_images():
-    data = load_images((COLOUR, LABELS))
+    X = pixels(N, 6, 5, 3)
+    X[..., 2] = 51
 
-    values = data.train.images.double() / 255
-    np.testing.assert_allclose(data.mean, values.mean((0, 2, 3)))
-    np.testing.assert_allclose(data.std, values.std((0, 2, 3), correction=0))
+    data = load_images((X, Y))
+    expected = data.train.images.double() / 255
 
-
-@given(seed=st.integers(0, 2**31), n=st.integers(15, 40))
-def test_each_image_is_in_one_split_and_each_class_in_all(seed, n):
-    images = np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 3, 3), np.uint8)
-    data = load_images((images, np.arange(n) % 3), seed=seed)
-
-    assert sums(all_images(data)) == [9 * k for k in range(n)]
-    for split in (data.train, data.valid, data.open_test()):
-        assert set(split.y) == {0, 1, 2}
+    assert data.mean == pytest.approx(expected.mean((0, 2, 3)).tolist())
+    assert data.std[:2] == pytest.approx(expected.std((0, 2, 3), correction=0)[:2].tolist())
+    assert data.mean[2], data.std[2] == (0.2, 1.0)
 
 
-def test_images_too_large_for_memory_are_streamed_and_the_same():
-    in_memory = load_images((COLOUR, LABELS))
-    streamed = load_images((COLOUR, LABELS), max_bytes=100, n_workers=1)
+def test_unequal_sizes_become_the_median_with_a_warning():
+    X = [pixels(6, 5 + (i < 2), seed=i) for i in range(N)]
 
-    assert streamed.is_streamed
-    order = torch.randperm(len(streamed.train))
-    pairs = zip(
-        streamed.train.stream(order, batch_size=4), in_memory.train.stream(order, batch_size=4),
-        strict=True,
-    )  # fmt: skip
-    assert all(torch.equal(first, second) for first, second in pairs)
-    assert streamed.mean == in_memory.mean
-    assert torch.equal(streamed.train_and_valid().batch([0, 20]), all_images(in_memory)[[0, 20]])
+    with pytest.warns(DataWarning, match="2 of 30 images are resized to 6x5") as caught:
+        data = load_images((X, Y))
+
+    assert caught[0].filename == __file__
+    assert data.image_size == (6, 5)
+    assert load_images((X, Y), image_size=4).image_size == (4, 4)
+    assert load_images((X, Y), image_size=(3, 4)).train.images.shape == (18, 1, 3, 4)
 
 
-class Photos(Dataset):
-    def __len__(self):
-        return 12
+def test_grey_beside_colour_becomes_colour():
+    X = [pixels(4, 4) if i % 2 else pixels(4, 4, 3) for i in range(N)]
 
-    def __getitem__(self, row):
-        return Image.new("RGB", (5 + row % 2, 4), (row, 0, 0)), row % 2
+    data = load_images((X, Y))
+    grey = data.train.batch(np.flatnonzero(data.train.y == 1))
 
-
-def test_a_dataset_of_images_and_labels_is_read_and_unequal_sizes_are_resized_with_a_warning():
-    with pytest.warns(DataWarning, match="6 of 12 images are resized"):
-        data = load_images(Photos())
-
-    assert repr(data).startswith("ImageData('Photos': binary, 2 classes, 3x4x")
+    assert data.n_channels == 3
+    assert torch.equal(grey[:, 0], grey[:, 2])
 
 
-def test_a_size_given_is_the_size_of_all():
-    assert load_images((COLOUR, LABELS), image_size=(6, 5)).image_size == (6, 5)
-    assert load_images("digits", image_size=16).train.batch([0]).shape == (1, 1, 16, 16)
+@pytest.mark.parametrize("form", [lambda X: X, list], ids=["array", "list"])
+def test_alpha_is_dropped_with_a_warning(form):
+    X = pixels(N, 6, 5, 4)
+
+    with pytest.warns(DataWarning, match="30 images have an alpha channel"):
+        data = load_images((form(X), Y))
+
+    assert torch.equal(every_image(data), every_image(load_images((X[..., :3], Y))))
 
 
-def test_the_fingerprint_follows_the_content():
-    first = load_images((COLOUR, LABELS)).fingerprint
+def test_pillow_modes_are_read():
+    rgb, grey = Image.fromarray(pixels(4, 5, 3)), Image.fromarray(pixels(4, 5))
+    deep = Image.fromarray((np.asarray(grey).astype(np.uint16) << 8) + 7)
+    see_through = rgb.quantize(8)
+    see_through.info["transparency"] = bytes(8)
+    expected = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGBA": 3, "CMYK": 3, "HSV": 3}
 
-    assert load_images((COLOUR.copy(), LABELS)).fingerprint == first
-    changed = COLOUR.copy()
-    changed[0, 0, 0, 0] ^= 1
-    assert load_images((changed, LABELS)).fingerprint != first
+    assert {m: len(read_image(rgb.convert(m)).image) for m in expected} == expected
+    assert torch.equal(read_image(deep).image, read_image(grey).image)
+    assert read_image(see_through).alpha
 
 
-def test_groups_stay_in_one_split():
-    groups = np.arange(30) // 5
-    data = load_images((COLOUR, np.tile([0.5, 1.5], 15)), groups=list(groups))
-    whole = {
-        int(image.astype(int).sum()): group for image, group in zip(COLOUR, groups, strict=True)
-    }
+def test_random_transforms_of_a_dataset_are_named_in_a_warning():
+    jitter = v2.RandomRotation(180)
+    images = [Image.fromarray(pixels(9, 9)) for _ in range(N)]
 
-    found = [
-        {whole[int(image.long().sum())] for image in split.images}
+    with pytest.warns(DataWarning, match="another image 0 each time"):
+        load_images(Pairs(images, Y, jitter))
+
+
+def test_torchvision_datasets_load():
+    data = load_images(FakeData(60, (3, 8, 8), num_classes=3))
+
+    assert (data.task, data.n_channels, data.name) == ("multiclass", 3, "FakeData")
+
+
+def test_flipped_views_are_read_as_they_look():
+    X = pixels(N, 6, 5, 3)
+
+    for view in (X[:, ::-1], X[..., ::-1], X.transpose(0, 2, 1, 3)):
+        expected = every_image(load_images((view.copy(), Y)))
+        assert torch.equal(every_image(load_images((view, Y))), expected)
+        assert torch.equal(every_image(load_images((list(view), Y))), expected)
+
+
+def test_groups_stay_together():
+    X = np.zeros((N, 4, 4), dtype=np.uint8) + np.arange(N, dtype=np.uint8)[:, None, None] // 3
+
+    data = load_images((X, Y), groups=np.arange(N) // 3)
+    owners = [
+        set(split.batch(range(len(split)))[:, 0, 0, 0].tolist())
         for split in (data.train, data.valid, data.open_test())
     ]
-    assert not found[0] & found[1]
-    assert not found[0] & found[2]
-    assert not found[1] & found[2]
+
+    assert data.split["kind"] == "group"
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 10
 
 
-HALF = COLOUR[:, :, :, 0] / 255
-BAD = {
-    "NaN": ((np.where(HALF > 0.5, np.nan, HALF), LABELS), "finite pixel values"),
-    "negative": ((HALF - 0.5, LABELS), "pixel values of 0 or more"),
-    "too large": ((HALF * 1000, LABELS), "from 0 to 1 or from 0 to 255"),
-    "two channels": ((COLOUR[..., :2], LABELS), "1 or 3 channels"),
-    "lengths": ((COLOUR, LABELS[:-1]), "X and y must have the same length, got 30 .* 29"),
-    "one-hot": ((COLOUR, np.eye(30)), "argmax"),
-    "no images": ((COLOUR[:0], LABELS[:0]), "0 images"),
-    "a name": ("digts", "did you mean 'digits'|digits"),
-    "one class": ((COLOUR, np.zeros(30, int)), "class"),
-}
+def test_class_weights_are_resolved_on_the_training_split():
+    y = np.repeat(["often", "rare"], [24, 6])
+
+    data = load_images((pixels(N, 4, 4), y), class_weight="balanced")
+
+    assert set(data.class_weight) == {0, 1}
+    assert data.class_weight[1] > data.class_weight[0]
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_images_that_cannot_be_used_are_refused_in_words_that_say_why(case):
-    dataset, words = BAD[case]
-    with pytest.raises(ValueError, match=words):
-        load_images(dataset)
+def test_prediction_takes_arrays_files_and_pictures(tmp_path):
+    picture = Image.fromarray(pixels(9, 7, 3))
+    picture.save(tmp_path / "a.png")
+    expected = image_batch([np.asarray(picture)], n_channels=1, image_size=(4, 4))
+
+    for X in (picture, tmp_path / "a.png", str(tmp_path / "a.png"), [picture]):
+        assert torch.equal(image_batch(X, n_channels=1, image_size=(4, 4)), expected)
+    with pytest.raises(ValueError, match=r"X\[None\]"):
+        image_batch(np.asarray(picture), n_channels=3, image_size=(4, 4))
+    with pytest.raises(ValueError, match="0 images"):
+        image_batch([], n_channels=3, image_size=(4, 4))
 
 
-@pytest.mark.parametrize("size", [0, (8,), "8", (8, 0)])
-def test_an_impossible_size_is_refused(size):
-    with pytest.raises((ValueError, TypeError), match="image_size must be"):
-        load_images("digits", image_size=size)
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs shared/data beside the repository")
+@pytest.mark.parametrize(
+    ("name", "shape"), [("mnist_t10k", (1, 28, 28)), ("sign_digits48", (1, 48, 48))]
+)
+def test_real_arrays_load_without_a_warning(name, shape):
+    file = np.load(SHARED / name / f"{name}.npz")
+
+    data = load_images((file["X"], pd.Series(file["y"])))
+
+    assert len(data.classes) == 10
+    assert (data.n_channels, *data.image_size) == shape
