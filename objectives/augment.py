@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional
 
 from objectives.messages import nearest
 
-Augmentation = Literal["none", "flip_crop", "trivial"]
+Augmentation = Literal["none", "crop", "flip_crop", "trivial"]
 
 # The space "Wide" of Mueller & Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
 # Augmentation" (arXiv 2103.10158), with torchvision's bins and units.
@@ -40,8 +40,9 @@ OPERATIONS = (*_MOVES, *_TONES, *_BLENDS)
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Change each image of a batch at random.
 
-    ``"flip_crop"`` mirrors half of the images and shifts each by up to an eighth of its height and
-    width; what comes in at the edge is the image's own mirror image. ``"trivial"`` is
+    ``"crop"`` shifts each image by up to an eighth of its height and width; what comes in at the
+    edge is the image's own mirror image. ``"flip_crop"`` also mirrors half of the images, which
+    letters and digits do not bear. ``"trivial"`` is
     TrivialAugment (Mueller & Hutter 2021, arXiv 2103.10158) with its wide space: each image
     undergoes one operation of random strength, with black where an image was moved away; shifts
     are never longer than the image, and grey images skip the operation on colour.
@@ -49,7 +50,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     Args:
         images: (B, C, H, W), uint8, or floats from 0 to 1, which ``"trivial"`` rounds to 256
             levels.
-        how: ``"none"``, ``"flip_crop"`` or ``"trivial"``.
+        how: ``"none"``, ``"crop"``, ``"flip_crop"`` or ``"trivial"``.
         generator: the one source of chance: the same state gives the same images. On the CPU it
             gives the same draws for every device.
 
@@ -76,8 +77,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         )
     if how == "none" or not len(images):
         return images
-    if how == "flip_crop":
-        return _flip_crop(images, generator)
+    if how in ("crop", "flip_crop"):
+        return _crop(images, generator, flip=how == "flip_crop")
     if images.dtype == torch.uint8:
         return _trivial(images, generator)
     levels = (images * 255).round().clamp(0, 255).to(torch.uint8)
@@ -90,12 +91,13 @@ def _draw(n_values: int, n_images: int, generator: torch.Generator, like: Tensor
     return drawn.to(like.device)
 
 
-def _flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+def _crop(images: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
     n_images, n_channels, height, width = images.shape
     rows = _shifted(n_images, height, generator, images)
     columns = _shifted(n_images, width, generator, images)
-    mirrored = _draw(2, n_images, generator, images).bool()
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    if flip:
+        mirrored = _draw(2, n_images, generator, images).bool()
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     # One lookup in each flattened channel is several times faster than indexing by four tensors.
     places = (rows[:, :, None] * width + columns[:, None, :]).reshape(n_images, 1, -1)
     found = images.flatten(2).gather(2, places.expand(-1, n_channels, -1))

@@ -33,7 +33,7 @@ from objectives.targets import Task
 _KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
 
 # Networks of ours that a file can name; a user's own module needs its ``build``.
-_BUILDERS = {"cnn": "objectives.cnn"}
+_BUILDERS = {"cnn": "objectives.cnn", "finetune": "objectives.finetune"}
 
 
 @dataclass(frozen=True, kw_only=True)

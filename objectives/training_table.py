@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from objectives.hyperparameters import MLP_TABLE, Hyperparameter
 
-AUGMENTATIONS = ("none", "flip_crop", "trivial")  # see `objectives.augment`
+AUGMENTATIONS = ("none", "crop", "flip_crop", "trivial")  # see `objectives.augment`
 SCHEDULES = ("none", "cosine", "one_cycle")
 
 _SCHEDULE = Hyperparameter(
@@ -47,11 +47,11 @@ _SMOOTHING = Hyperparameter(
 _AUGMENTATION = Hyperparameter(
     name="augmentation",
     kind="choice",
-    default="flip_crop",
+    default="crop",
     words=AUGMENTATIONS,
     distribution=CategoricalDistribution(AUGMENTATIONS),
     grid=AUGMENTATIONS,
-    help="random changes of training images: none, mirror and shift, or TrivialAugment besides",
+    help="random changes of training images: none, a shift, a shift and mirror, or TrivialAugment",
     source="Mueller & Hutter 2021",
 )
 
@@ -117,3 +117,52 @@ CNN_TABLE: Mapping[str, Hyperparameter] = _by_name(
     dataclasses.replace(_SCHEDULE, default="one_cycle"),
     _CLIP,
 )  # fmt: skip
+
+FINETUNE_TABLE: Mapping[str, Hyperparameter] = _by_name(
+    dataclasses.replace(
+        MLP_TABLE["learning_rate"],
+        distribution=FloatDistribution(1e-4, 1e-2, log=True),
+        help="step size of the new head",
+    ),
+    Hyperparameter(
+        name="backbone_rate",
+        kind="float",
+        default=0.1,
+        log=True,
+        minimum=0.0,
+        maximum=1.0,
+        distribution=FloatDistribution(0.01, 1.0, log=True),
+        grid=(0.0, 0.01, 0.1, 1.0),
+        help="step size of the backbone as a share of the head's; 0 leaves it as it is",
+        source="Howard & Ruder 2018: discriminative fine-tuning",
+    ),
+    Hyperparameter(
+        name="frozen_epochs",
+        kind="int",
+        default=1,
+        minimum=0,
+        distribution=IntDistribution(0, 3),
+        grid=(0, 1, 3),
+        help="epochs at first in which only the head is trained",
+        source="Howard & Ruder 2018: gradual unfreezing",
+    ),
+    _fixed("epochs", 10),
+    dataclasses.replace(MLP_TABLE["batch_size"], default=32, distribution=IntDistribution(4, 6)),
+    dataclasses.replace(
+        MLP_TABLE["dropout"],
+        default=0.0,
+        distribution=None,
+        help="share of features silenced before the head at each training step",
+    ),
+    _fixed("optimizer", "adamw"),
+    _fixed("momentum"),
+    dataclasses.replace(
+        MLP_TABLE["weight_decay"],
+        default=0.01,
+        distribution=FloatDistribution(1e-5, 1e-1, log=True),
+    ),
+    dataclasses.replace(_SMOOTHING, default=0.1),
+    dataclasses.replace(_AUGMENTATION, default="flip_crop"),
+    _SCHEDULE,
+    _CLIP,
+)

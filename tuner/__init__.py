@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.diagnosis import Diagnosis, diagnose
     from tuner.entry import tune, tune_mlp
-    from tuner.networks import tune_cnn, tune_module
+    from tuner.networks import tune_cnn, tune_finetune, tune_module
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
 
@@ -21,6 +21,7 @@ __all__ = [
     "load_study",
     "tune",
     "tune_cnn",
+    "tune_finetune",
     "tune_mlp",
     "tune_module",
 ]
@@ -34,6 +35,7 @@ _HOMES = {
     "load_study": "tuner.study",
     "tune": "tuner.entry",
     "tune_cnn": "tuner.networks",
+    "tune_finetune": "tuner.networks",
     "tune_module": "tuner.networks",
     "tune_mlp": "tuner.entry",
 }

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults
 from objectives.hyperparameters import Hyperparameter
-from objectives.training_table import CNN_TABLE, TRAINING_TABLE
+from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tuner.conduct import Plan, conduct
 from tuner.loop import Callback
 from tuner.plan import Params, check_count
@@ -138,6 +138,58 @@ def tune_cnn(
     return _search(objective, search, seed=seed, study_name=study_name)
 
 
+def tune_finetune(
+    dataset: Any,
+    *,
+    backbone: str = "resnet18",
+    weights: str | os.PathLike[str] | None = "DEFAULT",
+    image_size: int | tuple[int, int] | None = None,
+    space: Params | None = None,
+    metric: Any = None,
+    epochs: int | None = None,
+    patience: int | None = 5,
+    seed: int = 0,
+    device: str | None = None,
+    study_name: str = "finetune",
+    **options: Any,
+) -> TuningResult:
+    """Find out how best to fine-tune a pretrained network of torchvision on images.
+
+    Args:
+        dataset: as in `tune_cnn`.
+        backbone: name of a classification model of `torchvision.models`; its last linear layer
+            gives way to a new one.
+        weights: ``"DEFAULT"`` or another name of torchvision's weights for it, downloaded once; a
+            ``.pth`` or ``.safetensors`` file of a state dict, loaded without running code; or None
+            for random weights.
+        image_size: height and width that images are stretched to; by default what the weights were
+            trained with.
+        space: as in `tune_mlp`, over `objectives.training_table.FINETUNE_TABLE`: the head's
+            learning rate, the backbone's as a share of it, how many epochs the backbone is frozen.
+        metric: as in `tune_mlp`.
+        epochs: passes over the training split at most; by default 10.
+        patience: epochs without improvement after which a trial ends; None for never.
+        seed: of everything.
+        device: where to train.
+        study_name: of the study in the storage.
+        options: as in `tune_cnn`.
+
+    Raises:
+        ValueError: for bad data or a bad argument, before any training.
+        ConnectionError: if the weights cannot be downloaded; says how to give a file.
+    """
+    from objectives.finetune import FinetuneObjective
+
+    search, rest = _sorted(options)
+    objective = FinetuneObjective(
+        dataset, backbone=backbone, weights=weights, image_size=image_size, metric=metric,
+        patience=patience, seed=seed, device=device,
+        space=_wishes(space, epochs, FINETUNE_TABLE, search), **rest,
+    )  # fmt: skip
+    record = {"backbone": backbone, "weights": None if weights is None else str(weights)}
+    return _search(objective, search, seed=seed, study_name=study_name, record=record)
+
+
 _SEARCH: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
@@ -168,7 +220,12 @@ def _wishes(
 
 
 def _search(
-    objective: Any, search: Mapping[str, Any], *, seed: int, study_name: str
+    objective: Any,
+    search: Mapping[str, Any],
+    *,
+    seed: int,
+    study_name: str,
+    record: Mapping[str, Any] | None = None,
 ) -> TuningResult:
     rows: Mapping[str, Hyperparameter] = objective.space
     sampler: SamplerName | BaseSampler = search["sampler"]
@@ -190,6 +247,7 @@ def _search(
             "objective": objective.kind, "metric": objective.metric.name,
             "patience": objective.patience, "task": objective.data.task,
             "fingerprint": objective.data.fingerprint, "split": objective.data.split,
+            **(record or {}),
         },
     )  # fmt: skip
     return conduct(plan, objective, storage, study_name, callbacks, search["show_progress_bar"])

@@ -27,6 +27,8 @@ _COMPARED = (
     "patience",
     "n_repeats",
     "folds",
+    "backbone",
+    "weights",
     "task",
     "fingerprint",
     "split",

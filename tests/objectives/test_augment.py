@@ -19,7 +19,7 @@ def noise(n=32, n_channels=3, height=32, width=48, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(seed))
 
 
-@pytest.mark.parametrize("how", ["none", "flip_crop", "trivial"])
+@pytest.mark.parametrize("how", ["none", "crop", "flip_crop", "trivial"])
 @pytest.mark.parametrize("n_channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (8, 8), (40, 24)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
@@ -34,7 +34,7 @@ def test_shape_type_and_range_stay(how, n_channels, size, dtype):
     assert 0 <= out.min() <= out.max() <= (255 if dtype == torch.uint8 else 1)
 
 
-@pytest.mark.parametrize("how", ["flip_crop", "trivial"])
+@pytest.mark.parametrize("how", ["crop", "flip_crop", "trivial"])
 def test_same_seed_gives_the_same_images_whatever_else_draws(how):
     images = noise()
     first = augment(images, how, generator(3))
@@ -45,7 +45,7 @@ def test_same_seed_gives_the_same_images_whatever_else_draws(how):
     assert torch.equal(images, noise())
 
 
-@pytest.mark.parametrize("how", ["flip_crop", "trivial"])
+@pytest.mark.parametrize("how", ["crop", "flip_crop", "trivial"])
 def test_the_global_generator_is_left_alone(how):
     before = torch.get_rng_state()
 
@@ -54,7 +54,7 @@ def test_the_global_generator_is_left_alone(how):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("how", ["flip_crop", "trivial"])
+@pytest.mark.parametrize("how", ["crop", "flip_crop", "trivial"])
 def test_each_image_changes_in_its_own_way(how):
     images = noise(1).expand(64, -1, -1, -1)
 
@@ -168,7 +168,7 @@ def test_shifts_are_no_longer_than_a_small_image():
 @pytest.mark.parametrize(
     ("images", "how", "words"),
     [
-        (noise(), "trival", "how must be one of none, flip_crop, trivial.*mean 'trivial'"),
+        (noise(), "trival", "how must be one of none, crop, flip_crop, trivial.*mean 'trivial'"),
         (noise()[0], "trivial", r"got \(3, 32, 48\); give one image as image\[None\]"),
         (noise(n_channels=2), "flip_crop", r"got \(32, 2, 32, 48\)"),
     ],
@@ -180,7 +180,7 @@ def test_other_input_is_refused(images, how, words):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("how", ["flip_crop", "trivial"])
+@pytest.mark.parametrize("how", ["crop", "flip_crop", "trivial"])
 def test_draws_of_a_cpu_generator_are_the_same_on_a_gpu(how):
     images = noise(256)
 

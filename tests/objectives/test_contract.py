@@ -10,6 +10,7 @@ import torch
 
 from objectives.cnn import CNNObjective
 from objectives.configurations import defaults, searched
+from objectives.finetune import FinetuneObjective
 from objectives.mlp import MLPObjective
 from objectives.module import ModuleObjective
 from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
@@ -30,6 +31,10 @@ OBJECTIVES = {
     "cnn": lambda **options: CNNObjective(
         (PICTURES, SHADES), space={"epochs": 4, "hidden_units": [4, 6], "batch_size": [8, 16]},
         **options,
+    ),
+    "finetune": lambda **options: FinetuneObjective(
+        (PICTURES, SHADES), backbone="mobilenet_v3_small", weights=None, image_size=16,
+        space={"epochs": 4, "batch_size": [16, 32], "frozen_epochs": (0, 1)}, **options,
     ),
 }  # fmt: skip
 every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)

@@ -1,0 +1,133 @@
+"""Fine-tuning: weights from a file, a new head, a frozen phase, and rates of their own."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torchvision import models
+
+from objectives.backbones import last_linear, pretrained
+from objectives.configurations import defaults
+from objectives.finetune import FinetuneObjective
+from objectives.module_model import FittedModule
+from tests.objectives.networks import PICTURES, SHADES
+
+SMALL = {"backbone": "mobilenet_v3_small", "image_size": 16}
+
+
+@pytest.fixture(scope="module")
+def state():
+    torch.manual_seed(0)
+    return models.mobilenet_v3_small(weights=None).state_dict()
+
+
+@pytest.fixture(params=["pth", "safetensors"])
+def weights(request, state, tmp_path):
+    path = tmp_path / f"weights.{request.param}"
+    save = torch.save if request.param == "pth" else safetensors.torch.save_file
+    save(dict(state), path)
+    return path
+
+
+def start(objective, **params):
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, defaults(objective.space) | params)
+    return cohort, cohort._trials[0].module
+
+
+def test_weights_of_a_file_are_those_that_training_starts_from(weights, state):
+    objective = FinetuneObjective((PICTURES, SHADES), weights=weights, **SMALL)
+
+    _, module = start(objective)
+
+    assert torch.equal(module.network.features[0][0].weight.cpu(), state["features.0.0.weight"])
+    assert module.head.out_features == 1
+
+
+def first_layer(module):
+    return module.network.features[0][0].weight.detach().clone()
+
+
+def test_a_frozen_backbone_stays_as_it_is_until_its_epochs_are_over():
+    objective = FinetuneObjective((PICTURES, SHADES), weights=None, **SMALL)
+    cohort, module = start(objective, frozen_epochs=1)
+    weight, head = first_layer(module), module.head.weight.detach().clone()
+    statistics = module.network.features[0][1].running_mean.clone()
+
+    cohort.train_epoch()
+
+    assert torch.equal(first_layer(module), weight)
+    assert torch.equal(module.network.features[0][1].running_mean, statistics)
+    assert not torch.equal(module.head.weight, head)
+    cohort.train_epoch()
+    assert not torch.equal(first_layer(module), weight)
+
+
+def test_a_backbone_rate_of_zero_leaves_the_backbone_as_it_is():
+    objective = FinetuneObjective((PICTURES, SHADES), weights=None, **SMALL)
+    cohort, module = start(objective, frozen_epochs=0, backbone_rate=0.0)
+    weight = first_layer(module)
+
+    cohort.train_epoch()
+
+    assert torch.equal(first_layer(module), weight)
+
+
+def test_head_and_backbone_have_rates_of_their_own():
+    objective = FinetuneObjective((PICTURES, SHADES), weights=None, **SMALL)
+
+    cohort, _ = start(objective, learning_rate=0.01, backbone_rate=0.1)
+
+    assert cohort._trials[0].rates == pytest.approx([0.01, 0.001])
+
+
+def test_grey_images_are_shown_as_colour_and_a_saved_model_needs_no_weights(tmp_path):
+    objective = FinetuneObjective((PICTURES[..., 0], SHADES), weights=None, **SMALL)
+    cohort, _ = start(objective)
+    cohort.train_epoch()
+    model = cohort.model(0)
+
+    model.save(tmp_path / "model.safetensors")
+
+    loaded = FittedModule.load(tmp_path / "model.safetensors")
+    images = PICTURES[..., 0]
+    assert np.array_equal(loaded.predict_proba(images), model.predict_proba(images))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "vit_b_16", "densenet121"])
+def test_the_last_linear_layer_is_the_head_of_each_kind_of_network(name):
+    with torch.device("meta"):
+        network = models.get_model(name, weights=None)
+
+    assert last_linear(network)[1].out_features == 1000
+
+
+MISTAKES = {
+    "backbone": ({"backbone": "resnet81"}, "model of torchvision.models, got 'resnet81'"),
+    "weights": ({"weights": "IMAGENET"}, "one of IMAGENET1K_V1, DEFAULT for 'mobilenet_v3_small'"),
+    "no file": ({"weights": "none.pth"}, "a file that exists, got weights='none.pth'"),
+    "no linear": ({"backbone": "squeezenet1_1"}, "must end in a linear layer"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_what_cannot_be_fine_tuned_is_named_before_any_training(case):
+    changed, words = MISTAKES[case]
+    with pytest.raises(ValueError, match=words):
+        FinetuneObjective((PICTURES, SHADES), **(SMALL | {"weights": None} | changed))
+
+
+def test_weights_of_another_network_are_refused(weights):
+    with pytest.raises(ValueError, match="state dict of 'resnet18'"):
+        pretrained("resnet18", weights)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"x": Evil()}, tmp_path / "evil.pth")
+
+    with pytest.raises(ValueError, match="must hold a state dict"):
+        pretrained("resnet18", tmp_path / "evil.pth")
