@@ -205,6 +205,26 @@ class FittedModel:
             input_columns=record["input_columns"],
         )
 
+    def encode(self, X: Any) -> Tensor:
+        """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
+        frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
+        return self._inputs(frame)
+
+    def exportable(self, n_rows: int) -> tuple[torch.nn.Module, Tensor]:
+        """Return the network and an example of its inputs, see `objectives.export`."""
+        if len(self.encoders) > 1:
+            raise ValueError(
+                "export must be asked of a model with one encoder, got a model of "
+                f"{len(self.encoders)} folds; export result.refit() instead"
+            )
+        return self.network, torch.zeros(n_rows, self.network.config["n_inputs"])
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file, see `objectives.export.export_onnx`."""
+        from objectives.export import export_onnx
+
+        export_onnx(self, path)
+
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f"n_classes={len(self.classes)}, "
         return (
@@ -213,9 +233,8 @@ class FittedModel:
         )
 
     def _average(self, X: Any) -> NDArray[np.float64]:
-        frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
         # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
-        inputs = self._inputs(frame)
+        inputs = self.encode(X)
         with torch.inference_mode():
             batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
         return torch.cat(batches).numpy()

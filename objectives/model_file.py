@@ -81,7 +81,7 @@ def write_model(
     Raises:
         ValueError: if the folder does not exist, or ``path`` is a folder.
     """
-    _checked_target(path)  # before the work
+    check_target(path)  # before the work
     record = {
         "format": FORMAT,
         "version": VERSION,
@@ -126,7 +126,8 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def _checked_target(path: str | os.PathLike[str]) -> Path:
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to write; raise ValueError if its folder is missing."""
     target = Path(path)
     if target.is_dir():
         raise ValueError(f"path must be a file, got the folder path={str(path)!r}; add a file name")
@@ -144,7 +145,7 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
     Raises:
         ValueError: if the folder does not exist, or ``path`` is a folder.
     """
-    target = _checked_target(path)
+    target = check_target(path)
     # in the same folder, as os.replace cannot move between file systems
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:

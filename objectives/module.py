@@ -230,6 +230,12 @@ class ModuleObjective:
             rows = TensorRows(map_inputs(X, lambda tensor: tensor.to(self.device)))
         return FedSplit(rows=rows, y=y, targets=targets, weight=moved)
 
+    def _example(self) -> Tensor | None:
+        if self.encoder is not None:
+            return torch.zeros(1, self.encoder.n_outputs)
+        X = self.data.train.X
+        return X[:1].clone() if isinstance(X, Tensor) else None
+
     def _encode(self, frame: Any) -> Tensor:
         assert self.encoder is not None, "a table has an encoder"
         return torch.from_numpy(self.encoder.transform(frame))
@@ -253,7 +259,7 @@ class ModuleObjective:
             module=module, task=data.task, metric=self.metric, classes=data.classes,
             target_scaler=self.scaler, params=params, hints=self.hints, images=images,
             table=None if self.encoder is None else TableInputs(data, self.encoder),
-            kind=self.kind,
+            kind=self.kind, example=self._example(),
         )  # fmt: skip
 
 

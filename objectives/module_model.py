@@ -69,6 +69,7 @@ class FittedModule(FittedModel):
         images: what images it takes; None for arrays and tables.
         table: turns a table into inputs (n, I); None for arrays and images.
         kind: ``"module"``, or the name of a network of ours.
+        example: one row of inputs (1, ...); None for several inputs.
     """
 
     def __init__(  # its base's arguments are of a stacked network
@@ -76,13 +77,16 @@ class FittedModule(FittedModel):
         classes: NDArray[Any] | None = None, target_scaler: TargetScaler | None = None,
         params: Mapping[str, Any] | None = None, hints: Mapping[str, Any] | None = None,
         images: ImageSpec | None = None, table: Callable[[Any], Tensor] | None = None,
-        kind: str = "module",
+        kind: str = "module", example: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.module = module.eval()
         self.task: Task = task
         self.metric, self.classes, self.target_scaler = metric, classes, target_scaler
         self.params, self.hints = dict(params or {}), dict(hints or {})
         self.images, self.table, self.kind = images, table, kind
+        if images is not None:
+            example = torch.zeros(1, images.n_channels, *images.size, dtype=torch.uint8)
+        self.example = None if example is None else example.detach().cpu()
 
     def _average(self, X: Any) -> NDArray[np.float64]:
         n_classes = 1 if self.classes is None else len(self.classes)
@@ -169,6 +173,24 @@ class FittedModule(FittedModel):
             images=None if images is None
             else ImageSpec(n_channels=images["n_channels"], size=tuple(images["size"])),
         )  # fmt: skip
+
+    def encode(self, X: Any) -> Tensor:
+        """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
+        order = torch.arange(len(rows := self._rows(X)))
+        (inputs,) = rows.stream(order, max(1, len(order)))
+        if not isinstance(inputs, Tensor):
+            raise ValueError("export must be of a module of one input, got one of several")
+        return inputs
+
+    def exportable(self, n_rows: int) -> tuple[nn.Module, Tensor]:
+        """Return the module and an example of its inputs, see `objectives.export`."""
+        if self.example is None:
+            raise ValueError(
+                "export must be of a module of one input, got one of several; use torch.export on "
+                "model.module"
+            )
+        rows = self.example.expand(n_rows, *self.example.shape[1:])
+        return self.module, rows.clone()
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f"n_classes={len(self.classes)}, "
