@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -37,6 +38,8 @@ class ProcessCohort:
 
     After each epoch a process sends its results and waits for what becomes of its trials, so that
     nothing trains in vain. It is the loop that decides; the processes know nothing of the study.
+    Where a process dies, this one trains its trials again from their seeds: they come to the same
+    epochs, of which those already reported are not reported twice.
 
     Args:
         objective: sent to each process once.
@@ -45,8 +48,11 @@ class ProcessCohort:
     """
 
     def __init__(self, objective: Objective, *, seed: int, n_jobs: int) -> None:
+        self._objective, self._seed = objective, seed
         self._local = objective.cohort(seed=seed)
         self._local_numbers: set[int] = set()
+        self._n_epochs: dict[int, int] = {}  # reported, by trial
+        self._n_trained_here: dict[int, int] = {}
         self._workers = [_Worker(objective, seed) for _ in range(n_jobs)]
 
     def group(self, params: Mapping[str, Any]) -> Hashable:
@@ -60,24 +66,29 @@ class ProcessCohort:
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Give the trial to a process that is idle, or else to one that trains its like."""
         home = self._home(params)
+        self._n_epochs[number] = 0
         if isinstance(home, _Worker):
-            home.add(number, params, self.group(params))
+            with self._rescued(home):
+                home.add(number, params, self.group(params))
         else:
-            self._local.add(number, params)
-            self._local_numbers.add(number)
+            self._add_here(number, params)
 
     def train_epoch(self) -> dict[int, EpochResult]:
         """Return the results of those that have finished an epoch; wait for at least one."""
-        for worker in self._workers:
-            worker.go()
-        results = dict(self._local.train_epoch()) if self._local_numbers else {}
-        busy = {worker.connection: worker for worker in self._workers if worker.is_awaited}
-        while busy:
+        for worker in list(self._workers):
+            with self._rescued(worker):
+                worker.go()
+        results = self._train_here() if self._local_numbers else {}
+        while busy := {w.connection: w for w in self._workers if w.is_awaited}:
             ready = wait(list(busy), timeout=0 if results else None)
             for connection in ready:
-                results |= busy[connection].collect()  # type: ignore[index]
-            if results or not any(worker.numbers for worker in self._workers):
+                worker = busy[connection]  # type: ignore[index]
+                with self._rescued(worker):
+                    results |= worker.collect()
+            if results or self._local_numbers or not any(w.trials for w in self._workers):
                 break
+        for number in results:
+            self._n_epochs[number] += 1
         return results
 
     def drop(self, number: int) -> None:
@@ -85,14 +96,17 @@ class ProcessCohort:
         if number in self._local_numbers:
             self._local_numbers.discard(number)
             self._local.drop(number)
-        for worker in self._workers:
-            worker.drop(number)
+        for worker in list(self._workers):
+            with self._rescued(worker):
+                worker.drop(number)
 
     def model(self, number: int) -> Any:
         """Return the fitted model of a trial, fetched from where it trains."""
-        for worker in self._workers:
-            if number in worker.numbers:
-                return worker.model(number)
+        for worker in list(self._workers):
+            if number in worker.trials:
+                with self._rescued(worker):
+                    return worker.model(number)
+                return self._trained_again(number, worker.trials[number])
         return self._local.model(number)
 
     def close(self) -> None:
@@ -100,12 +114,56 @@ class ProcessCohort:
         for worker in self._workers:
             worker.close()
 
+    def _trained_again(self, number: int, params: Mapping[str, Any]) -> Any:
+        """Return the model of a trial whose process died after its last report."""
+        cohort = self._objective.cohort(seed=self._seed)
+        cohort.add(number, params)
+        for _ in range(self._n_epochs[number]):
+            cohort.train_epoch()
+        return cohort.model(number)
+
+    def _add_here(self, number: int, params: Mapping[str, Any]) -> None:
+        self._local.add(number, params)
+        self._local_numbers.add(number)
+        self._n_trained_here[number] = 0
+
+    def _train_here(self) -> dict[int, EpochResult]:
+        """Train an epoch in this process; return the results that are new."""
+        results = self._local.train_epoch()
+        for number in results:
+            self._n_trained_here[number] += 1
+        return {
+            n: result
+            for n, result in results.items()
+            if self._n_trained_here[n] > self._n_epochs[n]
+        }
+
+    @contextmanager
+    def _rescued(self, worker: _Worker) -> Iterator[None]:
+        """Take over the trials of a worker that turns out to be dead."""
+        try:
+            yield
+        except _DeadWorkerError as death:
+            self._workers.remove(worker)
+            worker.close()
+            warnings.warn(
+                f"a worker process died with exit code {death.exit_code}; its trials "
+                f"{sorted(worker.trials)} are trained again in this process; if memory ran out, "
+                "lower n_jobs",
+                stacklevel=2,
+            )
+            for number, params in worker.trials.items():
+                self._add_here(number, params)
+
     def _home(self, params: Mapping[str, Any]) -> _Worker | Cohort | None:
-        ready = [worker for worker in self._workers if worker.is_ready()]
+        ready = []
+        for worker in list(self._workers):
+            with self._rescued(worker):
+                ready += [worker] if worker.is_ready() else []
         if not ready:
             return self._local if self._local.room(params) else None
         group = self.group(params)
-        idle = [worker for worker in ready if not worker.numbers]
+        idle = [worker for worker in ready if not worker.trials]
         alike = [worker for worker in ready if worker.is_paused and worker.has_room(group)]
         return next(iter([*idle, *alike]), None)
 
@@ -121,7 +179,7 @@ class _Worker:
         with _nothing_of_main():
             self._process.start()
         theirs.close()
-        self.numbers: set[int] = set()
+        self.trials: dict[int, Mapping[str, Any]] = {}
         self.is_paused = False
         self._started = False
         self._max_trials = max(1, _MAX_MEMBERS // getattr(objective, "n_members", 1))
@@ -139,32 +197,31 @@ class _Worker:
         return self._started
 
     def has_room(self, group: Hashable) -> bool:
-        return group == self._group and len(self.numbers) < self._max_trials
+        return group == self._group and len(self.trials) < self._max_trials
 
     def add(self, number: int, params: Mapping[str, Any], group: Hashable) -> None:
         self._group = group
-        self.numbers.add(number)
-        self.connection.send(("add", number, dict(params)))
+        self.trials[number] = dict(params)
+        self._send("add", number, dict(params))
 
     def go(self) -> None:
         """Let it train its trials for an epoch, if it has any and waits."""
-        if self.is_paused and self.numbers:
+        if self.is_paused and self.trials:
             self.is_paused = False
-            self.connection.send(("go",))
+            self._send("go")
 
     def collect(self) -> dict[int, EpochResult]:
         """Receive its results; the first message says only that it has started."""
         results = self._receive()
         self.is_paused = self._started = True
-        return {number: r for number, r in results.items() if number in self.numbers}
+        return {number: r for number, r in results.items() if number in self.trials}
 
     def drop(self, number: int) -> None:
-        if number in self.numbers:
-            self.numbers.discard(number)
-            self.connection.send(("drop", number))
+        if self.trials.pop(number, None) is not None:
+            self._send("drop", number)
 
     def model(self, number: int) -> Any:
-        self.connection.send(("model", number))
+        self._send("model", number)
         return self._receive()
 
     def close(self) -> None:
@@ -172,18 +229,32 @@ class _Worker:
         self._process.join()
         self.connection.close()
 
+    def _send(self, *message: Any) -> None:
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._death() from error
+
     def _receive(self) -> Any:
         try:
             message = self.connection.recv()
-        except EOFError:
-            self._process.join(timeout=5)
-            raise RuntimeError(
-                f"a worker process died with exit code {self._process.exitcode} while it trained "
-                f"trials {sorted(self.numbers)}; memory may have run out: lower n_jobs"
-            ) from None
+        except (EOFError, ConnectionResetError) as error:
+            raise self._death() from error
         if isinstance(message, Exception):
             raise message
         return message
+
+    def _death(self) -> _DeadWorkerError:
+        self._process.join(timeout=5)
+        return _DeadWorkerError(self._process.exitcode)
+
+
+class _DeadWorkerError(Exception):
+    """A worker process that is gone."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__(f"exit code {exit_code}")
+        self.exit_code = exit_code
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Several processes: the same trials, found faster."""
 
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 
@@ -41,6 +44,27 @@ def test_tpe_with_pruning_runs_in_several_processes():
     assert len(frame) == 14
     assert set(frame["state"]) <= {"COMPLETE", "PRUNED"}
     assert frame["number"].tolist() == list(range(14))
+
+
+@pytest.mark.parametrize("n_deaths", [1, 2])
+def test_trials_of_a_process_that_is_killed_are_trained_again_and_come_out_the_same(n_deaths):
+    call = FAST | {"sampler": "random", "n_trials": 24, "epochs": 20, "patience": None}
+    alone = tune_mlp("digits", **call)
+    killed = []
+
+    def kill(study, trial):
+        running = [p for p in multiprocessing.active_children() if p.pid not in killed]
+        if len(killed) < n_deaths and running:
+            killed.append(running[0].pid)
+            os.kill(running[0].pid, signal.SIGKILL)
+
+    with pytest.warns(UserWarning, match="died with exit code -9; its trials"):
+        together = tune_mlp("digits", n_jobs=2, callbacks=[kill], **call)
+
+    assert len(killed) == n_deaths
+    assert values(together) == pytest.approx(values(alone), abs=0.02)
+    frame = together.curves_dataframe()
+    assert frame.groupby("number")["epoch"].apply(list).map(len).tolist() == [20] * 24
 
 
 SCRIPT = """
