@@ -11,12 +11,16 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 RECORD = "fusetune"
 OPENINGS = "test_openings"
+
+# A process that is killed leaves its lock on a journal behind. A write takes milliseconds; Optuna
+# waits 30 s by default before it takes a lock away, and warns below 3 s.
+_LOCK_GRACE_S = 3
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
@@ -79,7 +83,8 @@ def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseSt
     if path.suffix == ".db":
         return get_storage(f"sqlite:///{path}")
     cut_torn_line(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    lock = JournalFileSymlinkLock(str(path), grace_period=_LOCK_GRACE_S)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 def cut_torn_line(path: Path) -> int:

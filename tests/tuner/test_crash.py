@@ -1,0 +1,140 @@
+"""The crash contract: killed at any moment and started again, a study ends as if never killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from tuner import load_study
+from tuner.tables import trials_dataframe
+
+# Loads everything once, and forks a child for each run: a kill then costs a tenth of a second.
+WARM = """
+import json, os, sys
+import objectives.mlp, tuner, tuner.conduct
+from tuner import tune, tune_mlp
+
+def slow_square(trial):
+    import time
+    for step in range(5):
+        time.sleep(0.01)
+        trial.report(trial.params["x"] ** 2 + 1 / (1 + step), step)
+        if trial.should_prune():
+            import optuna
+            raise optuna.TrialPruned
+    return trial.params["x"] ** 2
+
+for line in sys.stdin:
+    call = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        if call.pop("function"):
+            call["space"] = {name: tuple(ends) for name, ends in call["space"].items()}
+            tune(slow_square, **call)
+        else:
+            tune_mlp("iris", **call)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+MLP = {
+    "function": False, "epochs": 6, "pruner": "none", "show_progress_bar": False,
+    "space": {"hidden_units": 8, "n_layers": 1, "batch_size": [16, 32], "dropout": [0.0, 0.2]},
+}  # fmt: skip
+CALLS = {
+    "tpe": MLP | {"sampler": "tpe", "n_trials": 14, "pruner": "median"},
+    "random": MLP | {"sampler": "random", "n_trials": 20},
+    "grid": MLP | {"sampler": "grid", "space": MLP["space"] | {"learning_rate": [0.1, 0.01]}},
+    "manual": MLP | {
+        "sampler": "manual", "trials": [{"learning_rate": 0.1 / k} for k in range(1, 13)],
+    },
+    "enqueued": MLP | {
+        "sampler": "tpe", "n_trials": 12, "enqueue": [{"learning_rate": 0.05}, {"dropout": 0.2}],
+    },
+    "function": {
+        "function": True, "sampler": "tpe", "n_trials": 15, "space": {"x": [-1.0, 1.0]},
+        "enqueue": [{"x": 0.5}], "show_progress_bar": False, "max_steps": 5,
+    },
+}  # fmt: skip
+
+
+class Warm:
+    """Starts runs in children of a process that has everything loaded, and kills them."""
+
+    def __init__(self, folder):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
+        )  # fmt: skip
+
+    def run(self, call, kill_after=None):
+        """Run a call; return its exit status, and the seconds it took."""
+        self.process.stdin.write(json.dumps(call) + "\n")
+        self.process.stdin.flush()
+        child, start = int(self.process.stdout.readline()), time.monotonic()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it was done already, and its status says so
+        return int(self.process.stdout.readline()), time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    running = Warm(tmp_path_factory.mktemp("runs"))
+    yield running
+    running.process.communicate(timeout=30)
+
+
+def table(path):
+    frame = trials_dataframe(load_study(path))
+    return frame.drop(columns=["duration_s"])
+
+
+def killed_and_unbroken(warm, name, kind, folder, n_kills, seed):
+    """Return the tables of a study killed ``n_kills`` times and of one never killed."""
+    moments = random.Random(seed)
+    paths = {what: folder / f"{what}.{kind}" for what in ("whole", "killed")}
+    status, duration = warm.run(CALLS[name] | {"storage": str(paths["whole"])})
+    assert status == 0
+    call = CALLS[name] | {"storage": str(paths["killed"])}
+    n_hit = 0
+    for _ in range(n_kills):
+        # What is done stays done, so that the moments spread over the whole run.
+        status, _ = warm.run(call, kill_after=moments.uniform(0.0, 2 * duration / (n_kills + 1)))
+        n_hit += status != 0
+    assert warm.run(call)[0] == 0
+    return table(paths["killed"]), table(paths["whole"]), n_hit
+
+
+def check(killed, whole):
+    assert killed["number"].tolist() == list(range(len(whole)))
+    assert set(killed["state"]) <= {"COMPLETE", "PRUNED"}
+    pd.testing.assert_frame_equal(killed, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["journal", "db"])
+@pytest.mark.parametrize("name", ["tpe", "random", "function"])
+def test_a_study_that_was_killed_ends_as_one_that_was_not(name, kind, warm, tmp_path):
+    killed, whole, _ = killed_and_unbroken(warm, name, kind, tmp_path, n_kills=1, seed=1)
+
+    check(killed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["journal", "db"])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_study_killed_time_and_again_loses_and_doubles_nothing(name, kind, warm, tmp_path):
+    killed, whole, n_hit = killed_and_unbroken(warm, name, kind, tmp_path, n_kills=6, seed=2)
+
+    check(killed, whole)
+    assert n_hit >= 3
