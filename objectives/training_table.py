@@ -80,8 +80,9 @@ TRAINING_TABLE: Mapping[str, Hyperparameter] = _by_name(
 
 CNN_TABLE: Mapping[str, Hyperparameter] = _by_name(
     dataclasses.replace(
-        MLP_TABLE["learning_rate"], default=0.003,
+        MLP_TABLE["learning_rate"], default=0.003, grid=(0.03, 0.01, 0.003, 0.001),
         distribution=FloatDistribution(3e-4, 3e-2, log=True),
+        source="a decade to either side of the default, see benchmarks/images.py",
     ),
     _fixed("epochs", 20),
     dataclasses.replace(MLP_TABLE["batch_size"], distribution=IntDistribution(5, 8)),
