@@ -1,5 +1,7 @@
 """`tune_module` and `tune_cnn`: the same search, tables, storage and result as of `tune_mlp`."""
 
+import signal
+
 import numpy as np
 import pytest
 from torch import nn
@@ -83,6 +85,42 @@ def test_an_error_of_build_fails_its_trial_and_the_study_goes_on():
     frame = result.trials_dataframe()
     assert frame["state"].tolist() == ["COMPLETE", "FAIL"]
     assert frame["error"].tolist()[1] == "ArithmeticError: too wide"
+
+
+def test_time_that_is_up_ends_a_trial_at_its_best_epoch_so_far():
+    result = tune_module(
+        build_flat, (SIGNALS, KINDS), epochs=100_000, patience=None, timeout=0.5, n_trials=50,
+        show_progress_bar=False,
+    )  # fmt: skip
+
+    frame = result.trials_dataframe()
+    assert frame["stopped"].tolist() == ["timeout"]
+    assert np.isfinite(frame["value"]).all()
+
+
+class Interrupted(nn.Module):
+    """Meets Ctrl-C while it trains for the second time."""
+
+    n_built = 0
+
+    def __init__(self):
+        super().__init__()
+        type(self).n_built += 1
+        self.number = self.n_built
+        self.layer = nn.Linear(10, 3)
+
+    def forward(self, x):
+        if self.training and self.number == 4:  # the first was built to look at its outputs
+            signal.raise_signal(signal.SIGINT)
+        return self.layer(x.flatten(1))
+
+
+def test_ctrl_c_inside_a_trial_gives_the_result_so_far(capsys):
+    result = tune_module(Interrupted, (SIGNALS, KINDS), n_trials=9, include_default=False, **FAST)
+
+    assert result.trials_dataframe()["state"].tolist() == ["COMPLETE", "COMPLETE"]
+    assert result.best_value > 0
+    assert "interrupted: finished trials are kept" in capsys.readouterr().err
 
 
 def test_an_option_that_no_one_takes_is_an_error():
