@@ -14,6 +14,8 @@ import pytest
 from tuner import load_study
 from tuner.tables import trials_dataframe
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks and kills as POSIX does")
+
 # Loads everything once, and forks a child for each run: a kill then costs a tenth of a second.
 WARM = """
 import json, os, sys
