@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +19,7 @@ from objectives.configurations import from_stored, sample, suggest
 from objectives.hyperparameters import Hyperparameter
 from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
 from tuner.progress import ProgressBar
+from tuner.storage import StorageError
 from tuner.study import TunedStudy, hand_out_again
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -285,6 +287,8 @@ def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> N
                 state, stopped = TrialState.PRUNED, f"returned {value}"
         except optuna.TrialPruned:
             state, stopped = TrialState.PRUNED, "pruned"
+        except (StorageError, StorageInternalError):  # of a report: it is not the trial's fault
+            raise
         except Exception as error:  # the user's code may raise anything; the study goes on
             search.fail(trial.number, error)
             continue

@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner import StudyMismatchError, load_study, tune, tune_mlp
-from tuner.study import cut_torn_line, hand_out_again, open_storage, open_study, redacted
+from tuner.storage import cut_torn_line, open_storage, redacted
+from tuner.study import hand_out_again, open_study
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 SPACE = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
