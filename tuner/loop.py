@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.configurations import from_stored, sample, suggest
 from objectives.hyperparameters import Hyperparameter
 from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
+from tuner.handed import HandedTrial
 from tuner.progress import ProgressBar
 from tuner.storage import StorageError
 from tuner.study import TunedStudy, hand_out_again
@@ -128,7 +129,7 @@ class Search:
         if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
             return None
         self.study.sampler = self.source(number)
-        return optuna.Trial(self.study, trial_id)
+        return HandedTrial(self.study, trial_id)
 
     def _queue_ahead(self) -> None:
         """Draw trials that depend on no other, so that alike ones can train together."""
@@ -243,12 +244,9 @@ def _ending(
 ) -> tuple[TrialState, str] | None:
     if result.failed:
         return TrialState.PRUNED, str(result.stopped)
-    with warnings.catch_warnings():
-        # A trial handed out again after a crash reports the same values once more.
-        warnings.filterwarnings("ignore", message="The reported value is ignored")
-        is_step = result.epoch % search.report_every == 0
-        if is_step or result.stopped is not None:
-            trial.report(result.value, step=result.epoch)
+    is_step = result.epoch % search.report_every == 0
+    if is_step or result.stopped is not None:
+        trial.report(result.value, step=result.epoch)
     if result.stopped is not None:
         return TrialState.COMPLETE, result.stopped
     if is_step and trial.should_prune():
