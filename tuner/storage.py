@@ -188,11 +188,12 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
     """
     from sqlalchemy.exc import DBAPIError
 
+    errors: tuple[type[Exception], ...] = (StorageInternalError, DBAPIError, *others)
     try:
         yield
     except StorageError:
         raise
-    except (StorageInternalError, DBAPIError, *others) as error:
+    except errors as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         cause = getattr(cause, "orig", None) or cause or error
         raise StorageError(
