@@ -33,8 +33,7 @@ class HandedTrial(optuna.Trial):
 
     def should_prune(self) -> bool:
         """Ask the study's pruner, which sees this run's reports alone."""
-        if not self._stale:
-            return super().should_prune()
+        # Optuna's own asks a copy that the trial took when it was made.
         trial = copy.copy(self.storage.get_trial(self._id))
         values = trial.intermediate_values
         trial.intermediate_values = {s: v for s, v in values.items() if s not in self._stale}
