@@ -24,7 +24,8 @@ from tuner.pruners import PrunerName, make_pruner, report_interval
 from tuner.records import finished
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, sampler_source
-from tuner.study import OPENINGS, hand_out_again, open_storage, open_study
+from tuner.storage import open_storage, storage_errors
+from tuner.study import OPENINGS, hand_out_again, open_study
 from tuner.workers import open_cohort
 
 # Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
@@ -87,10 +88,11 @@ def conduct(
     pruner = make_pruner(plan.pruner, epochs=plan.max_steps)
     strict = plan.sampler not in LISTED
     opened = open_storage(storage)
-    study = open_study(opened, name=study_name, direction=plan.direction, record=_record(plan))
-    study.pruner = pruner
-    hand_out_again(study, opened)
-    queue(study, plan.space, planned, strict=strict)
+    with storage_errors(storage):
+        study = open_study(opened, name=study_name, direction=plan.direction, record=_record(plan))
+        study.pruner = pruner
+        hand_out_again(study, opened)
+        queue(study, plan.space, planned, strict=strict)
     if plan.sampler == "grid":
         print(f"grid of {len(planned)} trials", file=sys.stderr)
 
@@ -117,7 +119,8 @@ def conduct(
                 report_every=report_interval(plan.pruner, epochs=plan.max_steps),
                 listed=plan.sampler in LISTED,
             )
-            _run(search, objective, n_jobs)
+            with storage_errors(storage):
+                _run(search, objective, n_jobs)
             return search.best_model
 
     def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:

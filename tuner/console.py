@@ -98,8 +98,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from tuner.storage import StorageError
+
     files = (FileNotFoundError, PermissionError, IsADirectoryError)
-    return (ValueError, TypeError, ImportError, *files, OptunaError, SQLAlchemyError)
+    return (ValueError, TypeError, ImportError, *files, StorageError, OptunaError, SQLAlchemyError)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -142,7 +144,7 @@ def stop_interrupted(result: TuningResult | None, table: Path, storage: str | No
     Raises:
         typer.Exit: always, with code 130.
     """
-    from tuner.study import redacted
+    from tuner.storage import redacted
     from tuner.tables import count_states
 
     kept = "" if result is None else count_states(result.study)

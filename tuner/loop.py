@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -17,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.configurations import from_stored, sample, suggest
 from objectives.hyperparameters import Hyperparameter
 from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
+from tuner.handed import HandedTrial
 from tuner.progress import ProgressBar
+from tuner.storage import StorageError
 from tuner.study import TunedStudy, hand_out_again
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -126,7 +129,7 @@ class Search:
         if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
             return None
         self.study.sampler = self.source(number)
-        return optuna.Trial(self.study, trial_id)
+        return HandedTrial(self.study, trial_id)
 
     def _queue_ahead(self) -> None:
         """Draw trials that depend on no other, so that alike ones can train together."""
@@ -241,12 +244,9 @@ def _ending(
 ) -> tuple[TrialState, str] | None:
     if result.failed:
         return TrialState.PRUNED, str(result.stopped)
-    with warnings.catch_warnings():
-        # A trial handed out again after a crash reports the same values once more.
-        warnings.filterwarnings("ignore", message="The reported value is ignored")
-        is_step = result.epoch % search.report_every == 0
-        if is_step or result.stopped is not None:
-            trial.report(result.value, step=result.epoch)
+    is_step = result.epoch % search.report_every == 0
+    if is_step or result.stopped is not None:
+        trial.report(result.value, step=result.epoch)
     if result.stopped is not None:
         return TrialState.COMPLETE, result.stopped
     if is_step and trial.should_prune():
@@ -285,6 +285,8 @@ def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> N
                 state, stopped = TrialState.PRUNED, f"returned {value}"
         except optuna.TrialPruned:
             state, stopped = TrialState.PRUNED, "pruned"
+        except (StorageError, StorageInternalError):  # of a report: it is not the trial's fault
+            raise
         except Exception as error:  # the user's code may raise anything; the study goes on
             search.fail(trial.number, error)
             continue

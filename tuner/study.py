@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from tuner.storage import open_storage
+
 RECORD = "fusetune"
 OPENINGS = "test_openings"
-
-# A process that is killed leaves its lock on a journal behind. A write takes milliseconds; Optuna
-# waits 30 s by default before it takes a lock away, and warns below 3 s.
-_LOCK_GRACE_S = 3
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
@@ -54,61 +50,6 @@ class TunedStudy(optuna.Study):
             super().stop()
         except RuntimeError:  # raised outside `optimize`, which our loop is not
             self.stop_requested = True
-
-
-def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseStorage:
-    """Return the Optuna storage that ``storage`` names.
-
-    Args:
-        storage: None (in memory), a path ending in ``.journal`` or ``.db``, a URL, or a storage
-            object.
-
-    Raises:
-        ValueError: for another ending.
-        FileNotFoundError: if the file's folder does not exist.
-    """
-    if storage is None:
-        return InMemoryStorage()
-    if isinstance(storage, BaseStorage):
-        return storage
-    if "://" in str(storage):
-        return get_storage(str(storage))
-    path = Path(storage)
-    if path.suffix not in (".journal", ".db"):
-        raise ValueError(f"storage must end in .journal or .db, or be a URL, got {str(storage)!r}")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(
-            f"storage must lie in a folder that exists, got {str(storage)!r}; create the folder"
-        )
-    if path.suffix == ".db":
-        return get_storage(f"sqlite:///{path}")
-    cut_torn_line(path)
-    lock = JournalFileSymlinkLock(str(path), grace_period=_LOCK_GRACE_S)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-def cut_torn_line(path: Path) -> int:
-    """Cut a half-written last line off a journal file and return how many bytes that took.
-
-    A process killed in mid-write leaves one; the next write would be glued to it and make the whole
-    file unreadable.
-    """
-    if not path.exists():
-        return 0
-    with path.open("r+b") as file:
-        content = file.read()
-        keep = content.rfind(b"\n") + 1
-        file.truncate(keep)
-    return len(content) - keep
-
-
-def redacted(url: object) -> str:
-    """Return a storage URL without its password.
-
-    >>> redacted("postgresql://me:secret@host/db")
-    'postgresql://me:***@host/db'
-    """
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", str(url))
 
 
 @contextmanager

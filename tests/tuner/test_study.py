@@ -12,7 +12,9 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner import StudyMismatchError, load_study, tune, tune_mlp
-from tuner.study import cut_torn_line, hand_out_again, open_storage, open_study, redacted
+from tuner.handed import HandedTrial
+from tuner.storage import cut_torn_line, open_storage, redacted
+from tuner.study import hand_out_again, open_study
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 SPACE = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -61,6 +63,26 @@ def test_trials_left_running_are_handed_out_again_under_their_own_numbers(storag
 
     assert (again.number, again.params) == (left.number, left.params)
     assert [t.state for t in study.trials] == [TrialState.RUNNING]
+
+
+def test_a_trial_that_is_run_again_is_not_judged_by_what_it_reported_before(storage):
+    opened = open_storage(storage)
+    study = open_study(opened, name="s", direction="minimize", record={})
+    study.pruner = optuna.pruners.ThresholdPruner(upper=1.0)
+    cut_off = study.ask()
+    for step, value in enumerate([0.5, 9.0]):
+        cut_off.report(value, step)
+    hand_out_again(study, opened)
+    opened.set_trial_state_values(cut_off._trial_id, state=TrialState.RUNNING)
+
+    again = HandedTrial(study, cut_off._trial_id)
+    judged = []
+    for step, value in enumerate([0.4, 0.3, 8.0]):
+        again.report(value, step)
+        judged.append(again.should_prune())
+
+    assert judged == [False, False, True]
+    assert study.trials[0].intermediate_values == {0: 0.4, 1: 0.3, 2: 8.0}
 
 
 KILLED = """
