@@ -14,6 +14,7 @@ from objectives.image_data import ImageData
 from objectives.images import load_images
 from objectives.module import ModuleObjective
 from objectives.module_training import decayed, make_optimizer
+from objectives.space import make_space
 from objectives.training_table import CNN_TABLE
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -144,8 +145,6 @@ class CNNObjective(ModuleObjective):
         return load_images(dataset, **options)
 
     def _space(self, space: Mapping[str, Any]) -> Any:
-        from objectives.space import make_space
-
         return make_space(self.table, space)
 
     @property

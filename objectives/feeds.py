@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.image_data import ImageData, ImageSplit
+from objectives.sealed import Sealed
 from objectives.tabular import TabularData
 
 Inputs: TypeAlias = "Tensor | tuple[Inputs, ...] | dict[str, Inputs]"
@@ -41,13 +42,14 @@ class TensorRows:
 
     def stream(self, order: Tensor, batch_size: int) -> Iterator[Inputs]:
         """Yield the inputs of these rows in batches."""
-        for index in torch.split(order, batch_size):
+        device = next(iter(leaves(self.inputs).values())).device
+        for index in torch.split(order.to(device), batch_size):
             yield take(self.inputs, index)
 
 
 @dataclass(frozen=True)
 class ImageRows:
-    """Images as uint8 (B, C, H, W), in memory or streamed.
+    """Images as uint8 (B, C, H, W) that come to the device batch by batch, such as streamed ones.
 
     Args:
         split: the images.
@@ -90,7 +92,7 @@ class ArraySplit:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ArrayData:
+class ArrayData(Sealed[ArraySplit]):
     """Arrays of any shape in three splits; see `objectives.tabular.TabularData`.
 
     Attributes:
@@ -112,15 +114,6 @@ class ArrayData:
     fingerprint: str
     split: dict[str, Any]
     class_weight: None = field(default=None)
-
-    @property
-    def n_test(self) -> int:
-        """Rows in the test split."""
-        return len(self._test)
-
-    def open_test(self) -> ArraySplit:
-        """Give the test split; once its score has steered a choice, it is no test any more."""
-        return self._test
 
     def train_and_valid(self) -> ArraySplit:
         """Give the rows of both splits as one, to refit a chosen configuration on."""
@@ -167,8 +160,8 @@ def map_inputs(inputs: Inputs, change: Any) -> Inputs:
 
 
 def take(inputs: Inputs, index: Tensor) -> Inputs:
-    """Return the rows of these numbers."""
-    return map_inputs(inputs, lambda tensor: tensor[index.to(tensor.device)])
+    """Return the rows of these numbers, which lie on the same device."""
+    return map_inputs(inputs, lambda tensor: tensor[index])
 
 
 def leaves(inputs: Inputs) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from objectives.pixels import Size, fit
+from objectives.sealed import Sealed
 from objectives.targets import Task
 
 _CHUNK_IMAGES = 256
@@ -138,7 +139,7 @@ class ImageSplit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ImageData:
+class ImageData(Sealed[ImageSplit]):
     """Images in three splits, as `load_images` makes them.
 
     The test split is not an attribute, so that a search does not meet it by accident: `open_test`
@@ -174,18 +175,9 @@ class ImageData:
     class_weight: dict[int, float] | None = None
 
     @property
-    def n_test(self) -> int:
-        """Images in the test split."""
-        return len(self._test)
-
-    @property
     def is_streamed(self) -> bool:
         """Whether images are read when they are needed instead of kept in memory."""
         return self.train.images is None
-
-    def open_test(self) -> ImageSplit:
-        """Give the test split; once its score has steered a choice, it is no test any more."""
-        return self._test
 
     def train_and_valid(self) -> ImageSplit:
         """Give the images of both splits as one, to refit a chosen configuration on."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives.configurations import defaults
+from objectives.data import frame_from
 from objectives.feeds import ImageRows, Inputs, ModuleData, TensorRows, call, map_inputs
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
@@ -116,11 +117,12 @@ class ModuleObjective:
         self.device = torch.device(device) if device is not None else best_device()
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
+        self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)
         self._check_build()
 
     def cohort(self, *, seed: int) -> ModuleCohort:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
-        return self._cohort(self.data.train, seed=seed, patience=self.patience)
+        return self._cohort(self._train, seed=seed, patience=self.patience)
 
     def __call__(self, trial: Any) -> float:
         """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
@@ -138,7 +140,8 @@ class ModuleObjective:
             seed: as for `cohort`.
             number: trial number whose random streams are used.
         """
-        cohort = self._cohort(self.data.train_and_valid(), seed=seed, patience=None)
+        both = self._fed(self.data.train_and_valid())
+        cohort = self._cohort(both, seed=seed, patience=None)
         cohort.add(number, params)
         for _ in range(epochs):
             cohort.train_epoch()
@@ -174,7 +177,7 @@ class ModuleObjective:
 
     def _check_build(self) -> None:
         """Build the default configuration and look at two rows' outputs, before any training."""
-        sample = self._fed(self.data.train).rows.stream(torch.arange(2), 2)
+        sample = self._train.rows.stream(torch.arange(2), 2)
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             module = self._build(defaults(self.space))
             if not isinstance(module, nn.Module):
@@ -224,7 +227,10 @@ class ModuleObjective:
         weight = training_weight(split, self.data.class_weight)
         moved = None if weight is None else weight[:, 0].to(self.device)
         if isinstance(self.data, ImageData):
+            held = split.images  # what fits in memory goes to the device once
             rows: Any = ImageRows(split, self.device)
+            if held is not None:
+                rows = TensorRows(held.to(self.device))
         else:
             X = split.X if self.encoder is None else self._encode(split.X)
             rows = TensorRows(map_inputs(X, lambda tensor: tensor.to(self.device)))
@@ -240,9 +246,9 @@ class ModuleObjective:
         assert self.encoder is not None, "a table has an encoder"
         return torch.from_numpy(self.encoder.transform(frame))
 
-    def _cohort(self, train: Any, *, seed: int, patience: int | None) -> ModuleCohort:
+    def _cohort(self, train: FedSplit, *, seed: int, patience: int | None) -> ModuleCohort:
         training = ModuleTraining(
-            train=self._fed(train), valid=self._fed(self.data.valid), task=self.data.task,
+            train=train, valid=self._valid, task=self.data.task,
             n_classes=self.n_classes, metric=self.metric, build=self._build,
             optimizer=self._make_optimizer, loss=self.loss, schedule=self._schedule,
             change=self._change(), before_epoch=self._before_epoch(), scaler=self.scaler,
@@ -277,7 +283,5 @@ class TableInputs:
 
     def __call__(self, X: Any) -> Tensor:
         """Return the inputs for ``X``, a table or an array of all columns."""
-        from objectives.data import frame_from
-
         frame = frame_from(X, self.columns, input_columns=self.input_columns)
         return torch.from_numpy(self.encoder.transform(frame))

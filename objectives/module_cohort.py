@@ -130,7 +130,7 @@ class ModuleCohort:
                 module = shared.build(params).to(shared.device)
                 torch.manual_seed(noise)
                 state = random_state(shared.device)
-        except Exception as error:
+        except Exception as error:  # torch has no one type for a failed allocation
             if not is_out_of_memory(error):
                 raise
             self._too_large.add(number)
@@ -149,7 +149,7 @@ class ModuleCohort:
         for number, trial in self._trials.items():
             try:
                 results[number] = self._epoch(trial)
-            except Exception as error:
+            except Exception as error:  # as above; anything else goes on to the loop
                 if not is_out_of_memory(error):
                     raise
                 results[number] = _out_of_memory(trial.epoch)
@@ -209,10 +209,11 @@ class ModuleCohort:
         if len(order) % size == 1 and len(order) > 1:
             order = order[:-1]  # batch norm needs two rows; another one is left out each epoch
         n_steps = math.ceil(len(order) / size)
+        places = order.to(shared.device)
         total = torch.zeros((), device=shared.device)
         factor = 0.0
         for step, inputs in enumerate(shared.train.rows.stream(order, size)):
-            index = order[step * size : (step + 1) * size].to(shared.device)
+            index = places[step * size : (step + 1) * size]
             if shared.change is not None:
                 inputs = shared.change(inputs, params, trial.order)
             factor = self._factor(trial, step / n_steps)
@@ -232,7 +233,7 @@ class ModuleCohort:
         return schedule_factor(self._training.schedule or str(trial.params["schedule"]), progress)
 
     def _loss(
-        self, outputs: Any, split: FedSplit, index: Tensor, params: Mapping[str, Any]
+        self, outputs: Any, split: FedSplit, index: Tensor | slice, params: Mapping[str, Any]
     ) -> Tensor:
         shared = self._training
         if shared.loss is not None:
@@ -250,24 +251,24 @@ class ModuleCohort:
         """Return the metric and the mean loss on the validation rows."""
         shared, split = self._training, self._training.valid
         outputs, total = [], torch.zeros((), device=shared.device)
-        for index, found in predictions(trial.module, split.rows):
-            plain = {"label_smoothing": 0.0}
-            total += self._loss(found, split, index.to(shared.device), plain) * len(index)
+        plain = {"label_smoothing": 0.0}
+        for rows, found in predictions(trial.module, split.rows):
             outputs.append(columns(found, shared.task, shared.n_classes))
+            total += self._loss(found, split, rows, plain) * len(outputs[-1])
         joined = torch.cat(outputs)
         own_units = joined if shared.scaler is None else shared.scaler.inverse(joined)
         value = shared.metric.batched(own_units[None], split.y, split.weight)
         return float(value[0]), float(total) / len(split.rows)
 
 
-def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Any]]:
-    """Yield row numbers and what the module gives for them, in order and without gradients."""
+def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, Any]]:
+    """Yield which rows, and what the module gives for them, in order and without gradients."""
     module.eval()
     order = torch.arange(len(rows))
-    batches = torch.split(order, _EVALUATED_ROWS)
     with torch.inference_mode():
-        for index, inputs in zip(batches, rows.stream(order, _EVALUATED_ROWS), strict=True):
-            yield index, call(module, inputs)
+        for batch, inputs in enumerate(rows.stream(order, _EVALUATED_ROWS)):
+            start = batch * _EVALUATED_ROWS
+            yield slice(start, start + _EVALUATED_ROWS), call(module, inputs)
 
 
 def _on_the_cpu(module: nn.Module) -> nn.Module:

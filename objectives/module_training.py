@@ -17,12 +17,10 @@ LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
 OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
 
 LOSSES: Mapping[str, LossFunction] = {
-    "cross_entropy": functional.cross_entropy,
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
     "huber": functional.huber_loss,
 }
-_FOR_VALUES = ("mse", "mae", "huber")
 
 
 def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | None:
@@ -33,13 +31,13 @@ def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | Non
     """
     if loss is None or callable(loss):
         return loss
-    names = _FOR_VALUES if task == "regression" else ("cross_entropy",)
+    names = tuple(LOSSES) if task == "regression" else ("cross_entropy",)
     if loss not in names:
         raise ValueError(
             f"loss must be one of {', '.join(names)} for task={task!r} or a function of outputs "
             f"and targets, got loss={loss!r}{hint(loss, names)}"
         )
-    return LOSSES[loss] if loss in _FOR_VALUES else None
+    return LOSSES.get(loss)  # cross-entropy is the task's own
 
 
 def columns(outputs: Any, task: Task, n_classes: int) -> Tensor:

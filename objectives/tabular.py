@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from objectives.folds import fold_rows
+from objectives.sealed import Sealed
 from objectives.targets import Task
 
 
@@ -46,7 +47,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TabularData:
+class TabularData(Sealed[Split]):
     """A table in three splits, as `load_tabular` makes it.
 
     The test split is not an attribute, so that a search does not meet it by accident: `open_test`
@@ -79,15 +80,6 @@ class TabularData:
     fingerprint: str
     split: dict[str, Any]
     class_weight: dict[int, float] | None = None
-
-    @property
-    def n_test(self) -> int:
-        """Rows in the test split."""
-        return len(self._test)
-
-    def open_test(self) -> Split:
-        """Give the test split; once its score has steered a choice, it is no test any more."""
-        return self._test
 
     def train_and_valid(self) -> Split:
         """Give the rows of both splits as one: to refit a chosen configuration on, or for folds."""

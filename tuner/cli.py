@@ -41,6 +41,38 @@ StudyName = Annotated[
     str | None, typer.Option(help="Needed where the storage holds several studies.")
 ]
 
+Sampler = Annotated[str, typer.Option(help="tpe, random, grid or manual.")]
+Pruner = Annotated[str, typer.Option(help="median, asha, hyperband or none.")]
+NTrials = Annotated[
+    int | None,
+    typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds the search may take.")]
+Patience = Annotated[int, typer.Option(help="Epochs without gain that end a trial.")]
+NJobs = Annotated[int, typer.Option(help="Processes that train.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same table.")]
+Storage = Annotated[
+    str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
+]
+SaveModel = Annotated[Path | None, typer.Option(help="Save the best model here.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SpaceJson = Annotated[
+    str | None,
+    typer.Option(
+        help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, "
+        'an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
+    ),
+]
+TrialsJson = Annotated[
+    str | None,
+    typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
+]
+
 
 def main() -> None:
     """Run the command line."""
@@ -62,46 +94,29 @@ def mlp(
     metric: Annotated[
         str | None, typer.Option(help="What is tuned; default: accuracy, or rmse for regression.")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, random, grid or manual.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="median, asha, hyperband or none.")] = "median",
-    n_trials: Annotated[
-        int | None,
-        typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds the search may take.")] = None,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "median",
+    n_trials: NTrials = None,
+    timeout: Timeout = None,
     epochs: Annotated[
         int | None, typer.Option(help="Most epochs a trial trains; default: 100.")
     ] = None,
-    patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 20,
-    n_jobs: Annotated[int, typer.Option(help="Processes that train.")] = 1,
+    patience: Patience = 20,
+    n_jobs: NJobs = 1,
     n_repeats: Annotated[int, typer.Option(help="Seeds a trial; their mean is its value.")] = 1,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate each trial on so many folds.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="modern, or plain for the textbook net.")] = "modern",
-    seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
-    storage: Annotated[
-        str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
-    ] = None,
+    seed: Seed = 0,
+    storage: Storage = None,
     study_name: Annotated[str, typer.Option(help="Name of the study in the storage.")] = "mlp",
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, "
-            'an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
-        ),
-    ] = None,
-    trials: Annotated[
-        str | None,
-        typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
-    ] = None,
-    save_model: Annotated[Path | None, typer.Option(help="Save the best model here.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    space: SpaceJson = None,
+    trials: TrialsJson = None,
+    out: Out = None,
+    save_model: SaveModel = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tune a multilayer perceptron on a table and print the best configuration."""
     options: dict[str, Any] = {
@@ -118,30 +133,25 @@ def mlp(
 def cnn(
     data: Annotated[str, typer.Argument(help="A folder with a folder of images a class; digits.")],
     metric: Annotated[str | None, typer.Option(help="What is tuned; default: accuracy.")] = None,
-    sampler: Annotated[str, typer.Option(help="tpe, random, grid or manual.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="median, asha, hyperband or none.")] = "median",
-    n_trials: Annotated[
-        int | None,
-        typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds the search may take.")] = None,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "median",
+    n_trials: NTrials = None,
+    timeout: Timeout = None,
     epochs: Annotated[
         int | None, typer.Option(help="Most epochs a trial trains; default: 20.")
     ] = None,
-    patience: Annotated[int, typer.Option(help="Epochs without gain that end a trial.")] = 10,
+    patience: Patience = 10,
     image_size: Annotated[int | None, typer.Option(help="Pixels a side to stretch to.")] = None,
-    n_jobs: Annotated[int, typer.Option(help="Processes that train.")] = 1,
-    seed: Annotated[int, typer.Option(help="Same seed, same table.")] = 0,
-    storage: Annotated[
-        str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
-    ] = None,
+    n_jobs: NJobs = 1,
+    seed: Seed = 0,
+    storage: Storage = None,
     study_name: Annotated[str, typer.Option(help="Name of the study in the storage.")] = "cnn",
-    space: Annotated[str | None, typer.Option(help="As of mlp.")] = None,
-    trials: Annotated[str | None, typer.Option(help="As of mlp.")] = None,
-    out: Annotated[Path | None, typer.Option(help="As of mlp.")] = None,
-    save_model: Annotated[Path | None, typer.Option(help="Save the best model here.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    space: SpaceJson = None,
+    trials: TrialsJson = None,
+    out: Out = None,
+    save_model: SaveModel = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tune a small residual network on images and print the best configuration."""
     options: dict[str, Any] = {
