@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pandas as pd
 import pytest
 
 from tuner import load_study
+from tuner.records import finished
+from tuner.storage import open_storage
 from tuner.tables import trials_dataframe
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks and kills as POSIX does")
@@ -102,20 +105,29 @@ def table(path):
     return frame.drop(columns=["duration_s"])
 
 
+def n_finished(path):
+    """Count the finished trials of a study; 0 while there is none."""
+    names = optuna.get_all_study_names(open_storage(path)) if path.exists() else []
+    return len(finished(load_study(path))) if names else 0
+
+
 def killed_and_unbroken(warm, name, kind, folder, n_kills, seed):
-    """Return the tables of a study killed ``n_kills`` times and of one never killed."""
+    """Return the tables of a study killed time and again and of one never killed, and how many
+    trials were finished at each kill.
+    """
     moments = random.Random(seed)
     paths = {what: folder / f"{what}.{kind}" for what in ("whole", "killed")}
     status, duration = warm.run(CALLS[name] | {"storage": str(paths["whole"])})
     assert status == 0
     call = CALLS[name] | {"storage": str(paths["killed"])}
-    n_hit = 0
+    hits = []
     for _ in range(n_kills):
-        # What is done stays done, so that the moments spread over the whole run.
-        status, _ = warm.run(call, kill_after=moments.uniform(0.0, 2 * duration / (n_kills + 1)))
-        n_hit += status != 0
+        status, _ = warm.run(call, kill_after=moments.uniform(0.0, 0.7 * duration))
+        assert status in (0, signal.SIGKILL)  # nothing but the kill ends a run early
+        if status:
+            hits.append(n_finished(paths["killed"]))
     assert warm.run(call)[0] == 0
-    return table(paths["killed"]), table(paths["whole"]), n_hit
+    return table(paths["killed"]), table(paths["whole"]), hits
 
 
 def check(killed, whole):
@@ -134,9 +146,16 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(name, kind, warm, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["journal", "db"])
-@pytest.mark.parametrize("name", CALLS)
-def test_a_study_killed_time_and_again_loses_and_doubles_nothing(name, kind, warm, tmp_path):
-    killed, whole, n_hit = killed_and_unbroken(warm, name, kind, tmp_path, n_kills=6, seed=2)
+def test_studies_killed_thirty_times_and_more_lose_and_double_nothing(kind, warm, tmp_path):
+    at_kill = []
+    for name in CALLS:
+        folder = tmp_path / name
+        folder.mkdir()
+        killed, whole, hits = killed_and_unbroken(warm, name, kind, folder, n_kills=12, seed=2)
+        check(killed, whole)
+        at_kill += [n / len(whole) for n in hits]
+    midway = [share for share in at_kill if 0 < share < 1]
+    print(f"{kind}: {len(at_kill)} kills, {len(midway)} with some trials finished and some not")
 
-    check(killed, whole)
-    assert n_hit >= 3
+    assert len(at_kill) >= 30
+    assert len(midway) >= 10
