@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -48,6 +49,7 @@ class KnownSpaceSampler(TPESampler):
 
     def __init__(self, distributions: Mapping[str, BaseDistribution], *, seed: int) -> None:
         super().__init__(seed=seed, multivariate=True)
+        self._in_order = dict(distributions)
         self._distributions = dict(sorted(distributions.items()))
 
     def infer_relative_search_space(
@@ -55,6 +57,72 @@ class KnownSpaceSampler(TPESampler):
     ) -> dict[str, BaseDistribution]:
         """Return the known space: a copy, which `optuna.samplers.PartialFixedSampler` changes."""
         return dict(self._distributions)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw a whole configuration, also while TPE has too few trials to learn from.
+
+        Optuna then draws one hyperparameter after the other, as they are asked for. A trial that
+        was cut off amid that would find some in the storage and draw other values for the rest.
+        """
+        if drawn := super().sample_relative(study, trial, search_space):
+            return drawn
+        return {
+            name: self.sample_independent(study, trial, name, distribution)
+            for name, distribution in self._in_order.items()
+            if name in search_space and not distribution.single()
+        }
+
+
+class _ByName(TPESampler):
+    """Optuna's multivariate TPE for a space that is not known: each value has a seed of its own.
+
+    A function's trial that was cut off and runs again so draws for each name what it drew before,
+    whatever it finds in the storage already.
+
+    Args:
+        seed: of the sampler.
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        super().__init__(seed=seed, multivariate=True)
+        self._base = seed
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one value by a sampler whose seed follows from the name."""
+        sampler = TPESampler(seed=_seed_of(self._base, param_name), multivariate=True)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+class _RandomByName(RandomSampler):
+    """As `_ByName`, at random."""
+
+    def __init__(self, *, seed: int) -> None:
+        super().__init__(seed=seed)
+        self._base = seed
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one value by a sampler whose seed follows from the name."""
+        sampler = RandomSampler(seed=_seed_of(self._base, param_name))
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _seed_of(*parts: int | str) -> int:
+    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def sampler_source(
@@ -85,12 +153,10 @@ def sampler_source(
         return lambda n_existing: sampler
 
     def source(n_existing: int) -> BaseSampler:
-        words = np.random.SeedSequence((seed, worker, n_existing)).generate_state(1)
-        derived = int(words[0])
-        if sampler == "tpe" and distributions:
-            return KnownSpaceSampler(distributions, seed=derived)
+        derived = _seed_of(seed, worker, n_existing)
         if sampler == "tpe":
-            return TPESampler(seed=derived, multivariate=True)
-        return RandomSampler(seed=derived)
+            known = KnownSpaceSampler(distributions, seed=derived) if distributions else None
+            return known or _ByName(seed=derived)
+        return RandomSampler(seed=derived) if distributions else _RandomByName(seed=derived)
 
     return source

@@ -66,3 +66,33 @@ def test_what_is_no_pruner_or_sampler_is_refused():
         make_pruner(3, epochs=1)
     with pytest.raises(TypeError, match="sampler must be a name or an optuna sampler, got int"):
         sampler_source(3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "distributions"),
+    [("tpe", SPACE), ("tpe", None), ("random", None)],
+    ids=["tpe, known space", "tpe, unknown space", "random, unknown space"],
+)
+@pytest.mark.parametrize("n_before", [0, 12], ids=["first", "later"])
+def test_a_trial_cut_off_amid_its_draws_draws_the_rest_as_it_would_have(
+    name, distributions, n_before
+):
+    source = sampler_source(name, seed=3, distributions=distributions)
+
+    def study_with_history():
+        study = optuna.create_study()
+        for number in range(n_before):
+            study.sampler = source(number)
+            study.tell(study.ask(SPACE), 1.0 / (1 + number))
+        study.sampler = source(n_before)
+        return study, study.ask()
+
+    _, whole = study_with_history()
+    expected = [whole.suggest_float("b", 0, 1), whole.suggest_int("a", 1, 9)]
+    study, cut_off = study_with_history()
+    before = cut_off.suggest_float("b", 0, 1)
+    study.sampler = source(n_before)
+    again = optuna.Trial(study, cut_off._trial_id)
+
+    assert [before, again.suggest_int("a", 1, 9)] == expected
+    assert again.suggest_float("b", 0, 1) == before
