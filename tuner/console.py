@@ -61,24 +61,9 @@ def parse_space(text: str) -> dict[str, Any]:
         >>> parse_space('{"n_layers": 2, "activation": ["relu"], "dropout": {"low": 0, "high": 1}}')
         {'n_layers': 2, 'activation': ['relu'], 'dropout': (0, 1)}
     """
-    entries = read_json(text, "--space", dict)
-    return {name: _parse_entry(name, entry) for name, entry in entries.items()}
+    from tuner.call import read_space
 
-
-def _parse_entry(name: str, entry: Any) -> Any:
-    if not isinstance(entry, dict):
-        return entry
-    if not {"low", "high"} <= entry.keys() <= {"low", "high", "log", "step"}:
-        raise ValueError(
-            "--space must give a range as low and high, with log or step if wanted, "
-            f"got {name}={entry}"
-        )
-    if entry.keys() == {"low", "high"}:
-        return (entry["low"], entry["high"])
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
-    return IntDistribution(**entry) if whole else FloatDistribution(**entry)
+    return read_space(read_json(text, "--space", dict), source="--space")
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from optuna.storages import BaseStorage
 from objectives.configurations import complete, defaults, fit_into
 from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
 from objectives.space import free_space, make_space
-from tuner.conduct import Plan, conduct
+from tuner.call import describe_call
+from tuner.conduct import conduct
 from tuner.loop import Callback
-from tuner.plan import Params, check_count, given
+from tuner.plan import Params, Plan, check_count, given
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
@@ -46,6 +47,7 @@ def tune_mlp(
     study_name: str = "mlp",
     callbacks: Sequence[Callback] = (),
     show_progress_bar: bool = True,
+    executor: Any = None,
     device: str | None = None,
     **data_options: Any,
 ) -> TuningResult:
@@ -97,6 +99,9 @@ def tune_mlp(
         study_name: of the study in the storage.
         callbacks: called with study and trial after each trial, as in `optuna.Study.optimize`.
         show_progress_bar: whether to show trials done, pruned, best value and time left.
+        executor: trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
+            ``client.get_executor()`` or a submitit executor, which share the study through a
+            ``storage`` that all of them reach, and take over the trials of one that dies.
         device: where to train, such as ``"cpu"``; by default CUDA or MPS where there is one.
         data_options: further arguments of `objectives.data.load_tabular`: ``task``, ``valid_size``,
             ``test_size``, ``groups``, ``time``, ``categorical``, ``sample_weight``,
@@ -114,6 +119,7 @@ def tune_mlp(
         >>> len(result.trials_dataframe())
         3
     """
+    call = describe_call(tune_mlp, locals())
     from objectives.mlp import MLPObjective
 
     check_sampler(sampler)
@@ -162,8 +168,9 @@ def tune_mlp(
         max_steps=int(rows["epochs"].default),
         n_jobs=check_count("n_jobs", n_jobs),
         record=record,
+        call=call,
     )
-    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)
+    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar, executor)
 
 
 def tune(
@@ -183,6 +190,8 @@ def tune(
     study_name: str = "tune",
     callbacks: Sequence[Callback] = (),
     show_progress_bar: bool = True,
+    n_jobs: int = 1,
+    executor: Any = None,
 ) -> TuningResult:
     """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as
     `tune_mlp`.
@@ -205,6 +214,8 @@ def tune(
         study_name: as in `tune_mlp`.
         callbacks: as in `tune_mlp`.
         show_progress_bar: as in `tune_mlp`.
+        n_jobs: workers of the executor.
+        executor: as in `tune_mlp`.
 
     Example:
         >>> def square(trial):
@@ -213,7 +224,13 @@ def tune(
         >>> abs(result.best_params["x"]) < 1
         True
     """
+    call = describe_call(tune, locals())
     check_sampler(sampler)
+    if check_count("n_jobs", n_jobs) > 1 and executor is None:
+        raise ValueError(
+            f"n_jobs must be 1 for a function without an executor, got n_jobs={n_jobs}; give "
+            "executor=concurrent.futures.ProcessPoolExecutor() and a storage"
+        )
     if direction not in ("minimize", "maximize"):
         raise ValueError(f"direction must be minimize or maximize, got direction={direction!r}")
     ready = hasattr(objective, "cohort")
@@ -234,7 +251,8 @@ def tune(
         trials=trials,
         seed=seed,
         max_steps=int(rows["epochs"].default) if ready and "epochs" in rows else max_steps,
-        n_jobs=1,
+        n_jobs=n_jobs,
         record={"objective": "own", "metric": None if metric is None else metric.name},
+        call=call,
     )
-    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar)
+    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar, executor)

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.configurations import from_stored, sample, suggest
-from objectives.hyperparameters import Hyperparameter
+from objectives.configurations import suggest
 from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
-from tuner.handed import HandedTrial
+from tuner.claims import Claims
 from tuner.progress import ProgressBar
 from tuner.storage import StorageError
-from tuner.study import TunedStudy, hand_out_again
+from tuner.study import TunedStudy
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 
 # A user's own code that fails alike in each of the first trials will fail for ever.
 _HOPELESS = 3
+
+# Between two looks at what other processes do.
+_PAUSE_S = 0.5
 
 
 @dataclass(kw_only=True)
@@ -34,39 +34,30 @@ class Search:
     """One process's work on a study: its budget, its trials under way, and the best model so far.
 
     Args:
-        study: to work on.
-        storage: where it lives.
-        space: the search space; empty where the objective suggests by itself.
-        source: gives the sampler for the next trial, see `tuner.samplers.sampler_source`.
+        claims: how the process comes by its trials.
         seed: trials' own seeds follow from it and their numbers.
-        n_trials: finished trials in the study at which to stop.
         deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
         callbacks: called with study and trial after each trial.
         progress: shows how far it is.
         n_parallel: trials under way at most.
-        n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
-        listed: whether all trials are queued, so that none is left to sample.
-        worker: number of this process.
     """
 
-    study: TunedStudy
-    storage: BaseStorage
-    space: Mapping[str, Hyperparameter]
-    source: Callable[[int], BaseSampler]
+    claims: Claims
     seed: int
-    n_trials: int
     deadline: float | None
     callbacks: Sequence[Callback]
     progress: ProgressBar
     n_parallel: int = 1
-    n_ahead: int = 0
     report_every: int = 1
-    listed: bool = False
-    worker: int = 0
     running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
     best_model: tuple[int, Any] | None = None
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def study(self) -> TunedStudy:
+        """The study worked on."""
+        return self.claims.study
 
     @property
     def direction(self) -> str:
@@ -78,68 +69,48 @@ class Search:
         """Whether the time is up."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run is to stop in all its processes."""
+        return self.claims.heartbeat.stopped.is_set()
+
     def wants_more(self) -> bool:
-        """Say whether another trial should be started."""
-        if self.study.stop_requested or self.late or len(self.running) >= self.n_parallel:
-            return False
-        return len(self._finished()) + len(self.running) < self.n_trials
+        """Say whether another trial should be started, if there is one."""
+        return not (self.study.stop_requested or self.late or len(self.running) >= self.n_parallel)
 
-    def start(self, room: Callable[[Mapping[str, Any]], bool]) -> int | None:
-        """Start a trial and return its number: a queued one that has room, else a sampled one.
-
-        Queued trials are known beforehand, so those that train as one are started together; each
-        keeps its number, and so its seed.
+    def waits(self) -> bool:
+        """Wait while other processes train the last trials, which are this one's if they die.
 
         Returns:
-            None if no queued trial has room, or a listed search has no further trial.
+            Whether there may be something to do again.
         """
-        self._queue_ahead()
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        for frozen in waiting:
-            params = frozen.user_attrs.get("params")
-            fits = not self.running if params is None else room(params)
-            if fits and (trial := self._claim(frozen.number)) is not None:
-                return self._begin(trial)
-        if waiting or self.listed:
-            return None
-        self.study.sampler = self.source(len(self.study.get_trials(deepcopy=False)))
-        return self._begin(self.study.ask())
+        if not self.wants_more() or not self.claims.others_at_work():
+            return False
+        time.sleep(_PAUSE_S)
+        self.show()
+        return True
+
+    def start(self, room: Callable[[Mapping[str, Any]], bool]) -> int | None:
+        """Start the next trial and return its number; None if there is none for this process."""
+        trial = self.claims.next(room)
+        return None if trial is None else self._begin(trial)
 
     def _begin(self, trial: optuna.Trial) -> int:
         with warnings.catch_warnings():
             # A value given by hand may lie outside the range; it is meant.
             warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
-            sampled = suggest(self.space, trial)
+            sampled = suggest(self.claims.space, trial)
         params = trial.user_attrs.get("params") or sampled
         seed = trial_seed(self.seed, trial.number)
         record = TrialRecord(
             direction=self.direction,
             params=params,
             seed=seed,
-            worker=self.worker,
+            worker=self.claims.heartbeat.number,
             has_params="params" in trial.user_attrs,
         )
         self.running[trial.number] = (trial, record)
         return trial.number
-
-    def _claim(self, number: int) -> optuna.Trial | None:
-        """Take a queued trial; None if another process was faster."""
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
-            return None
-        self.study.sampler = self.source(number)
-        return HandedTrial(self.study, trial_id)
-
-    def _queue_ahead(self) -> None:
-        """Draw trials that depend on no other, so that alike ones can train together."""
-        trials = self.study.get_trials(deepcopy=False)
-        n_left = self.n_trials - sum(t.state.is_finished() for t in trials) - len(self.running)
-        n_waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-        for _ in range(n_waiting, min(n_left, self.n_ahead)):
-            sampler = self.source(len(self.study.get_trials(deepcopy=False)))
-            stored = sample(self.space, sampler, self.study)
-            self.study.enqueue_trial(stored, user_attrs={"params": from_stored(self.space, stored)})
 
     def finish(
         self,
@@ -149,42 +120,64 @@ class Search:
         value: float | None = None,
         **attributes: Any,
     ) -> None:
-        """Write a trial's records, with ``attributes`` over them; tell its state; call back."""
+        """Write a trial's records, with ``attributes`` over them; tell its state; call back.
+
+        A trial that another process has ended, since it took this one for dead, is that one's.
+        """
         trial, record = self.running.pop(number)
-        for name, attribute in (record.attributes(stopped) | attributes).items():
-            trial.set_user_attr(name, attribute)
-        with warnings.catch_warnings():
-            # Optuna notes that a trial without reports has no value.
-            warnings.simplefilter("ignore", UserWarning)
-            frozen = self.study.tell(trial, value, state=state)
+        try:
+            for name, attribute in (record.attributes(stopped) | attributes).items():
+                trial.set_user_attr(name, attribute)
+            frozen = self._tell(trial, value, state)
+        except UpdateFinishedTrialError:
+            self.claims.heartbeat.trials.discard(number)
+            return
+        self.claims.heartbeat.trials.discard(number)
         self.show()
         for callback in self.callbacks:
             callback(self.study, frozen)
 
+    def _tell(self, trial: optuna.Trial, value: float | None, state: TrialState) -> FrozenTrial:
+        with warnings.catch_warnings():
+            # Optuna notes that a trial without reports has no value.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                return self.study.tell(trial, value, state=state)
+            except ValueError:
+                if self.study.trials[trial.number].state is TrialState.RUNNING:
+                    raise
+                raise UpdateFinishedTrialError(f"trial {trial.number} was taken over") from None
+
     def fail(self, number: int, error: Exception) -> None:
         """Mark a trial as failed; raise the error if the first trials all failed by it."""
-        self.running[number][0].set_user_attr("error", f"{type(error).__name__}: {error}")
         self.errors.append(repr(error))
-        self.finish(number, TrialState.FAIL, "error")
+        text = f"{type(error).__name__}: {error}"
+        self.finish(number, TrialState.FAIL, "error", error=text)
         if len(self.errors) == len(self._finished()) == _HOPELESS and len(set(self.errors)) == 1:
             raise error
 
     def put_back(self) -> None:
         """Return the trials under way to the queue, for another run."""
         self.running.clear()
-        hand_out_again(self.study, self.storage)
+        self.claims.heartbeat.put_back()
 
     def show(self) -> None:
         """Refresh the progress line."""
-        finished = self._finished()
-        states = [trial.state for trial in finished]
-        self.progress.update(
-            finished=len(states), pruned=states.count(TrialState.PRUNED),
-            failed=states.count(TrialState.FAIL), best=best_value(finished, self.direction),
-        )  # fmt: skip
+        show(self.study, self.progress)
 
     def _finished(self) -> list[FrozenTrial]:
         return [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
+
+
+def show(study: optuna.Study, progress: ProgressBar) -> None:
+    """Refresh the progress line of a study."""
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    states = [trial.state for trial in finished]
+    progress.update(
+        finished=len(states), pruned=states.count(TrialState.PRUNED),
+        failed=states.count(TrialState.FAIL),
+        best=best_value(finished, study.direction.name.lower()),
+    )  # fmt: skip
 
 
 def run_cohort(search: Search, cohort: Cohort) -> None:
@@ -192,7 +185,11 @@ def run_cohort(search: Search, cohort: Cohort) -> None:
     pending: int | None = None
     while True:
         pending = _fill(search, cohort, pending)
+        if search.interrupted:
+            raise KeyboardInterrupt
         if not search.running:
+            if search.waits():
+                continue
             return
         numbers = [number for number in search.running if number != pending]
         try:
@@ -228,7 +225,10 @@ def _take(search: Search, cohort: Cohort, number: int, result: EpochResult) -> N
     """Record one epoch of a trial, and end the trial if something says so."""
     trial, record = search.running[number]
     record.add(result)
-    ending = _ending(search, trial, record, result)
+    try:
+        ending = _ending(search, trial, record, result)
+    except UpdateFinishedTrialError:  # by another process
+        ending = (TrialState.PRUNED, "taken over")
     if ending is None:
         return
     state, stopped = ending
@@ -274,7 +274,11 @@ def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> N
     """Run a user's own ``objective(trial)``, which reports and prunes by itself."""
     while search.wants_more():
         number = search.start(lambda params: True)
+        if search.interrupted:
+            raise KeyboardInterrupt
         if number is None:
+            if search.waits():
+                continue
             return
         trial, record = search.running[number]
         start = time.perf_counter()
@@ -285,6 +289,8 @@ def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> N
                 state, stopped = TrialState.PRUNED, f"returned {value}"
         except optuna.TrialPruned:
             state, stopped = TrialState.PRUNED, "pruned"
+        except UpdateFinishedTrialError:  # by another process
+            state, stopped = TrialState.PRUNED, "taken over"
         except (StorageError, StorageInternalError):  # of a report: it is not the trial's fault
             raise
         except Exception as error:  # the user's code may raise anything; the study goes on

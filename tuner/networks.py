@@ -14,9 +14,10 @@ from optuna.storages import BaseStorage
 from objectives.configurations import complete, defaults
 from objectives.hyperparameters import Hyperparameter
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
-from tuner.conduct import Plan, conduct
+from tuner.call import describe_call
+from tuner.conduct import conduct
 from tuner.loop import Callback
-from tuner.plan import Params, check_count
+from tuner.plan import Params, Plan, check_count
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
@@ -62,8 +63,8 @@ def tune_module(
         device: where to train.
         study_name: of the study in the storage.
         options: ``sampler``, ``pruner``, ``n_trials``, ``timeout``, ``n_jobs``, ``enqueue``,
-            ``trials``, ``include_default``, ``storage``, ``callbacks`` and ``show_progress_bar`` as
-            in `tune_mlp`; others go to the loader of the data.
+            ``trials``, ``include_default``, ``storage``, ``callbacks``, ``show_progress_bar`` and
+            ``executor`` as in `tune_mlp`; others go to the loader of the data.
 
     Raises:
         ValueError: for bad data, a bad argument, or a hyperparameter that neither training nor
@@ -82,6 +83,7 @@ def tune_module(
         >>> sorted(result.best_params)[-1]
         'width'
     """
+    call = describe_call(tune_module, locals())
     from objectives.module import ModuleObjective
 
     search, rest = _sorted(options)
@@ -90,7 +92,7 @@ def tune_module(
         schedule=schedule, patience=patience, seed=seed, device=device,
         space=_wishes(space, epochs, TRAINING_TABLE, search), **rest,
     )  # fmt: skip
-    return _search(objective, search, seed=seed, study_name=study_name)
+    return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
 def tune_cnn(
@@ -128,6 +130,7 @@ def tune_cnn(
         >>> len(result.trials_dataframe())
         2
     """
+    call = describe_call(tune_cnn, locals())
     from objectives.cnn import CNNObjective
 
     search, rest = _sorted(options)
@@ -135,7 +138,7 @@ def tune_cnn(
         dataset, metric=metric, patience=patience, seed=seed, device=device,
         space=_wishes(space, epochs, CNN_TABLE, search), **rest,
     )  # fmt: skip
-    return _search(objective, search, seed=seed, study_name=study_name)
+    return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
 def tune_finetune(
@@ -178,6 +181,7 @@ def tune_finetune(
         ValueError: for bad data or a bad argument, before any training.
         ConnectionError: if the weights cannot be downloaded; says how to give a file.
     """
+    call = describe_call(tune_finetune, locals())
     from objectives.finetune import FinetuneObjective
 
     search, rest = _sorted(options)
@@ -187,13 +191,13 @@ def tune_finetune(
         space=_wishes(space, epochs, FINETUNE_TABLE, search), **rest,
     )  # fmt: skip
     record = {"backbone": backbone, "weights": None if weights is None else str(weights)}
-    return _search(objective, search, seed=seed, study_name=study_name, record=record)
+    return _search(objective, search, seed=seed, study_name=study_name, call=call, record=record)
 
 
 _SEARCH: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
-    "show_progress_bar": True,
+    "show_progress_bar": True, "executor": None,
 }  # fmt: skip
 
 
@@ -225,6 +229,7 @@ def _search(
     *,
     seed: int,
     study_name: str,
+    call: dict[str, Any],
     record: Mapping[str, Any] | None = None,
 ) -> TuningResult:
     rows: Mapping[str, Hyperparameter] = objective.space
@@ -249,8 +254,12 @@ def _search(
             "fingerprint": objective.data.fingerprint, "split": objective.data.split,
             **(record or {}),
         },
+        call=call,
     )  # fmt: skip
-    return conduct(plan, objective, storage, study_name, callbacks, search["show_progress_bar"])
+    return conduct(
+        plan, objective, storage, study_name, callbacks, search["show_progress_bar"],
+        search["executor"],
+    )  # fmt: skip
 
 
 def _check_sendable(objective: Any) -> None:

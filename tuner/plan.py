@@ -4,19 +4,66 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from objectives.configurations import complete, grid_cells, to_stored
 from objectives.hyperparameters import Hyperparameter
+from tuner.pruners import PrunerName
 from tuner.samplers import LISTED, SamplerName
 
 Params = Mapping[str, Any]
 Space = Mapping[str, Hyperparameter]
 
 _N_TRIALS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search is to do; the arguments of `tuner.tune_mlp`, checked.
+
+    Args:
+        space: the search space; empty where the objective suggests by itself.
+        direction: ``"minimize"`` or ``"maximize"``.
+        sampler: see `tuner.samplers`.
+        pruner: see `tuner.pruners`.
+        n_trials: the study's total of finished trials; None for the sampler's own number.
+        timeout: seconds; None for no limit.
+        firsts: complete configurations to begin with.
+        trials: the configurations of a manual search.
+        seed: of the sampler, and of each trial.
+        max_steps: reports of a trial at most.
+        n_jobs: processes that train.
+        record: what the study is about, in plain JSON types.
+        call: that reproduces the search, see `tuner.call.describe_call`; empty if none does.
+    """
+
+    space: Space
+    direction: str
+    sampler: SamplerName | BaseSampler
+    pruner: PrunerName | BasePruner
+    n_trials: int | None
+    timeout: float | None
+    firsts: list[dict[str, Any]]
+    trials: Sequence[Params] | None
+    seed: int
+    max_steps: int
+    n_jobs: int
+    record: dict[str, Any]
+    call: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the trials are known beforehand, as no trial's outcome steers the next."""
+        return self.sampler in (*LISTED, "random")
+
+    def for_one_process(self) -> Plan:
+        """Return the plan for a worker that trains by itself."""
+        return replace(self, n_jobs=1)
 
 
 def check_count(name: str, value: Any) -> int:

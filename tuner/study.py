@@ -11,12 +11,12 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
 
 from tuner.storage import open_storage
 
 RECORD = "fusetune"
 OPENINGS = "test_openings"
+CALL = "call"
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
@@ -132,20 +132,6 @@ def _say(what: Any) -> str:
         if "low" in what:
             return f"in [{what['low']}, {what['high']}]" + (" (log)" if what.get("log") else "")
     return repr(what)
-
-
-def hand_out_again(study: optuna.Study, storage: BaseStorage) -> list[int]:
-    """Put trials that a dead process left RUNNING back into the queue and return their numbers.
-
-    They keep their number, hyperparameters and seed. Call this only while no other process works on
-    the study.
-    """
-    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    study_id = storage.get_study_id_from_name(study.study_name)
-    for trial in left:
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
-    return [trial.number for trial in left]
 
 
 def load_study(

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from tuner import StudyMismatchError, load_study, tune, tune_mlp
 from tuner.handed import HandedTrial
+from tuner.heartbeat import Heartbeat
 from tuner.storage import cut_torn_line, open_storage, redacted
-from tuner.study import hand_out_again, open_study
+from tuner.study import open_study
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 SPACE = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -58,7 +59,8 @@ def test_trials_left_running_are_handed_out_again_under_their_own_numbers(storag
     distribution = {"x": optuna.distributions.FloatDistribution(0, 1)}
     left = study.ask(distribution)
 
-    assert hand_out_again(study, opened) == [left.number]
+    with Heartbeat(study, opened):
+        assert study.trials[0].state is TrialState.WAITING
     again = study.ask(distribution)
 
     assert (again.number, again.params) == (left.number, left.params)
@@ -72,7 +74,8 @@ def test_a_trial_that_is_run_again_is_not_judged_by_what_it_reported_before(stor
     cut_off = study.ask()
     for step, value in enumerate([0.5, 9.0]):
         cut_off.report(value, step)
-    hand_out_again(study, opened)
+    with Heartbeat(study, opened):
+        pass
     opened.set_trial_state_values(cut_off._trial_id, state=TrialState.RUNNING)
 
     again = HandedTrial(study, cut_off._trial_id)

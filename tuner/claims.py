@@ -1,0 +1,144 @@
+"""Which trial is next: queued ones first, each for one process alone, else a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.configurations import from_stored, sample
+from objectives.hyperparameters import Hyperparameter
+from tuner.handed import HandedTrial
+from tuner.heartbeat import Heartbeat
+from tuner.study import TunedStudy
+
+
+@dataclass(kw_only=True)
+class Claims:
+    """How one process comes by its trials, beside others that work on the same study.
+
+    Args:
+        study: to work on.
+        storage: where it lives.
+        space: the search space; empty where the objective suggests by itself.
+        source: gives the sampler for a trial by its number, see `tuner.samplers.sampler_source`.
+        n_trials: finished trials in the study at which to stop.
+        heartbeat: this process's presence in the study.
+        n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
+        listed: whether all trials are queued, so that none is left to sample.
+        only: the one queued trial to take; None for all.
+    """
+
+    study: TunedStudy
+    storage: BaseStorage
+    space: Mapping[str, Hyperparameter]
+    source: Callable[[int], BaseSampler]
+    n_trials: int
+    heartbeat: Heartbeat
+    n_ahead: int = 0
+    listed: bool = False
+    only: int | None = None
+
+    def next(self, room: Callable[[Mapping[str, Any]], bool]) -> optuna.Trial | None:
+        """Take a trial: a queued one that has room, else a new one.
+
+        Queued trials are known beforehand, so those that train as one are taken together; each
+        keeps its number, and so its seed. Of those in the queue the first are enough, so that two
+        processes that choose at the same moment never take more than there are to do.
+
+        Returns:
+            None if no queued trial has room, or other processes have the last ones under way.
+        """
+        with self.heartbeat.lock:
+            self._queue_ahead()
+            trials = self.study.get_trials(deepcopy=False)
+            waiting = self._waiting(trials)
+            for frozen in waiting:
+                params = frozen.user_attrs.get("params")
+                fits = not self.heartbeat.trials if params is None else room(params)
+                if fits and (trial := self._claim(frozen.number)) is not None:
+                    return trial
+            if waiting or not self._may_draw or self._n_left(trials) <= 0:
+                return None
+            return self._new()
+
+    @property
+    def _may_draw(self) -> bool:
+        # A random search's trials come through the queue, which another process may be filling.
+        return not (self.listed or self.n_ahead) and self.only is None
+
+    def _waiting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+        if self.only is not None:
+            return [trial for trial in waiting if trial.number == self.only]
+        return waiting[: self._n_left(trials)]
+
+    def others_at_work(self) -> bool:
+        """Say whether the study is not done only because other processes have trials under way."""
+        if not self.heartbeat.is_shared:
+            return False
+        trials = self.study.get_trials(deepcopy=False)
+        n_running = sum(trial.state is TrialState.RUNNING for trial in trials)
+        return n_running > len(self.heartbeat.trials) and self._n_unfinished(trials) > 0
+
+    def _n_unfinished(self, trials: Sequence[FrozenTrial]) -> int:
+        return self.n_trials - sum(trial.state.is_finished() for trial in trials)
+
+    def _n_left(self, trials: Sequence[FrozenTrial]) -> int:
+        n_running = sum(trial.state is TrialState.RUNNING for trial in trials)
+        return max(0, self._n_unfinished(trials) - n_running)
+
+    def _claim(self, number: int) -> optuna.Trial | None:
+        """Take a queued trial; None if another process was faster."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
+            return None
+        self.heartbeat.trials.add(number)
+        self.study.sampler = self.source(number)
+        return HandedTrial(self.study, trial_id)
+
+    def _new(self) -> optuna.Trial | None:
+        """Make a trial; None if others made the last ones at the same moment.
+
+        Its number is known before anything is drawn, so that no two processes draw alike.
+        """
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.create_new_trial(study_id)
+        number = self.storage.get_trial_number_from_id(trial_id)
+        if number >= self.n_trials and self._is_surplus(number):
+            self.storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+            return None
+        self.heartbeat.trials.add(number)
+        self.study.sampler = self.source(number)
+        return optuna.Trial(self.study, trial_id)
+
+    def _is_surplus(self, number: int) -> bool:
+        trials = self.study.get_trials(deepcopy=False)
+        n_before = sum(
+            t.state.is_finished() or (t.state is TrialState.RUNNING and t.number < number)
+            for t in trials
+        )
+        return n_before >= self.n_trials
+
+    def _queue_ahead(self) -> None:
+        """Draw trials that depend on no other, so that alike ones can train together.
+
+        Only the first of several processes does: two at once would draw the same.
+        """
+        if not self.n_ahead or self.only is not None:
+            return
+        trials = self.study.get_trials(deepcopy=False)
+        n_waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+        missing = range(n_waiting, min(self._n_left(trials), self.n_ahead))
+        if not missing or any(n < self.heartbeat.number for n in self.heartbeat.others()):
+            return
+        for _ in missing:
+            sampler = self.source(len(self.study.get_trials(deepcopy=False)))
+            stored = sample(self.space, sampler, self.study)
+            self.study.enqueue_trial(stored, user_attrs={"params": from_stored(self.space, stored)})
