@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +125,20 @@ def _record(plan: Plan) -> dict[str, Any]:
         "params": list(plan.space),
         "space": describe(plan.space),
         "seed": plan.seed,
-        "versions": {p: version(p) for p in ("optuna", "torch", "scikit-learn", "pandas")},
+        "versions": _versions(),
         "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,
         "pruner": pruner if isinstance(pruner, str) else type(pruner).__name__,
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what decides how a trial comes out."""
+    found = {"python": platform.python_version()}
+    for name in ("fusetune", "optuna", "torch", "scikit-learn", "pandas"):
+        # A checkout that was not installed has no version of its own.
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _warn_if_opened(study: optuna.Study, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ _COMPARED = (
     "task",
     "fingerprint",
     "split",
+    "seed",
 )
 
 
@@ -75,8 +77,11 @@ def open_study(
         record: what the study is about, in plain JSON types; stored, and compared on resume.
 
     Raises:
-        StudyMismatchError: if the study there has another direction, metric, space, dataset or
-            split; the message names what differs.
+        StudyMismatchError: if the study there has another direction, metric, space, dataset,
+            split or seed; the message names what differs.
+
+    Warns:
+        UserWarning: if it was begun with other versions of the libraries; names them.
     """
     with quiet_optuna():
         optuna.create_study(
@@ -120,6 +125,20 @@ def _compare(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> N
             )
         raise StudyMismatchError(
             f"study {name!r} was tuned with {key} {_say(old)}, now {_say(new)}; {_CURE}"
+        )
+    _compare_versions(name, there.get("versions", {}), asked.get("versions", {}))
+
+
+def _compare_versions(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    differing = [p for p in new if p in old and old[p] != new[p]]
+    if differing:
+        changes = ", ".join(
+            f"{package} {old[package]} (now {new[package]})" for package in differing
+        )
+        warnings.warn(
+            f"study {name!r} was begun with {changes}: new trials may come out otherwise than they "
+            "would have; install the old versions where that matters",
+            stacklevel=5,
         )
 
 

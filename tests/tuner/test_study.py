@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,30 @@ def test_another_study_is_not_resumed_by_mistake(other, tmp_path):
 
     with pytest.raises(StudyMismatchError, match=words):
         tune_mlp("iris", **(call | changed))
+
+
+def test_another_seed_is_another_study(tmp_path):
+    call = {"space": {"x": (0.0, 1.0)}, "storage": tmp_path / "s.db", "show_progress_bar": False}
+    tune(square, n_trials=1, **call)
+
+    with pytest.raises(StudyMismatchError, match="was tuned with seed 0, now 7; give another"):
+        tune(square, n_trials=2, seed=7, **call)
+
+
+def test_a_study_begun_with_other_versions_is_gone_on_with_and_names_them(tmp_path):
+    path = tmp_path / "s.journal"
+    call = {"space": {"x": (0.0, 1.0)}, "storage": path, "show_progress_bar": False}
+    study = tune(square, n_trials=1, **call).study
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tune(square, n_trials=2, **call)
+    record = study.user_attrs["fusetune"]
+    here = record["versions"]["torch"]
+    study.set_user_attr("fusetune", record | {"versions": record["versions"] | {"torch": "1.0"}})
+
+    with pytest.warns(UserWarning, match=rf"begun with torch 1\.0 \(now {re.escape(here)}\):"):
+        result = tune(square, n_trials=3, **call)
+    assert len(result.trials_dataframe()) == 3
 
 
 def test_other_data_under_the_same_name_are_noticed(tmp_path):
