@@ -17,7 +17,6 @@ from optuna.storages import BaseStorage
 
 from objectives.space import describe
 from tuner.executors import Share, check_executor, run_elsewhere
-from tuner.loop import Callback, show
 from tuner.plan import Plan, given, listed_trials, queue, total_trials
 from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner
@@ -25,6 +24,7 @@ from tuner.records import finished
 from tuner.result import TuningResult
 from tuner.run import run_search
 from tuner.samplers import LISTED
+from tuner.search import Callback, show
 from tuner.storage import open_storage, storage_errors
 from tuner.study import CALL, OPENINGS, TunedStudy, open_study
 

@@ -16,11 +16,11 @@ from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
 from objectives.space import free_space, make_space
 from tuner.call import describe_call
 from tuner.conduct import conduct
-from tuner.loop import Callback
 from tuner.plan import Params, Plan, check_count, given
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
+from tuner.search import Callback
 
 
 def tune_mlp(
@@ -129,18 +129,9 @@ def tune_mlp(
     rows = make_space(MLP_TABLE, wishes, only_named=sampler in LISTED)
     firsts = [complete(rows, params) for params in enqueue]
     objective = MLPObjective(
-        dataset,
-        target=target,
-        metric=metric,
-        space=rows,
-        recipe=recipe,
-        patience=patience,
-        n_repeats=n_repeats,
-        folds=folds,
-        seed=seed,
-        device=device,
-        **data_options,
-    )
+        dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience,
+        n_repeats=n_repeats, folds=folds, seed=seed, device=device, **data_options,
+    )  # fmt: skip
     if include_default and sampler not in LISTED:
         good = [] if objective.good is None else [fit_into(rows, objective.good)]
         firsts = [defaults(rows), *good, *firsts]

@@ -16,11 +16,11 @@ from objectives.hyperparameters import Hyperparameter
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tuner.call import describe_call
 from tuner.conduct import conduct
-from tuner.loop import Callback
 from tuner.plan import Params, Plan, check_count
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
+from tuner.search import Callback
 
 
 def tune_module(

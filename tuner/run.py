@@ -12,11 +12,12 @@ from optuna.storages import BaseStorage
 from objectives.space import stored_space
 from tuner.claims import Claims
 from tuner.heartbeat import Heartbeat
-from tuner.loop import Callback, Search, run_cohort, run_function
+from tuner.loop import run_cohort, run_function
 from tuner.plan import Plan
 from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner, report_interval
 from tuner.samplers import LISTED, sampler_source
+from tuner.search import Callback, Search
 from tuner.study import TunedStudy
 from tuner.workers import open_cohort
 

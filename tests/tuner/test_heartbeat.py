@@ -213,8 +213,8 @@ def test_only_one_of_several_processes_fills_the_queue_of_a_random_search(study,
 
 
 def test_a_trial_that_another_process_has_ended_meanwhile_is_let_go(study, storage):
-    from tuner.loop import Search
     from tuner.progress import ProgressBar
+    from tuner.search import Search
 
     bar = ProgressBar(total=2, timeout=None, metric="value", enabled=False)
     with Heartbeat(study, storage) as heartbeat:

@@ -1,12 +1,10 @@
 """Storages that are locked, full, read-only, torn or away: survived, or one clear error."""
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
 import sqlite3
-import sys
 import threading
 import traceback
 
@@ -20,8 +18,6 @@ from tuner.storage import StorageError, cut_torn_line, open_storage, redacted
 from tuner.tables import trials_dataframe
 
 CALL = {"space": {"x": (-1.0, 1.0)}, "n_trials": 12, "show_progress_bar": False}
-_CAPABILITIES_V3 = 0x20080522  # linux/capability.h
-_DAC_OVERRIDE = 1 << 1
 
 
 def square(trial):
@@ -85,58 +81,6 @@ def test_a_full_disk_ends_the_search_with_one_sentence_and_the_same_call_goes_on
 
     assert table(path)["number"].tolist() == list(range(max(12, n_kept)))
     pd.testing.assert_frame_equal(table(path).head(12), whole, check_dtype=False)
-
-
-@contextlib.contextmanager
-def without_rights():
-    """Root may write anything; do without that right for a while.
-
-    As another user, root could not import what lies in folders of its own. Without the capability
-    that lets it write anything it still owns its files, and must keep to their permissions.
-    """
-    if os.geteuid() != 0:
-        yield
-        return
-    if not sys.platform.startswith("linux"):
-        pytest.skip("root may write anything here")
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
-    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, for 64 bits
-    assert libc.capget(header, rights) == 0
-    rights[0] &= ~_DAC_OVERRIDE
-    assert libc.capset(header, rights) == 0
-    try:
-        yield
-    finally:
-        rights[0] |= rights[1] & _DAC_OVERRIDE
-        assert libc.capset(header, rights) == 0
-
-
-def test_a_study_in_a_read_only_folder_is_read_and_cannot_be_gone_on_with(path):
-    tune(square, storage=path, **CALL)
-    before = path.read_bytes()
-    path.chmod(0o444)
-    path.parent.chmod(0o555)
-
-    try:
-        with without_rights():
-            assert len(table(path)) == 12
-            with pytest.raises(StorageError, match=r"could not be read or written .*; make it"):
-                tune(square, storage=path, **CALL | {"n_trials": 14})
-    finally:
-        path.parent.chmod(0o755)
-
-    assert path.read_bytes() == before
-
-
-def test_a_new_study_in_a_read_only_folder_is_one_sentence(path):
-    path.parent.chmod(0o555)
-
-    try:
-        with without_rights(), pytest.raises(StorageError, match="could not be read or written"):
-            tune(square, storage=path, **CALL)
-    finally:
-        path.parent.chmod(0o755)
 
 
 @pytest.mark.timeout(60)
