@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import (
     BaseStorage,
+    GrpcStorageProxy,
     InMemoryStorage,
     JournalStorage,
     RDBStorage,
@@ -83,9 +87,11 @@ def _open_url(url: str) -> BaseStorage:
         )
     if url.startswith("redis"):
         return get_storage(url)
+    if url.startswith("grpc://"):
+        return _open_proxy(url)
     try:
         with storage_errors(url, OSError):
-            opened = RDBStorage(url, engine_kwargs=options)
+            opened = _open_database(_with_driver(url), options)
     # From None, as the cause may show the password.
     except (ArgumentError, ValueError) as error:
         raise ValueError(
@@ -100,6 +106,48 @@ def _open_url(url: str) -> BaseStorage:
         ) from None
     _reconnect_patiently(opened)
     return get_storage(opened)
+
+
+def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (IntegrityError, ProgrammingError):
+        # Another process was making the tables at the same moment.
+        time.sleep(1.0)
+        return RDBStorage(url, engine_kwargs=options)
+
+
+def _with_driver(url: str) -> str:
+    """Return the URL with psycopg, which is the present one, where no driver is named.
+
+    SQLAlchemy itself stands by psycopg2, which is taken where it alone is installed.
+    """
+    scheme, _, rest = url.partition("://")
+    has_new, has_old = (find_spec(name) is not None for name in ("psycopg", "psycopg2"))
+    if scheme in ("postgresql", "postgres") and (has_new or not has_old):
+        return f"postgresql+psycopg://{rest}"
+    return url
+
+
+def _open_proxy(url: str) -> BaseStorage:
+    """Return a proxy to the storage that `optuna.storages.run_grpc_proxy_server` serves."""
+    parts = urlsplit(url)
+    if not parts.hostname or not parts.port:
+        raise ValueError(f"storage must be a URL such as grpc://host:13000, got {redacted(url)!r}")
+    with warnings.catch_warnings():
+        # Optuna may still change its interface, which this package then follows.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=parts.hostname, port=parts.port)
+    try:
+        proxy.wait_server_ready(timeout=_PATIENCE_S)
+    except TimeoutError as error:
+        raise StorageError(
+            f"storage {redacted(url)!r} must be a running gRPC proxy, got no answer in "
+            f"{_PATIENCE_S} s; start optuna.storages.run_grpc_proxy_server there"
+        ) from error
+    return proxy
 
 
 def _reconnect_patiently(storage: RDBStorage) -> None:

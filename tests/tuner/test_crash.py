@@ -105,29 +105,34 @@ def table(path):
     return frame.drop(columns=["duration_s"])
 
 
-def n_finished(path):
+def n_finished(storage):
     """Count the finished trials of a study; 0 while there is none."""
-    names = optuna.get_all_study_names(open_storage(path)) if path.exists() else []
-    return len(finished(load_study(path))) if names else 0
+    if "://" not in storage and not os.path.exists(storage):
+        return 0
+    names = optuna.get_all_study_names(open_storage(storage))
+    return len(finished(load_study(storage))) if names else 0
 
 
-def killed_and_unbroken(warm, name, kind, folder, n_kills, seed):
+def files(folder, kind):
+    return {what: str(folder / f"{what}.{kind}") for what in ("whole", "killed")}
+
+
+def killed_and_unbroken(warm, name, storages, n_kills, seed):
     """Return the tables of a study killed time and again and of one never killed, and how many
     trials were finished at each kill.
     """
     moments = random.Random(seed)
-    paths = {what: folder / f"{what}.{kind}" for what in ("whole", "killed")}
-    status, duration = warm.run(CALLS[name] | {"storage": str(paths["whole"])})
+    status, duration = warm.run(CALLS[name] | {"storage": storages["whole"]})
     assert status == 0
-    call = CALLS[name] | {"storage": str(paths["killed"])}
+    call = CALLS[name] | {"storage": storages["killed"]}
     hits = []
     for _ in range(n_kills):
         status, _ = warm.run(call, kill_after=moments.uniform(0.0, 0.7 * duration))
         assert status in (0, signal.SIGKILL)  # nothing but the kill ends a run early
         if status:
-            hits.append(n_finished(paths["killed"]))
+            hits.append(n_finished(storages["killed"]))
     assert warm.run(call)[0] == 0
-    return table(paths["killed"]), table(paths["whole"]), hits
+    return table(storages["killed"]), table(storages["whole"]), hits
 
 
 def check(killed, whole):
@@ -139,7 +144,7 @@ def check(killed, whole):
 @pytest.mark.parametrize("kind", ["journal", "db"])
 @pytest.mark.parametrize("name", ["tpe", "random", "function"])
 def test_a_study_that_was_killed_ends_as_one_that_was_not(name, kind, warm, tmp_path):
-    killed, whole, _ = killed_and_unbroken(warm, name, kind, tmp_path, n_kills=1, seed=1)
+    killed, whole, _ = killed_and_unbroken(warm, name, files(tmp_path, kind), 1, seed=1)
 
     check(killed, whole)
 
@@ -151,7 +156,7 @@ def test_studies_killed_thirty_times_and_more_lose_and_double_nothing(kind, warm
     for name in CALLS:
         folder = tmp_path / name
         folder.mkdir()
-        killed, whole, hits = killed_and_unbroken(warm, name, kind, folder, n_kills=12, seed=2)
+        killed, whole, hits = killed_and_unbroken(warm, name, files(folder, kind), 12, seed=2)
         check(killed, whole)
         at_kill += [n / len(whole) for n in hits]
     midway = [share for share in at_kill if 0 < share < 1]
