@@ -1,4 +1,4 @@
-"""The ``tuner`` command: search, export a study's tables, show a study, diagnose it.
+"""The ``tuner`` command: search, go on, join in, export tables, show a study, plot, diagnose it.
 
 Only `mlp` needs torch, and the others need Optuna and pandas alone, so each command imports what it
 uses when it runs.
@@ -6,25 +6,13 @@ uses when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tuner.console import (
-    Interruption,
-    one_line_errors,
-    parse_space,
-    print_json,
-    print_result,
-    print_study,
-    read_json,
-    stop_interrupted,
-)
-
-if TYPE_CHECKING:
-    from tuner.result import TuningResult
+from tuner.cli_run import join_in, repeat_by_command, search_by_command
+from tuner.console import one_line_errors, print_study
 
 app = typer.Typer(
     name="tuner",
@@ -67,6 +55,9 @@ SpaceJson = Annotated[
 TrialsJson = Annotated[
     str | None,
     typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
+]
+DataElsewhere = Annotated[
+    str | None, typer.Option(help="Where the data lie here; default: where they lay at first.")
 ]
 Out = Annotated[
     Path | None,
@@ -126,7 +117,7 @@ def mlp(
         "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
-    _run("tune_mlp", data, options, space, trials, out, save_model, as_json)
+    search_by_command("tune_mlp", data, options, space, trials, out, save_model, as_json)
 
 
 @app.command()
@@ -160,7 +151,7 @@ def cnn(
         "n_jobs": n_jobs, "seed": seed, "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
-    _run("tune_cnn", data, options, space, trials, out, save_model, as_json)
+    search_by_command("tune_cnn", data, options, space, trials, out, save_model, as_json)
 
 
 @app.command()
@@ -209,45 +200,60 @@ def diagnose(
         typer.echo(diagnosis.to_json() if as_json else str(diagnosis))
 
 
-def _run(
-    entry: str, data: str, options: dict[str, Any], space: str | None, trials: str | None,
-    out: Path | None, save_model: Path | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Search with the entry point of that name, and print and write what came of it."""
+@app.command()
+def resume(
+    study: StudyPath,
+    study_name: StudyName = None,
+    data: DataElsewhere = None,
+    n_trials: NTrials = None,
+    timeout: Timeout = None,
+    n_jobs: NJobs = 1,
+    out: Out = None,
+    save_model: SaveModel = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a study that was interrupted, or to a larger total, as it was begun."""
+    changes = {"timeout": timeout, "n_jobs": n_jobs, "show_progress_bar": not (quiet or as_json)}
+    changes |= {} if n_trials is None else {"n_trials": n_trials}
+    repeat_by_command(study, study_name, data, changes, out, save_model, as_json)
+
+
+@app.command()
+def worker(
+    storage: Annotated[str, typer.Option(help="A .journal or .db file or a URL.")],
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study, if there are several.")
+    ] = None,
+    data: DataElsewhere = None,
+    timeout: Timeout = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the study to be there.")] = 60.0,
+) -> None:
+    """Join in a study from any machine that reaches its storage, until the study is done."""
+    join_in(storage, study, data, timeout, wait)
+
+
+@app.command()
+def plot(
+    study: StudyPath,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="overview, history, curves, losses, importances, hyperparameters, rank, parallel "
+            "or timeline."
+        ),
+    ] = "overview",
+    out: Annotated[Path | None, typer.Option(help="Image file; default KIND.png.")] = None,
+    study_name: StudyName = None,
+) -> None:
+    """Draw a figure of a study."""
     with one_line_errors():
-        options["space"] = None if space is None else parse_space(space)
-        options["trials"] = None if trials is None else read_json(trials, "--trials", list)
-        name = str(options["study_name"]).replace("/", "_")
-        table = _writable(out or Path(f"{name}-trials.csv"), save_model)
-        result = _search(entry, data, options, table)
-        if save_model is not None:
-            result.model.save(save_model)
-        (print_json if as_json else print_result)(result, table, save_model)
+        import matplotlib
 
+        matplotlib.use("agg")  # a figure for a file needs no window
+        from tuner.figures import draw_study
+        from tuner.study import load_study
 
-def _search(entry: str, data: str, options: dict[str, Any], table: Path) -> TuningResult:
-    result = None
-    with Interruption() as interruption:
-        try:
-            import tuner
-
-            search: Callable[..., TuningResult] = getattr(tuner, entry)
-            result = search(data, **options)
-        except KeyboardInterrupt:
-            interruption.noticed = True
-    if result is not None:
-        result.export(table)
-    if result is None or interruption.noticed:
-        stop_interrupted(result, table, options["storage"])
-    return result
-
-
-def _writable(table: Path, model: Path | None) -> Path:
-    """Find out before a long search, not after it, that a file could not be written."""
-    from tuner.table_files import check_path
-
-    if model is not None and not model.parent.is_dir():
-        raise FileNotFoundError(
-            f"--save-model must be in a folder that exists, got {model}; create the folder first"
-        )
-    return check_path(table)
+        path = out or Path(f"{kind}.png")
+        draw_study(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
+        typer.echo(f"{kind}: {path}")

@@ -118,12 +118,14 @@ class Interruption:
         signal.default_int_handler(signum, frame)
 
 
-def stop_interrupted(result: TuningResult | None, table: Path, storage: str | None) -> NoReturn:
+def stop_interrupted(
+    result: TuningResult | None, table: Path | None, storage: str | None
+) -> NoReturn:
     """Say what an interrupted search has kept and how to go on, and exit.
 
     Args:
         result: what there is; None if the search had not begun.
-        table: where the trial table is.
+        table: where the trial table is, if anywhere.
         storage: where the study lives, as the user gave it.
 
     Raises:
@@ -134,7 +136,7 @@ def stop_interrupted(result: TuningResult | None, table: Path, storage: str | No
 
     kept = "" if result is None else count_states(result.study)
     lines = [f"interrupted: {kept or 'no trial had ended'}"]
-    if kept:
+    if kept and table is not None:
         lines.append(f"the trial table is in {table}")
     if storage is not None:
         lines.append(f"the study is kept in {redacted(storage)}; run the same command to go on")

@@ -10,6 +10,7 @@ from tuner import plots
 from tuner.tables import has_complete
 
 if TYPE_CHECKING:
+    import optuna
     from matplotlib.figure import Figure
 
     from tuner.result import TuningResult
@@ -49,9 +50,21 @@ def draw(result: TuningResult, kind: str = "overview") -> Figure:
         raise ValueError(
             f"kind must be one of {', '.join(FIGURES)}, got {kind=}{hint(kind, FIGURES)}"
         )
-    if kind == "predictions":
-        return _predictions(result)
-    drawn = OF_A_STUDY[kind](result.study)
+    return _predictions(result) if kind == "predictions" else draw_study(result.study, kind)
+
+
+def draw_study(study: optuna.Study, kind: str = "overview") -> Figure:
+    """Draw one figure of any study, as `draw` does.
+
+    Raises:
+        ValueError: if there is no figure of that kind that needs the study alone.
+    """
+    if kind not in OF_A_STUDY:
+        raise ValueError(
+            f"kind must be one of {', '.join(OF_A_STUDY)} for a study alone, got "
+            f"{kind=}{hint(kind, OF_A_STUDY)}"
+        )
+    drawn = OF_A_STUDY[kind](study)
     figure: Figure = drawn if kind in ("overview", "hyperparameters") else drawn.get_figure()
     return figure
 

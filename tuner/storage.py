@@ -142,7 +142,7 @@ def _open_proxy(url: str) -> BaseStorage:
         proxy = GrpcStorageProxy(host=parts.hostname, port=parts.port)
     try:
         proxy.wait_server_ready(timeout=_PATIENCE_S)
-    except TimeoutError as error:
+    except (TimeoutError, ConnectionError) as error:
         raise StorageError(
             f"storage {redacted(url)!r} must be a running gRPC proxy, got no answer in "
             f"{_PATIENCE_S} s; start optuna.storages.run_grpc_proxy_server there"

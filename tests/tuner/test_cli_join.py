@@ -1,0 +1,115 @@
+"""The commands that go on with a study: resume, worker, plot."""
+
+import json
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from tests.tuner.commands import run
+from tests.tuner.test_cli_search import start
+from tuner import load_study, tune
+from tuner.tables import trials_dataframe
+
+SPACE = json.dumps({"hidden_units": 8, "n_layers": 1, "batch_size": 32})
+SEARCH = ["mlp", "iris", "--epochs", "3", "--space", SPACE, "--storage", "s.journal", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def table():
+    return trials_dataframe(load_study("s.journal"))
+
+
+def test_resume_goes_on_to_a_larger_total_as_the_study_was_begun():
+    assert run(*SEARCH, "--n-trials", "3", "--seed", "2").exit_code == 0
+
+    done = run("resume", "s.journal", "--n-trials", "5", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["n_trials"] == 5
+    assert len(pd.read_csv("mlp-trials.csv")) == 5
+    assert set(table()["params_hidden_units"]) == {8}
+    assert run("resume", "s.journal", "--json").exit_code == 0
+    assert len(table()) == 5
+
+
+def test_a_study_that_cannot_be_repeated_by_command_says_so():
+    tune(lambda t: 0.0, space={"x": (0, 1)}, n_trials=1, storage="s.db", show_progress_bar=False)
+
+    done = run("resume", "s.db")
+
+    assert done.exit_code == 2
+    assert "make the same call of tune in Python" in " ".join(done.output.split())
+
+
+def test_workers_share_a_study_and_outlive_one_that_is_killed(tmp_path):
+    assert run(*SEARCH, "--n-trials", "2").exit_code == 0
+    search = start(
+        *SEARCH[:2], "--epochs", "3", "--space", SPACE, "--storage", "s.journal", "--quiet",
+        "--n-trials", "60", cwd=tmp_path,
+    )  # fmt: skip
+    arguments = ("worker", "--storage", "s.journal", "--wait", "60")
+    workers = [start(*arguments, cwd=tmp_path) for _ in range(2)]
+    while not (table()["worker"] > 0).any():
+        assert search.poll() is None or len(table()) == 60
+        time.sleep(0.1)
+    workers[0].kill()
+    ends = [process.communicate(timeout=120) for process in (search, workers[1])]
+
+    assert [search.returncode, workers[1].returncode] == [0, 0], ends
+    assert "trials ended here; study mlp: 60 trials" in ends[1][0]
+    frame = table()
+    assert frame["number"].tolist() == list(range(60))
+    assert set(frame["state"]) <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_worker_that_is_told_to_end_puts_its_trial_back(tmp_path):
+    assert run(*SEARCH, "--n-trials", "2").exit_code == 0
+    study = load_study("s.journal")
+    call = study.user_attrs["call"]
+    call["options"]["n_trials"] = 100_000
+    study.set_user_attr("call", call)
+    worker = start("worker", "--storage", "s.journal", cwd=tmp_path)
+    while len(table()) < 5:
+        assert worker.poll() is None
+        time.sleep(0.1)
+    worker.send_signal(signal.SIGTERM)
+    output, errors = worker.communicate(timeout=60)
+
+    assert "Traceback" not in errors
+    assert "trials ended here" in output
+    assert "RUNNING" not in set(table()["state"])
+
+
+def test_a_worker_waits_for_a_study_only_so_long():
+    done = run("worker", "--storage", "none.journal", "--wait", "0")
+
+    assert done.exit_code == 2
+    assert "none.journal" in done.output
+
+
+@pytest.mark.parametrize("kind", ["overview", "curves"])
+def test_plot_writes_an_image(kind):
+    assert run(*SEARCH, "--n-trials", "3").exit_code == 0
+
+    done = run("plot", "s.journal", "--kind", kind, "--out", "f.png")
+
+    assert done.exit_code == 0, done.output
+    with open("f.png", "rb") as file:
+        assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_figure_that_a_study_alone_cannot_give_is_refused():
+    assert run(*SEARCH, "--n-trials", "2").exit_code == 0
+
+    done = run("plot", "s.journal", "--kind", "predictions")
+
+    assert done.exit_code == 2
+    assert "for a study alone" in " ".join(done.output.split())
+    assert not os.path.exists("predictions.png")
