@@ -24,6 +24,9 @@ from tuner.storage import StorageError
 INTERVAL_S = 5.0
 _MISSED = 6
 
+# Longer than it takes another process to write what it has just decided.
+_SETTLE_S = 0.25
+
 _PREFIX = "worker:"
 _STOP = "stop_requested"
 
@@ -165,10 +168,15 @@ class Heartbeat:
 
     def _sign_in(self) -> None:
         _ACTIVE.add(self._token)
-        signs = self._signs()
-        taken = {n for n, sign in signs.items() if self._is_alive(n, sign)}
-        self.number = next(n for n in range(len(taken) + 1) if n not in taken)
-        self._write()
+        while True:
+            signs = self._signs()
+            taken = {n for n, sign in signs.items() if self._is_alive(n, sign)}
+            self.number = next(n for n in range(len(taken) + 1) if n not in taken)
+            self._write()
+            # Another process may have found the same number free, and written after this one.
+            time.sleep(_SETTLE_S)
+            if self._signs()[self.number]["token"] == self._token:
+                return
 
     def _wait_for_signs(self) -> None:
         """Find out whether processes of other machines are alive, where trials are under way."""

@@ -83,7 +83,6 @@ def test_workers_of_any_executor_share_a_study(make, tmp_path, monkeypatch):
 
     frame = result.trials_dataframe()
     check(frame, 24)
-    assert frame["worker"].nunique() == 2
     valid = result.objective.data.valid
     assert result.model.score(valid.X, valid.y) == pytest.approx(result.best_value)
 
@@ -119,7 +118,6 @@ def test_a_trial_of_a_worker_that_is_killed_is_taken_over_by_another(tmp_path, m
     assert ends == [-signal.SIGKILL, 0]
     frame = trials_dataframe(load_study("s.journal"))
     check(frame, 40)
-    assert frame["worker"].nunique() == 2
 
 
 def test_four_processes_that_make_the_same_call_at_once_end_as_one_study(tmp_path, monkeypatch):

@@ -71,6 +71,26 @@ def test_each_process_has_the_lowest_number_that_is_free(study, storage):
         assert third.others() == []
 
 
+def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(storage, study):
+    barrier, numbers = threading.Barrier(4), []
+
+    def join():
+        own = open_study(storage, name="s", direction="minimize", record={})
+        barrier.wait()
+        with Heartbeat(own, storage) as heartbeat:
+            barrier.wait()
+            numbers.append(heartbeat.number)
+            barrier.wait()
+
+    threads = [threading.Thread(target=join) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(numbers) == [0, 1, 2, 3]
+
+
 def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_once(study, storage):
     study.ask()
     with Heartbeat(study, storage):

@@ -77,7 +77,8 @@ def test_a_study_outlasts_a_server_that_goes_away_in_mid_study(seconds, server):
     url = server.database()
 
     def away():
-        while len(load_study(url, "tune").trials) < 5:
+        study = load_study(url, "tune")
+        while len(study.trials) < 5:
             time.sleep(0.05)
         server.stop()
         time.sleep(seconds)
