@@ -50,7 +50,7 @@ def conduct(
     strict = plan.sampler not in LISTED
     make_pruner(plan.pruner, epochs=plan.max_steps)  # raises before anything is stored
     if executor is not None:
-        check_executor(executor, storage, objective, plan)
+        check_executor(executor, storage, objective, plan, callbacks)
     opened = open_storage(storage)
     with storage_errors(storage):
         study = open_study(opened, name=study_name, direction=plan.direction, record=_record(plan))

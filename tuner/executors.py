@@ -7,7 +7,7 @@ import pickle
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import optuna
 from tuner.heartbeat import stop_everywhere
 from tuner.plan import Plan
 from tuner.run import run_search
+from tuner.search import Callback
 from tuner.storage import open_storage, storage_errors
 from tuner.study import TunedStudy, quiet_optuna
 
@@ -66,17 +67,25 @@ def work(share: Share) -> int:
     return len(ended)
 
 
-def check_executor(executor: Any, storage: Any, objective: Any, plan: Plan) -> None:
+def check_executor(
+    executor: Any, storage: Any, objective: Any, plan: Plan, callbacks: Sequence[Callback]
+) -> None:
     """Raise unless workers elsewhere can reach the storage and be sent what they need.
 
     Raises:
         TypeError: if ``executor`` has no ``submit``.
-        ValueError: if the storage is not a file or a URL, or something cannot be sent.
+        ValueError: if the storage is not a file or a URL, something cannot be sent, or there are
+            callbacks, which would be called nowhere.
     """
     if not hasattr(executor, "submit"):
         raise TypeError(
             "executor must have a submit method as those of concurrent.futures have, got "
             f"{type(executor).__name__}; for Dask give client.get_executor()"
+        )
+    if callbacks:
+        raise ValueError(
+            "callbacks must be empty where executor is given, since trials end in its workers, got "
+            f"{len(callbacks)}; look at result.study after the search"
         )
     if not isinstance(storage, str | os.PathLike):
         raise ValueError(

@@ -78,12 +78,17 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         """Sign in, take over what dead processes left, and begin to give signs."""
-        if self.is_shared:
-            self._wait_for_signs()
-            self._sign_in()
-            self._thread = threading.Thread(target=self._go_on, daemon=True)
-            self._thread.start()
-        self.take_over()
+        try:
+            if self.is_shared:
+                self._wait_for_signs()
+                self._sign_in()
+                self._thread = threading.Thread(target=self._go_on, daemon=True)
+                self._thread.start()
+            self.take_over()
+        except BaseException:  # Ctrl-C too: what never began must not look alive
+            self._ended.set()
+            _ACTIVE.discard(self._token)
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

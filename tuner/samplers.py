@@ -75,8 +75,8 @@ class KnownSpaceSampler(TPESampler):
         }
 
 
-class _ByName(TPESampler):
-    """Optuna's multivariate TPE for a space that is not known: each value has a seed of its own.
+class _SeedByName:
+    """Mixed into a sampler, gives each value a seed of its own: for a space that is not known.
 
     A function's trial that was cut off and runs again so draws for each name what it drew before,
     whatever it finds in the storage already.
@@ -85,8 +85,10 @@ class _ByName(TPESampler):
         seed: of the sampler.
     """
 
+    _plain: type[RandomSampler | TPESampler]
+
     def __init__(self, *, seed: int) -> None:
-        super().__init__(seed=seed, multivariate=True)
+        super().__init__(seed=seed)  # type: ignore[call-arg]  # the sampler's
         self._base = seed
 
     def sample_independent(
@@ -97,27 +99,16 @@ class _ByName(TPESampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one value by a sampler whose seed follows from the name."""
-        sampler = TPESampler(seed=_seed_of(self._base, param_name), multivariate=True)
+        sampler = self._plain(seed=_seed_of(self._base, param_name))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
-class _RandomByName(RandomSampler):
-    """As `_ByName`, at random."""
+class _TPEByName(_SeedByName, TPESampler):
+    _plain = TPESampler
 
-    def __init__(self, *, seed: int) -> None:
-        super().__init__(seed=seed)
-        self._base = seed
 
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """Draw one value by a sampler whose seed follows from the name."""
-        sampler = RandomSampler(seed=_seed_of(self._base, param_name))
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+class _RandomByName(_SeedByName, RandomSampler):
+    _plain = RandomSampler
 
 
 def _seed_of(*parts: int | str) -> int:
@@ -156,7 +147,7 @@ def sampler_source(
         derived = _seed_of(seed, worker, n_existing)
         if sampler == "tpe":
             known = KnownSpaceSampler(distributions, seed=derived) if distributions else None
-            return known or _ByName(seed=derived)
+            return known or _TPEByName(seed=derived)
         return RandomSampler(seed=derived) if distributions else _RandomByName(seed=derived)
 
     return source

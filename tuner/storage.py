@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -85,8 +86,11 @@ def _open_url(url: str) -> BaseStorage:
             f"storage must have @ and / in its password written as %40 and %2F, "
             f"got {redacted(url)!r}"
         )
-    if url.startswith("redis"):
-        return get_storage(url)
+    if url.startswith(("redis://", "rediss://")):
+        from tuner.redis_journal import open_redis
+
+        with storage_errors(url):
+            return open_redis(url)
     if url.startswith("grpc://"):
         return _open_proxy(url)
     try:
@@ -237,6 +241,8 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
     from sqlalchemy.exc import DBAPIError
 
     errors: tuple[type[Exception], ...] = (StorageInternalError, DBAPIError, *others)
+    if "redis" in sys.modules:
+        errors += (sys.modules["redis"].RedisError,)
     try:
         yield
     except StorageError:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -101,4 +102,30 @@ def grpc_proxy(url):
         yield f"grpc://127.0.0.1:{port}"
     finally:
         process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def redis_server():
+    """Run a Redis of its own with a password; give its URL."""
+    redis = pytest.importorskip("redis", reason="needs the extra 'redis'")
+    if not shutil.which("redis-server"):
+        pytest.skip("needs redis-server")
+    port = free_port()
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+         "--requirepass", PASSWORD],
+        stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
+    url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url) as client:
+            for _ in range(100):
+                with contextlib.suppress(redis.ConnectionError):
+                    client.ping()
+                    break
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
         process.wait()

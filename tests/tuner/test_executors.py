@@ -78,11 +78,12 @@ def test_workers_of_any_executor_share_a_study(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with make(2) as executor:
         result = tune_mlp(
-            "digits", n_trials=24, n_jobs=2, executor=executor, storage="s.journal", **FAST
+            "digits", n_trials=60, n_jobs=2, executor=executor, storage="s.journal", **FAST
         )
 
     frame = result.trials_dataframe()
-    check(frame, 24)
+    check(frame, 60)
+    assert frame["worker"].nunique() == 2
     valid = result.objective.data.valid
     assert result.model.score(valid.X, valid.y) == pytest.approx(result.best_value)
 
@@ -180,6 +181,11 @@ class Executor:
             "storage must be a .journal or .db file or a URL",
         ),
         ({"executor": 3, "storage": "s.journal"}, TypeError, "executor must have a submit method"),
+        (
+            {"executor": Executor(), "storage": "s.journal", "callbacks": [print]},
+            ValueError,
+            "callbacks must be empty where executor is given",
+        ),
         ({"n_jobs": 2}, ValueError, "n_jobs must be 1 for a function without an executor"),
     ],
 )

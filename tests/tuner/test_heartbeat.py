@@ -72,7 +72,7 @@ def test_each_process_has_the_lowest_number_that_is_free(study, storage):
 
 
 def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(storage, study):
-    barrier, numbers = threading.Barrier(4), []
+    barrier, numbers = threading.Barrier(4, timeout=60), []
 
     def join():
         own = open_study(storage, name="s", direction="minimize", record={})
@@ -159,6 +159,21 @@ def test_a_trial_that_nobody_names_is_left_alone_until_the_others_had_time_to_na
             assert first.take_over() == []
             second._write()
             assert first.take_over() == [0]
+
+
+def test_a_process_interrupted_while_it_signs_in_is_not_taken_for_alive(
+    study, storage, monkeypatch
+):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tuner.heartbeat.time.sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Heartbeat(study, storage).__enter__()
+
+    with Heartbeat(study, storage) as next_one:
+        assert (next_one.number, next_one.others()) == (0, [])
 
 
 def test_of_two_living_processes_only_the_first_takes_over(study, storage):

@@ -1,6 +1,7 @@
 """Studies on a real PostgreSQL, and through Optuna's gRPC proxy in front of it."""
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from tests.tuner.servers import PASSWORD, grpc_proxy, postgresql_server
+from tests.tuner.servers import PASSWORD, grpc_proxy, postgresql_server, redis_server
 from tests.tuner.test_crash import CALLS, check, killed_and_unbroken, warm  # noqa: F401 - fixture
 from tuner import load_study, tune
 from tuner.storage import StorageError, open_storage
@@ -152,3 +153,38 @@ def test_a_proxy_that_does_not_answer_is_one_sentence(monkeypatch):
 
     with pytest.raises(StorageError, match="must be a running gRPC proxy, got no answer in 1 s"):
         open_storage("grpc://127.0.0.1:1")
+
+
+class Bomb:
+    """Unpickled, leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_study_in_redis_is_that_in_memory_and_runs_no_code_that_lies_there(tmp_path):
+    import redis
+
+    expected = table(tune(square, n_trials=120, **CALL).study)
+    with redis_server() as url:
+        tune(square, n_trials=3, storage=url, **CALL)
+        with redis.Redis.from_url(url) as client:
+            client.set(":snapshot", pickle.dumps(Bomb(str(tmp_path / "ran"))))
+            result = tune(square, n_trials=120, storage=url, **CALL)
+            assert client.get(":snapshot").startswith(b"\x80")
+
+        assert table(load_study(url)).equals(expected)
+        assert table(result.study).equals(expected)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_redis_that_is_away_is_one_sentence_without_its_password():
+    with redis_server() as url:
+        pass  # and is gone
+
+    with pytest.raises(StorageError, match="could not be read or written") as error:
+        tune(square, n_trials=3, storage=url, **CALL)
+    assert PASSWORD not in str(error.value)
