@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import sys
 import threading
 import time
@@ -23,9 +24,6 @@ from tuner.storage import StorageError
 # machine counts as dead; of one on this machine the operating system knows.
 INTERVAL_S = 5.0
 _MISSED = 6
-
-# Longer than it takes another process to write what it has just decided.
-_SETTLE_S = 0.25
 
 _PREFIX = "worker:"
 _STOP = "stop_requested"
@@ -68,8 +66,8 @@ class Heartbeat:
         self.is_shared = not isinstance(storage, InMemoryStorage)
         self._token = uuid.uuid4().hex
         self._beat = 0
-        self._seen: dict[int, tuple[Any, float]] = {}  # sign and when it last changed
-        self._doubted: dict[int, dict[int, int]] = {}  # trial: others' beats when first missed
+        self._seen: dict[str, tuple[Any, float]] = {}  # sign and when it last changed
+        self._doubted: dict[int, dict[str, int]] = {}  # trial: others' beats when first missed
         self._ended, self.stopped = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self.lock = threading.RLock()
@@ -100,7 +98,7 @@ class Heartbeat:
         try:
             self.put_back()
             if self.is_shared:
-                self._write(left=True)
+                self._study.set_user_attr(_PREFIX + self._token, None)
         except (StorageError, StorageInternalError):
             # What ended the search is told already; another process takes over in time.
             if error[0] is None:
@@ -108,8 +106,12 @@ class Heartbeat:
 
     def others(self) -> list[int]:
         """Return the numbers of the other processes that are alive."""
-        signs = self._signs()
-        return sorted(n for n in signs if n != self.number and self._is_alive(n, signs[n]))
+        return sorted(sign["number"] for sign in self._others().values())
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        """Return the signs of the other processes that are alive."""
+        signs = self._signs() if self.is_shared else {}
+        return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
 
     def put_back(self) -> None:
         """Return this process's trials under way to the queue, for another run."""
@@ -125,25 +127,23 @@ class Heartbeat:
         Of several living processes the one with the lowest number does it.
         """
         with self.lock:
-            others = self.others() if self.is_shared else []
-            if others and others[0] < self.number:
+            others = self._others()
+            if any(sign["number"] < self.number for sign in others.values()):
                 return []
-            signs = self._signs() if others else {}
-            held = self.trials.union(*(signs[n]["trials"] for n in others if n in signs))
+            held = self.trials.union(*(sign["trials"] for sign in others.values()))
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             left = [trial.number for trial in running if trial.number not in held]
-            beats = {n: signs[n]["beat"] for n in others if n in signs}
+            beats = {token: sign["beat"] for token, sign in others.items()}
             self._doubted = {n: self._doubted.get(n, beats) for n in left}
             taken = [n for n in left if self._is_missed(n, beats)]
             for number in taken:
                 self._queue_again(number)
             return taken
 
-    def _is_missed(self, trial: int, beats: dict[int, int]) -> bool:
+    def _is_missed(self, trial: int, beats: dict[str, int]) -> bool:
         """Whether all others had time to say that the trial is theirs, and none did."""
         first = self._doubted[trial]
-        # A count that fell is that of a new process, which has taken the number of a dead one.
-        return all(not 0 <= beat - first.get(n, beat) < 2 for n, beat in beats.items())
+        return all(beat >= first.get(token, beat) + 2 for token, beat in beats.items())
 
     def _queue_again(self, number: int) -> None:
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
@@ -163,31 +163,38 @@ class Heartbeat:
                 is_told = True
 
     def _beat_once(self) -> None:
-        signs = self._signs()
-        if signs.get(self.number, {}).get("token") != self._token:
-            self._sign_in()  # two had taken the same number at the same moment
-        self._write()
+        if self._token in self._signs():
+            self._write()
+        else:
+            self._sign_in()  # it was taken for dead while it slept
         self.take_over()
         if self._run is not None and self._study.user_attrs.get(_STOP) == self._run:
             self.stopped.set()
 
     def _sign_in(self) -> None:
+        """Take the lowest number that is free, and clear away the signs of the dead.
+
+        Of two that take the same number at the same moment, the one that writes later finds the
+        other's sign when it looks again; where both do, both move, until they part.
+        """
         _ACTIVE.add(self._token)
+        others = self._others()
+        for token in self._signs().keys() - others.keys() - {self._token}:
+            self._study.set_user_attr(_PREFIX + token, None)
         while True:
-            signs = self._signs()
-            taken = {n for n, sign in signs.items() if self._is_alive(n, sign)}
+            taken = {sign["number"] for sign in others.values()}
             self.number = next(n for n in range(len(taken) + 1) if n not in taken)
             self._write()
-            # Another process may have found the same number free, and written after this one.
-            time.sleep(_SETTLE_S)
-            if self._signs()[self.number]["token"] == self._token:
+            others = self._others()
+            if all(sign["number"] != self.number for sign in others.values()):
                 return
+            time.sleep(random.uniform(0, 0.1))
 
     def _wait_for_signs(self) -> None:
         """Find out whether processes of other machines are alive, where trials are under way."""
         if not self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             return
-        signs = {n: sign for n, sign in self._signs().items() if _is_running(sign) is None}
+        signs = {t: sign for t, sign in self._signs().items() if _is_running(t, sign) is None}
         if signs:
             hosts = ", ".join(sorted({str(sign["host"]) for sign in signs.values()}))
             print(
@@ -195,32 +202,32 @@ class Heartbeat:
                 f"{_MISSED * self._interval:.0f} s for a sign of life",
                 file=sys.stderr,
             )
-        while any(self._is_alive(n, sign) for n, sign in signs.items()):
+        while any(self._is_alive(token, sign) for token, sign in signs.items()):
             time.sleep(min(1.0, self._interval / 2))
             now = self._signs()
-            if any(now[n] != sign for n, sign in signs.items()):
+            if any(now.get(token) != sign for token, sign in signs.items()):
                 return
 
-    def _is_alive(self, number: int, sign: dict[str, Any]) -> bool:
-        before, since = self._seen.get(number, (None, 0.0))
+    def _is_alive(self, token: str, sign: dict[str, Any]) -> bool:
+        before, since = self._seen.get(token, (None, 0.0))
         if before != sign:
             since = time.monotonic()
-            self._seen[number] = (sign, since)
-        running = _is_running(sign)
+            self._seen[token] = (sign, since)
+        running = _is_running(token, sign)
         if running is None:
             return time.monotonic() - since < _MISSED * self._interval
         return running
 
-    def _signs(self) -> dict[int, dict[str, Any]]:
+    def _signs(self) -> dict[str, dict[str, Any]]:
+        """Return the signs by their processes' tokens; those who left have none."""
         attrs = self._study.user_attrs
-        return {int(k.removeprefix(_PREFIX)): v for k, v in attrs.items() if k.startswith(_PREFIX)}
+        return {k.removeprefix(_PREFIX): v for k, v in attrs.items() if k.startswith(_PREFIX) and v}
 
-    def _write(self, *, left: bool = False) -> None:
+    def _write(self) -> None:
         self._beat += 1
         with self.lock:
-            sign = {"token": self._token, "beat": self._beat, "trials": sorted(self.trials)}
-        sign |= _place() | ({"left": True} if left else {})
-        self._study.set_user_attr(f"{_PREFIX}{self.number}", sign)
+            sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
+        self._study.set_user_attr(_PREFIX + self._token, sign | _place())
 
 
 def stop_everywhere(study: optuna.Study, run: str) -> None:
@@ -259,12 +266,10 @@ def _began(pid: int) -> str | None:
     return None if state in "ZX" else began
 
 
-def _is_running(sign: dict[str, Any]) -> bool | None:
+def _is_running(token: str, sign: dict[str, Any]) -> bool | None:
     """Return whether the process that gave a sign is alive; None if only time can tell."""
-    if sign.get("left"):
-        return False
     if not sign["machine"] or sign["machine"] != _machine():
         return None
     if sign["pid"] == os.getpid():
-        return sign["token"] in _ACTIVE
+        return token in _ACTIVE
     return sign["began"] is not None and sign["began"] == _began(sign["pid"])

@@ -113,14 +113,17 @@ def _open_url(url: str) -> BaseStorage:
 
 
 def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     try:
         return RDBStorage(url, engine_kwargs=options)
-    except (IntegrityError, ProgrammingError):
-        # Another process was making the tables at the same moment.
-        time.sleep(1.0)
-        return RDBStorage(url, engine_kwargs=options)
+    except (IntegrityError, OperationalError, ProgrammingError) as error:
+        # What SQLite says of the race below; its other operational errors last.
+        if isinstance(error, OperationalError) and "already exists" not in str(error.orig):
+            raise
+    # Another process was making the tables at the same moment.
+    time.sleep(1.0)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _with_driver(url: str) -> str:

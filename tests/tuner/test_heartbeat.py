@@ -34,11 +34,15 @@ def states(study):
     return [trial.state.name for trial in study.get_trials(deepcopy=False)]
 
 
+def signs(study):
+    return [v for k, v in study.user_attrs.items() if k.startswith("worker:") and v is not None]
+
+
 def sign_of(study, number, **changes):
     """Give a sign of life as another process would; return it."""
-    sign = {"token": "t", "beat": 1, "trials": [], "host": "far", "machine": "far", "pid": 1}
+    sign = {"number": number, "beat": 1, "trials": [], "host": "far", "machine": "far", "pid": 1}
     sign |= {"began": "1"} | changes
-    study.set_user_attr(f"worker:{number}", sign)
+    study.set_user_attr("worker:other", sign)
     return sign
 
 
@@ -94,8 +98,8 @@ def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(stor
 def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_once(study, storage):
     study.ask()
     with Heartbeat(study, storage):
-        mine = study.user_attrs["worker:0"]
-    sign_of(study, 0, **mine | {"pid": exited_pid(), "trials": [0]})
+        (mine,) = signs(study)
+    sign_of(study, **mine | {"pid": exited_pid(), "trials": [0]})
 
     with Heartbeat(study, storage) as heartbeat:
         assert heartbeat.number == 0
@@ -105,8 +109,8 @@ def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_onc
 def test_another_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(study, storage):
     study.ask()
     with Heartbeat(study, storage):
-        mine = study.user_attrs["worker:0"]
-    sign_of(study, 0, **{**mine, "left": False, "pid": os.getppid(), "began": "0", "trials": [0]})
+        (mine,) = signs(study)
+    sign_of(study, **mine | {"pid": os.getppid(), "began": "0", "trials": [0]})
 
     with Heartbeat(study, storage):
         assert states(study) == ["WAITING"]
@@ -135,11 +139,11 @@ def test_a_process_elsewhere_keeps_its_trial_while_its_signs_come(study, storage
     other = threading.Thread(target=live)
     other.start()
     try:
-        wait_until(lambda: study.user_attrs.get("worker:0", {}).get("beat", 0) > 1)
+        wait_until(lambda: study.user_attrs.get("worker:other", {}).get("beat", 0) > 1)
         with Heartbeat(study, storage, interval=INTERVAL) as heartbeat:
             assert heartbeat.number == 1
-            seen = study.user_attrs["worker:0"]["beat"]
-            wait_until(lambda: study.user_attrs["worker:0"]["beat"] > seen + 40)
+            seen = study.user_attrs["worker:other"]["beat"]
+            wait_until(lambda: study.user_attrs["worker:other"]["beat"] > seen + 40)
             assert states(study) == ["RUNNING"]
             stopped.set()
             wait_until(lambda: heartbeat.take_over() or states(study) == ["WAITING"])
@@ -168,7 +172,7 @@ def test_a_process_interrupted_while_it_signs_in_is_not_taken_for_alive(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tuner.heartbeat.time.sleep", interrupt)
+        patch.setattr(Heartbeat, "take_over", interrupt)
         with pytest.raises(KeyboardInterrupt):
             Heartbeat(study, storage).__enter__()
 
