@@ -35,8 +35,11 @@ def slow_square(trial):
             raise optuna.TrialPruned
     return trial.params["x"] ** 2
 
+def say_finished(study, trial):
+    print("finished", flush=True)
+
 for line in sys.stdin:
-    call = json.loads(line)
+    call = json.loads(line) | {"callbacks": [say_finished]}
     child = os.fork()
     if child == 0:
         if call.pop("function"):
@@ -79,18 +82,30 @@ class Warm:
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
         )  # fmt: skip
 
-    def run(self, call, kill_after=None):
-        """Run a call; return its exit status, and the seconds it took."""
+    def run(self, call, kill=None):
+        """Run a call; return its exit status, and the seconds it took.
+
+        Args:
+            call: arguments of `tune_mlp` or `tune`.
+            kill: when to kill it: so many trials of the run finished, then so many seconds later.
+        """
         self.process.stdin.write(json.dumps(call) + "\n")
         self.process.stdin.flush()
         child, start = int(self.process.stdout.readline()), time.monotonic()
-        if kill_after is not None:
-            time.sleep(kill_after)
+        said = ""
+        if kill is not None:
+            n_finished, delay = kill
+            while n_finished and not said.lstrip("-").isdigit():
+                said = self.process.stdout.readline().strip()
+                n_finished -= 1
+            time.sleep(delay)
             try:
                 os.kill(child, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it was done already, and its status says so
-        return int(self.process.stdout.readline()), time.monotonic() - start
+        while not said.lstrip("-").isdigit():
+            said = self.process.stdout.readline().strip()
+        return int(said), time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +141,10 @@ def killed_and_unbroken(warm, name, storages, n_kills, seed):
     assert status == 0
     call = CALLS[name] | {"storage": storages["killed"]}
     hits = []
-    for _ in range(n_kills):
-        status, _ = warm.run(call, kill_after=moments.uniform(0.0, 0.7 * duration))
+    for k in range(n_kills):
+        at_any_time = (0, moments.uniform(0.0, 0.7 * duration))
+        just_after_a_trial = (1, moments.uniform(0.0, 0.01))
+        status, _ = warm.run(call, kill=just_after_a_trial if k % 2 else at_any_time)
         assert status in (0, signal.SIGKILL)  # nothing but the kill ends a run early
         if status:
             hits.append(n_finished(storages["killed"]))
