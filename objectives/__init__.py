@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from objectives.data import DataWarning, load_tabular
     from objectives.hyperparameters import MLP_TABLE, Hyperparameter
     from objectives.images import ImageData, load_images
+    from objectives.load import load_model
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
     from objectives.model import FittedModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS", "MLP_TABLE", "CNNObjective", "DataWarning", "FittedModel", "FittedModule",
     "Hyperparameter", "ImageData", "MLPObjective", "Metric", "ModuleObjective", "load_images",
-    "load_tabular",
+    "load_model", "load_tabular",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,7 +31,8 @@ _HOMES = {
     "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
     "ImageData": "images", "METRICS": "metrics", "MLPObjective": "mlp",
     "MLP_TABLE": "hyperparameters",
-    "Metric": "metrics", "load_images": "images", "load_tabular": "data",
+    "Metric": "metrics", "load_images": "images", "load_model": "load",
+    "load_tabular": "data",
 }  # fmt: skip
 
 

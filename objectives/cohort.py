@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from objectives.checkpoint import pack, unpack
 from objectives.engine import Progress, Stack, one_thread
 from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
@@ -131,6 +132,31 @@ class MLPCohort:
             for _, stack in self._stacks:
                 stack.drop(member)
         self._stacks = [(key, stack) for key, stack in self._stacks if stack.members]
+
+    @one_thread()
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a trial follow from."""
+        trial = self._trials[number]
+        members = [member.state() for member in trial.members]
+        return pack({"members": members, "best": trial.best.state()})
+
+    @one_thread()
+    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+        """Take in a trial where `state` left it.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
+        """
+        saved = unpack(state)
+        self.add(number, params)
+        trial = self._trials[number]
+        try:
+            for member, own in zip(trial.members, saved["members"], strict=True):
+                member.load_state(own)
+            trial.best.load_state(saved["best"])
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            self.drop(number)
+            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
     def rows(self, number: int) -> Tensor:
         """Return the parameters (n_members, n_parameters) of a trial as they are now."""

@@ -114,6 +114,26 @@ class Member:
             generator.set_state(state)
         self.optimizer.is_first = snapshot.is_first
 
+    def state(self) -> dict[str, Any]:
+        """Return what `snapshot` does and the best weights, for a file."""
+        return {**vars(self.snapshot()), "best_row": self.best_row}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned.
+
+        Raises:
+            ValueError: if it is of a network of another shape.
+        """
+        found, device = dict(state), self.row.device
+        best = found.pop("best_row").to(device)
+        snapshot = Snapshot(**found | {"tensors": [t.to(device) for t in found["tensors"]]})
+        if any(t.shape != self.row.shape for t in (best, snapshot.tensors[0])):
+            raise ValueError(
+                f"state must be of {len(self.row)} parameters, got {len(best)}; start anew"
+            )
+        self.restore(snapshot)
+        self.best_row = best
+
     def keep(self, mask: Tensor) -> None:
         """Fill ``mask`` (any shape) with 0, with the dropout's probability p, else 1 / (1 - p)."""
         p = float(self.params["dropout"])

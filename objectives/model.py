@@ -61,6 +61,8 @@ class FittedModel:
         (3, 2)
     """
 
+    suffix = ".model.zip"
+
     def __init__(
         self,
         *,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from objectives.checkpoint import pack, unpack
 from objectives.cohort import is_out_of_memory
 from objectives.feeds import Inputs, Rows, call
 from objectives.metrics import Metric
@@ -95,6 +96,15 @@ class _Trial:
     epoch: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
 
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `ModuleCohort.state` wrote."""
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"])
+        self.noise, self.best_state = state["noise"], state["best_state"]
+        self.best.load_state(state["best"])
+        self.epoch = int(state["epoch"])
+
 
 class ModuleCohort:
     """Trials of any module, one at a time.
@@ -167,6 +177,32 @@ class ModuleCohort:
         if trial.best_state:
             module.load_state_dict(trial.best_state)
         return self._fitted(module, trial.params)
+
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a trial follow from."""
+        trial = self._trials[number]
+        return pack(
+            {
+                "module": trial.module.state_dict(), "optimizer": trial.optimizer.state_dict(),
+                "order": trial.order.get_state(), "noise": trial.noise, "epoch": trial.epoch,
+                "best": trial.best.state(), "best_state": trial.best_state,
+            }
+        )  # fmt: skip
+
+    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+        """Take in a trial where `state` left it.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
+        """
+        saved = unpack(state)
+        self.add(number, params)
+        try:
+            if number in self._trials:
+                self._trials[number].load_state(saved)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            self.drop(number)
+            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
     def last_model(self, number: int) -> Any:
         """Return the fitted model of a trial with its weights as they are now."""

@@ -72,6 +72,8 @@ class FittedModule(FittedModel):
         example: one row of inputs (1, ...); None for several inputs.
     """
 
+    suffix = ".safetensors"
+
     def __init__(  # its base's arguments are of a stacked network
         self, *, module: nn.Module, task: Task, metric: Metric,
         classes: NDArray[Any] | None = None, target_scaler: TargetScaler | None = None,

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from optuna.exceptions import TrialPruned
@@ -69,6 +69,21 @@ class Cohort(Protocol):
         """Return the fitted model of a member, with the weights of its best epoch so far."""
 
 
+@runtime_checkable
+class SavableCohort(Cohort, Protocol):
+    """A cohort whose trials can be cut off and go on in another process."""
+
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a member follow from, see `objectives.checkpoint`."""
+
+    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+        """Take in a trial where `state` left it, in place of `add`.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
+        """
+
+
 class Objective(Protocol):
     """What is tuned: a search space, a metric, and cohorts that train trials."""
 
@@ -108,6 +123,14 @@ class BestEpoch:
         if improved:
             self.value, self.epoch = value, epoch
         return improved
+
+    def state(self) -> dict[str, Any]:
+        """Return value and epoch, for `load_state`."""
+        return {"value": self.value, "epoch": self.epoch}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        self.value, self.epoch = state["value"], int(state["epoch"])
 
     def exhausted(self, epoch: int) -> bool:
         """Return whether patience has run out at ``epoch``."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner.diagnosis import Diagnosis, diagnose
     from tuner.entry import tune, tune_mlp
+    from tuner.load import load_result
     from tuner.networks import tune_cnn, tune_finetune, tune_module
     from tuner.result import TestScore, TuningResult
     from tuner.study import StudyMismatchError, load_study
@@ -18,6 +19,7 @@ __all__ = [
     "TestScore",
     "TuningResult",
     "diagnose",
+    "load_result",
     "load_study",
     "tune",
     "tune_cnn",
@@ -32,6 +34,7 @@ _HOMES = {
     "TestScore": "tuner.result",
     "TuningResult": "tuner.result",
     "diagnose": "tuner.diagnosis",
+    "load_result": "tuner.load",
     "load_study": "tuner.study",
     "tune": "tuner.entry",
     "tune_cnn": "tuner.networks",

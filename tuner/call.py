@@ -19,7 +19,7 @@ from tuner.study import CALL
 
 # What concerns one run or one machine and not the study, or may hold a password.
 _LEFT_OUT = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "n_jobs",
-             "timeout", "device")  # fmt: skip
+             "timeout", "device", "artifact_store")  # fmt: skip
 
 
 def describe_call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from objectives.space import describe
+from tuner.artifacts import Artifacts, check_artifact_store, default_folder
 from tuner.executors import Share, check_executor, run_elsewhere
 from tuner.plan import Plan, given, listed_trials, queue, total_trials
 from tuner.progress import ProgressBar
@@ -51,6 +53,7 @@ def conduct(
     make_pruner(plan.pruner, epochs=plan.max_steps)  # raises before anything is stored
     if executor is not None:
         check_executor(executor, storage, objective, plan, callbacks)
+    plan = _with_artifacts(plan, storage)
     opened = open_storage(storage)
     with storage_errors(storage):
         study = open_study(opened, name=study_name, direction=plan.direction, record=_record(plan))
@@ -83,7 +86,10 @@ def conduct(
         share = _sharing(plan, objective, where, study_name, total)
         with storage_errors(storage):
             _delegate(executor, plan, share, study, total, show_progress_bar)
-    return TuningResult(study=study, objective=objective, model=model, continue_search=one_more)
+    return TuningResult(
+        study=study, objective=objective, model=model, continue_search=one_more,
+        artifacts=Artifacts(plan.artifact_store),
+    )  # fmt: skip
 
 
 def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:
@@ -91,6 +97,22 @@ def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:
     there = study.user_attrs.get(CALL)
     if there is None or there["options"] != call["options"]:
         study.set_user_attr(CALL, call if there is None else call | {"dataset": there["dataset"]})
+
+
+def _with_artifacts(plan: Plan, storage: Any) -> Plan:
+    """Return the plan with the folder beside the study's file where no artifact store is given."""
+    store = plan.artifact_store
+    check_artifact_store(store)
+    if isinstance(store, str | os.PathLike):
+        store = str(Path(store).absolute())
+    if store is None:
+        store = default_folder(storage)
+    if plan.checkpoint and store is None:
+        raise ValueError(
+            "checkpoint=True must have a place to save to, got neither a .journal or .db file as "
+            "storage nor an artifact_store; give one"
+        )
+    return replace(plan, artifact_store=store)
 
 
 def _sharing(

@@ -48,6 +48,8 @@ def tune_mlp(
     callbacks: Sequence[Callback] = (),
     show_progress_bar: bool = True,
     executor: Any = None,
+    checkpoint: bool | None = None,
+    artifact_store: Any = None,
     device: str | None = None,
     **data_options: Any,
 ) -> TuningResult:
@@ -102,6 +104,12 @@ def tune_mlp(
         executor: trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
             ``client.get_executor()`` or a submitit executor, which share the study through a
             ``storage`` that all of them reach, and take over the trials of one that dies.
+        checkpoint: whether trials under way are saved beside the study, so that after a crash they
+            go on where they were and come out the same: True each five epochs, None (the default)
+            those that last longer than a minute, each minute, False none.
+        artifact_store: where checkpoints and the best trial's model are kept: a folder that all
+            workers reach or an artifact store of `optuna.artifacts`. By default the folder beside
+            a study's file, ``study.journal.artifacts``; with a database or no storage, nowhere.
         device: where to train, such as ``"cpu"``; by default CUDA or MPS where there is one.
         data_options: further arguments of `objectives.data.load_tabular`: ``task``, ``valid_size``,
             ``test_size``, ``groups``, ``time``, ``categorical``, ``sample_weight``,
@@ -160,6 +168,8 @@ def tune_mlp(
         n_jobs=check_count("n_jobs", n_jobs),
         record=record,
         call=call,
+        checkpoint=checkpoint,
+        artifact_store=artifact_store,
     )
     return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar, executor)
 

@@ -23,6 +23,10 @@ class HandedTrial(optuna.Trial):
         self._id = trial_id
         self._stale = set(self.storage.get_trial(trial_id).intermediate_values)
 
+    def keep_until(self, step: int) -> None:
+        """Let the reports up to ``step`` count: training goes on after it, from a checkpoint."""
+        self._stale = {s for s in self._stale if s > step}
+
     def report(self, value: float, step: int) -> None:
         """Report as `optuna.Trial.report` does, over what an earlier run reported at the step."""
         if step in self._stale:

@@ -45,11 +45,10 @@ def _fill(search: Search, cohort: Cohort, pending: int | None) -> int | None:
             pending = search.start(cohort.room)
         if pending is None:
             return None
-        params = search.running[pending][1].params
-        if not cohort.room(params):
+        if not cohort.room(search.running[pending][1].params):
             return pending
         try:
-            cohort.add(pending, params)
+            search.enter(cohort, pending)
         except Exception as error:  # as above
             search.fail(pending, error)
         pending = None
@@ -65,13 +64,18 @@ def _take(search: Search, cohort: Cohort, number: int, result: EpochResult) -> N
     except UpdateFinishedTrialError:  # by another process
         ending = (TrialState.PRUNED, "taken over")
     if ending is None:
+        search.checkpoints.save_if_due(trial, record, cohort)
         return
     state, stopped = ending
     value = record.best.value if state is TrialState.COMPLETE else None
-    if value is not None and _is_best(search, value):
+    is_best = value is not None and _is_best(search, value)
+    if is_best:
         search.best_model = (number, cohort.model(number))
+        search.artifacts.keep_model(trial, search.best_model[1])
     cohort.drop(number)
     search.finish(number, state, stopped, value)
+    if is_best:
+        search.artifacts.clear_models(search.study)
 
 
 def _ending(

@@ -63,8 +63,9 @@ def tune_module(
         device: where to train.
         study_name: of the study in the storage.
         options: ``sampler``, ``pruner``, ``n_trials``, ``timeout``, ``n_jobs``, ``enqueue``,
-            ``trials``, ``include_default``, ``storage``, ``callbacks``, ``show_progress_bar`` and
-            ``executor`` as in `tune_mlp`; others go to the loader of the data.
+            ``trials``, ``include_default``, ``storage``, ``callbacks``, ``show_progress_bar``,
+            ``executor``, ``checkpoint`` and ``artifact_store`` as in `tune_mlp`; others go to the
+            loader of the data.
 
     Raises:
         ValueError: for bad data, a bad argument, or a hyperparameter that neither training nor
@@ -197,7 +198,7 @@ def tune_finetune(
 _SEARCH: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
-    "show_progress_bar": True, "executor": None,
+    "show_progress_bar": True, "executor": None, "checkpoint": None, "artifact_store": None,
 }  # fmt: skip
 
 
@@ -254,7 +255,7 @@ def _search(
             "fingerprint": objective.data.fingerprint, "split": objective.data.split,
             **(record or {}),
         },
-        call=call,
+        call=call, checkpoint=search["checkpoint"], artifact_store=search["artifact_store"],
     )  # fmt: skip
     return conduct(
         plan, objective, storage, study_name, callbacks, search["show_progress_bar"],

@@ -39,6 +39,8 @@ class Plan:
         max_steps: reports of a trial at most.
         n_jobs: processes that train.
         record: what the study is about, in plain JSON types.
+        checkpoint: which trials are saved on the way, see `tuner.checkpoints.Checkpoints`.
+        artifact_store: where checkpoints and the best model lie; None for nowhere.
         call: that reproduces the search, see `tuner.call.describe_call`; empty if none does.
     """
 
@@ -55,6 +57,8 @@ class Plan:
     n_jobs: int
     record: dict[str, Any]
     call: dict[str, Any] = field(default_factory=dict)
+    checkpoint: bool | None = None
+    artifact_store: Any = None
 
     @property
     def is_known(self) -> bool:

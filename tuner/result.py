@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 
 from tuner import tables
+from tuner.artifacts import Artifacts
 from tuner.records import records, trial_params
 from tuner.study import OPENINGS, RECORD
 
@@ -62,22 +64,40 @@ class TuningResult:
 
     Args:
         study: with all trials.
-        objective: what was tuned.
+        objective: what was tuned; None where ``rebuild`` gives it.
         model: the best trial's fitted model if this process has trained it, with the trial's
             number.
         continue_search: runs one more configuration in the study.
+        artifacts: where the best trial's model was kept, if anywhere.
+        rebuild: makes the call of the study again, for what needs the objective.
+        build: the function that made the modules of a study of `tuner.tune_module`.
 
     Attributes:
         study: the `optuna.Study`; nothing of Optuna is hidden.
-        objective: the objective; under plain Optuna it gives the same trials.
     """
 
     def __init__(
         self, *, study: optuna.Study, objective: Any, model: tuple[int, FittedModel] | None,
-        continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None],
+        continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None] | None = None,
+        artifacts: Artifacts | None = None, rebuild: Callable[[], TuningResult] | None = None,
+        build: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
-        self.study, self.objective = study, objective
+        self.study, self._objective = study, objective
         self._model, self._continue = model, continue_search
+        self._artifacts = Artifacts(None) if artifacts is None else artifacts
+        self._rebuild, self._build = rebuild, build
+
+    @property
+    def objective(self) -> Any:
+        """The objective; under plain Optuna it gives the same trials.
+
+        Raises:
+            ValueError: for a loaded result whose call cannot be made again from what is stored.
+        """
+        if self._objective is None and self._rebuild is not None:
+            same = self._rebuild()
+            self._objective, self._continue = same._objective, same._continue
+        return self._objective
 
     @property
     def best_trial(self) -> optuna.trial.FrozenTrial:
@@ -122,15 +142,16 @@ class TuningResult:
     def model(self) -> FittedModel:
         """The best trial's weights at its best epoch, preprocessing included.
 
-        Where another process trained the best trial it is trained once more from its seed, which
-        gives the same.
+        Where another process trained the best trial, the model that it kept with the study is
+        loaded. If it kept none, the trial is trained once more from its seed, which gives the same.
 
         Raises:
             TypeError: if the objective is a plain function, which keeps no model.
         """
         best = self.best_trial
         if self._model is None or self._model[0] != best.number:
-            self._model = (best.number, self.model_of(best.number))
+            kept = self._artifacts.model(best, self._load)
+            self._model = (best.number, self.model_of(best.number) if kept is None else kept)
         return self._model[1]
 
     def model_of(self, number: int) -> FittedModel:
@@ -195,7 +216,8 @@ class TuningResult:
             ValueError: for an unknown hyperparameter or an impossible value.
         """
         base = self.best_params if tables.has_complete(self.study) else {}
-        found = self._continue({**base, **params})
+        assert self.objective is not None, "it brings what goes on with the search"
+        found = self._continue({**base, **params})  # type: ignore[misc]
         if found is not None:
             self._model = found
         return self
@@ -227,7 +249,7 @@ class TuningResult:
         """Say what the study shows and what to do next, see `tuner.diagnosis.diagnose`."""
         from tuner.diagnosis import diagnose
 
-        return diagnose(self.study, self.objective)
+        return diagnose(self.study, self._objective)
 
     def confirm(self, k: int = 3, seeds: int = 3, *, seed: int = 0) -> pd.DataFrame:
         """Train the best ``k`` configurations and the default one from ``seeds`` fresh seeds each,
@@ -240,6 +262,12 @@ class TuningResult:
 
         self._needs_objective("confirm")
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
+
+    def _load(self, path: Path) -> FittedModel:
+        from objectives.load import load_model
+
+        build = getattr(self._objective, "build", self._build)
+        return load_model(path, build=build, metric=getattr(self._objective, "metric", None))
 
     @property
     def _seed(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from objectives.space import stored_space
+from tuner.artifacts import Artifacts
 from tuner.claims import Claims
 from tuner.heartbeat import Heartbeat
 from tuner.loop import run_cohort, run_function
@@ -78,6 +79,8 @@ def run_search(
             progress=progress,
             n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
             report_every=report_interval(plan.pruner, epochs=plan.max_steps),
+            artifacts=Artifacts(plan.artifact_store),
+            checkpoint=plan.checkpoint,
         )
         _run(search, objective, n_jobs)
         return search.best_model

@@ -13,8 +13,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.configurations import suggest
-from objectives.objective import TrialRecord, trial_seed
+from objectives.objective import Cohort, TrialRecord, trial_seed
+from tuner.artifacts import Artifacts
+from tuner.checkpoints import Checkpoints
 from tuner.claims import Claims
+from tuner.handed import HandedTrial
 from tuner.progress import ProgressBar
 from tuner.study import TunedStudy
 
@@ -39,6 +42,8 @@ class Search:
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
+        artifacts: where the best trial's model is kept.
+        checkpoint: which trials are saved on the way, see `tuner.checkpoints.Checkpoints`.
     """
 
     claims: Claims
@@ -48,9 +53,20 @@ class Search:
     progress: ProgressBar
     n_parallel: int = 1
     report_every: int = 1
+    artifacts: Artifacts = field(default_factory=lambda: Artifacts(None))
+    checkpoint: bool | None = False
     running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
     best_model: tuple[int, Any] | None = None
     errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Clear away what processes that died have left."""
+        self.checkpoints = Checkpoints(
+            artifacts=self.artifacts, study=self.study, checkpoint=self.checkpoint
+        )
+        if self.artifacts:
+            self.checkpoints.clear()
+            self.artifacts.clear_models(self.study)
 
     @property
     def study(self) -> TunedStudy:
@@ -110,6 +126,13 @@ class Search:
         self.running[trial.number] = (trial, record)
         return trial.number
 
+    def enter(self, cohort: Cohort, number: int) -> None:
+        """Let a started trial train: from where a dead process left it, or from the start."""
+        trial, record = self.running[number]
+        self.checkpoints.begin(trial, record, cohort)
+        if record.results and isinstance(trial, HandedTrial):
+            trial.keep_until(record.results[-1].epoch)
+
     def finish(
         self,
         number: int,
@@ -131,6 +154,7 @@ class Search:
             self.claims.heartbeat.trials.discard(number)
             return
         self.claims.heartbeat.trials.discard(number)
+        self.checkpoints.forget(number)
         self.show()
         for callback in self.callbacks:
             callback(self.study, frozen)

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-from objectives.objective import Cohort, EpochResult, Objective
+from objectives.objective import Cohort, EpochResult, Objective, SavableCohort
 
 # As in `objectives.cohort`: more members do not make a stack faster.
 _MAX_MEMBERS = 16
@@ -51,8 +51,8 @@ class ProcessCohort:
         self._objective, self._seed = objective, seed
         self._local = objective.cohort(seed=seed)
         self._local_numbers: set[int] = set()
-        self._n_epochs: dict[int, int] = {}  # reported, by trial
-        self._n_trained_here: dict[int, int] = {}
+        self._last_epoch: dict[int, int] = {}  # reported, by trial
+        self._states: dict[int, bytes] = {}  # of trials that did not begin at their start
         self._workers = [_Worker(objective, seed) for _ in range(n_jobs)]
 
     def group(self, params: Mapping[str, Any]) -> Hashable:
@@ -66,12 +66,33 @@ class ProcessCohort:
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Give the trial to a process that is idle, or else to one that trains its like."""
         home = self._home(params)
-        self._n_epochs[number] = 0
+        self._last_epoch[number] = -1
         if isinstance(home, _Worker):
             with self._rescued(home):
-                home.add(number, params, self.group(params))
+                home.add(number, params, self.group(params), self._states.get(number))
         else:
             self._add_here(number, params)
+
+    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+        """Give the trial to a process as `add` does, from where `state` left it.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial.
+        """
+        trial = self._objective.cohort(seed=self._seed)
+        _savable(trial).restore(number, params, state)  # tells here what is wrong with it
+        trial.drop(number)
+        self._states[number] = state
+        self.add(number, params)
+
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a trial follow from, fetched from where it trains."""
+        for worker in list(self._workers):
+            if number in worker.trials:
+                with self._rescued(worker):
+                    return worker.state(number)
+                return _savable(self._caught_up(number, worker.trials[number])).state(number)
+        return _savable(self._local).state(number)
 
     def train_epoch(self) -> dict[int, EpochResult]:
         """Return the results of those that have finished an epoch; wait for at least one."""
@@ -87,12 +108,12 @@ class ProcessCohort:
                     results |= worker.collect()
             if results or self._local_numbers or not any(w.trials for w in self._workers):
                 break
-        for number in results:
-            self._n_epochs[number] += 1
+        self._last_epoch |= {number: result.epoch for number, result in results.items()}
         return results
 
     def drop(self, number: int) -> None:
         """Let a trial go, wherever it trains."""
+        self._states.pop(number, None)
         if number in self._local_numbers:
             self._local_numbers.discard(number)
             self._local.drop(number)
@@ -106,7 +127,7 @@ class ProcessCohort:
             if number in worker.trials:
                 with self._rescued(worker):
                     return worker.model(number)
-                return self._trained_again(number, worker.trials[number])
+                return self._caught_up(number, worker.trials[number]).model(number)
         return self._local.model(number)
 
     def close(self) -> None:
@@ -114,29 +135,22 @@ class ProcessCohort:
         for worker in self._workers:
             worker.close()
 
-    def _trained_again(self, number: int, params: Mapping[str, Any]) -> Any:
-        """Return the model of a trial whose process died after its last report."""
+    def _caught_up(self, number: int, params: Mapping[str, Any]) -> Cohort:
+        """Return a cohort with a trial whose process died after its last report, as it was then."""
         cohort = self._objective.cohort(seed=self._seed)
-        cohort.add(number, params)
-        for _ in range(self._n_epochs[number]):
-            cohort.train_epoch()
-        return cohort.model(number)
+        _enter(cohort, number, params, self._states.get(number))
+        while cohort.train_epoch()[number].epoch < self._last_epoch[number]:
+            pass
+        return cohort
 
     def _add_here(self, number: int, params: Mapping[str, Any]) -> None:
-        self._local.add(number, params)
+        _enter(self._local, number, params, self._states.get(number))
         self._local_numbers.add(number)
-        self._n_trained_here[number] = 0
 
     def _train_here(self) -> dict[int, EpochResult]:
         """Train an epoch in this process; return the results that are new."""
         results = self._local.train_epoch()
-        for number in results:
-            self._n_trained_here[number] += 1
-        return {
-            n: result
-            for n, result in results.items()
-            if self._n_trained_here[n] > self._n_epochs[n]
-        }
+        return {n: r for n, r in results.items() if r.epoch > self._last_epoch[n]}
 
     @contextmanager
     def _rescued(self, worker: _Worker) -> Iterator[None]:
@@ -199,10 +213,12 @@ class _Worker:
     def has_room(self, group: Hashable) -> bool:
         return group == self._group and len(self.trials) < self._max_trials
 
-    def add(self, number: int, params: Mapping[str, Any], group: Hashable) -> None:
+    def add(
+        self, number: int, params: Mapping[str, Any], group: Hashable, state: bytes | None
+    ) -> None:
         self._group = group
         self.trials[number] = dict(params)
-        self._send("add", number, dict(params))
+        self._send("enter", number, dict(params), state)
 
     def go(self) -> None:
         """Let it train its trials for an epoch, if it has any and waits."""
@@ -223,6 +239,10 @@ class _Worker:
     def model(self, number: int) -> Any:
         self._send("model", number)
         return self._receive()
+
+    def state(self, number: int) -> bytes:
+        self._send("state", number)
+        return bytes(self._receive())
 
     def close(self) -> None:
         self._process.terminate()
@@ -247,6 +267,20 @@ class _Worker:
     def _death(self) -> _DeadWorkerError:
         self._process.join(timeout=5)
         return _DeadWorkerError(self._process.exitcode)
+
+
+def _savable(cohort: Cohort) -> SavableCohort:
+    if not isinstance(cohort, SavableCohort):
+        raise TypeError(f"cohort must have state and restore, got {type(cohort).__name__}")
+    return cohort
+
+
+def _enter(cohort: Cohort, number: int, params: Mapping[str, Any], state: bytes | None) -> None:
+    """Let a trial begin, or go on from a state."""
+    if state is None:
+        cohort.add(number, params)
+    else:
+        _savable(cohort).restore(number, params, state)
 
 
 class _DeadWorkerError(Exception):
@@ -287,8 +321,10 @@ def _serve(connection: Connection, objective: Objective, seed: int) -> None:
                 connection.send(cohort.train_epoch())
             elif what == "model":
                 connection.send(cohort.model(*arguments))
-            elif what == "add":
-                cohort.add(*arguments)
+            elif what == "state":
+                connection.send(_savable(cohort).state(*arguments))
+            elif what == "enter":
+                _enter(cohort, *arguments)
             else:
                 cohort.drop(*arguments)
         except Exception as error:  # whatever it is, the process with the study deals with it
