@@ -100,6 +100,7 @@ class _Trial:
         """Go back to what `ModuleCohort.state` wrote."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
+        _in_the_layout_of_their_parameters(self.optimizer)
         self.order.set_state(state["order"])
         self.noise, self.best_state = state["noise"], state["best_state"]
         self.best.load_state(state["best"])
@@ -310,6 +311,14 @@ def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, Any]]:
 def _on_the_cpu(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU, in the plain layout that files hold."""
     return copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)
+
+
+def _in_the_layout_of_their_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Lay moments out in memory as their parameters are, which torch's fused optimizers rely on."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _out_of_memory(epoch: int) -> EpochResult:
