@@ -63,8 +63,9 @@ def tune_module(
         device: where to train.
         study_name: of the study in the storage.
         options: ``sampler``, ``pruner``, ``n_trials``, ``timeout``, ``n_jobs``, ``enqueue``,
-            ``trials``, ``include_default``, ``storage``, ``callbacks``, ``show_progress_bar`` and
-            ``executor`` as in `tune_mlp`; others go to the loader of the data.
+            ``trials``, ``include_default``, ``storage``, ``start_from``, ``callbacks``,
+            ``show_progress_bar`` and ``executor`` as in `tune_mlp`; others go to the loader of the
+            data.
 
     Raises:
         ValueError: for bad data, a bad argument, or a hyperparameter that neither training nor
@@ -190,14 +191,13 @@ def tune_finetune(
         patience=patience, seed=seed, device=device,
         space=_wishes(space, epochs, FINETUNE_TABLE, search), **rest,
     )  # fmt: skip
-    record = {"backbone": backbone, "weights": None if weights is None else str(weights)}
-    return _search(objective, search, seed=seed, study_name=study_name, call=call, record=record)
+    return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
 _SEARCH: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
-    "show_progress_bar": True, "executor": None,
+    "show_progress_bar": True, "executor": None, "start_from": None,
 }  # fmt: skip
 
 
@@ -230,7 +230,6 @@ def _search(
     seed: int,
     study_name: str,
     call: dict[str, Any],
-    record: Mapping[str, Any] | None = None,
 ) -> TuningResult:
     rows: Mapping[str, Hyperparameter] = objective.space
     sampler: SamplerName | BaseSampler = search["sampler"]
@@ -248,17 +247,12 @@ def _search(
         n_trials=search["n_trials"], timeout=search["timeout"], firsts=firsts,
         trials=search["trials"], seed=seed, max_steps=int(rows["epochs"].default),
         n_jobs=n_jobs,
-        record={
-            "objective": objective.kind, "metric": objective.metric.name,
-            "patience": objective.patience, "task": objective.data.task,
-            "fingerprint": objective.data.fingerprint, "split": objective.data.split,
-            **(record or {}),
-        },
+        record=objective.record,
         call=call,
     )  # fmt: skip
     return conduct(
         plan, objective, storage, study_name, callbacks, search["show_progress_bar"],
-        search["executor"],
+        search["executor"], search["start_from"],
     )  # fmt: skip
 
 

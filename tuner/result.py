@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 
 from tuner import tables
-from tuner.records import records, trial_params
+from tuner.records import records, trained_as, trial_params
 from tuner.study import OPENINGS, RECORD
 
 if TYPE_CHECKING:
@@ -148,11 +148,12 @@ class TuningResult:
                 f"number must be a trial with a best epoch, got {number}; see trials_dataframe()"
             )
         trial = trials[number]
-        cohort = self.objective.cohort(seed=self._seed)
-        cohort.add(trial.number, trial_params(trial))
+        seed, number = trained_as(self.study, trial)
+        cohort = self.objective.cohort(seed=seed)
+        cohort.add(number, trial_params(trial))
         for _ in range(int(records(trial)["best_epoch"]) + 1):
             cohort.train_epoch()
-        return cohort.model(trial.number)  # type: ignore[no-any-return]
+        return cohort.model(number)  # type: ignore[no-any-return]
 
     def refit(self) -> FittedModel:
         """Train the best configuration on training and validation rows, for the best number of
@@ -162,11 +163,9 @@ class TuningResult:
         split can say.
         """
         self._needs_objective("refit")
-        best = self.best_trial
         epochs = self.best_epoch + 1
-        model = self.objective.refit(
-            self.best_params, epochs=epochs, seed=self._seed, number=best.number
-        )
+        seed, number = trained_as(self.study, self.best_trial)
+        model = self.objective.refit(self.best_params, epochs=epochs, seed=seed, number=number)
         return model  # type: ignore[no-any-return]
 
     def test_score(self, model: FittedModel | None = None) -> TestScore:
@@ -240,10 +239,6 @@ class TuningResult:
 
         self._needs_objective("confirm")
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
-
-    @property
-    def _seed(self) -> int:
-        return int(self.study.user_attrs[RECORD]["seed"])
 
     def _needs_objective(self, what: str) -> None:
         if not hasattr(self.objective, "cohort"):

@@ -18,6 +18,7 @@ from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner, report_interval
 from tuner.samplers import LISTED, sampler_source
 from tuner.search import Callback, Search
+from tuner.start import sampler_seed
 from tuner.study import TunedStudy
 from tuner.workers import open_cohort
 
@@ -96,7 +97,9 @@ def _claims(
         study=study,
         storage=storage,
         space=plan.space,
-        source=sampler_source(plan.sampler, seed=plan.seed, distributions=distributions),
+        source=sampler_source(
+            plan.sampler, seed=sampler_seed(study, plan.seed), distributions=distributions
+        ),
         n_trials=n_trials,
         heartbeat=heartbeat,
         n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
