@@ -56,7 +56,7 @@ def name_of(function: object) -> str | None:
         function = function.func
     if function is None:
         return None
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def listed(names: Iterable[object], *, quote: bool = True) -> str:
