@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 
 from objectives.configurations import searched
 from objectives.space import describe
+from tuner.copying import begin_with
 from tuner.executors import Share, check_executor, run_elsewhere
 from tuner.plan import Plan, given, listed_trials, queue, total_trials, with_brought
 from tuner.progress import ProgressBar
@@ -26,7 +27,7 @@ from tuner.result import TuningResult
 from tuner.run import run_search
 from tuner.samplers import LISTED
 from tuner.search import Callback, show
-from tuner.start import begin_with, find_source
+from tuner.start import find_source
 from tuner.storage import open_storage, storage_errors
 from tuner.study import CALL, OPENINGS, TunedStudy, open_study
 
@@ -55,15 +56,8 @@ def conduct(
     if executor is not None:
         check_executor(executor, storage, objective, plan, callbacks)
     opened = open_storage(storage)
-    record = _record(plan)
     with storage_errors(storage):
-        source = find_source(
-            opened, start_from, name=study_name, direction=plan.direction, record=record
-        )
-        study = open_study(opened, name=study_name, direction=plan.direction, record=record)
-        if source is not None:
-            begin_with(study, opened, source, space=plan.space, n_trials=plan.n_trials)
-        _note_call(study, plan.call)
+        study = _begin(opened, plan, study_name, start_from)
         queue(study, plan.space, planned, strict=strict)
         total = with_brought(study, plan, total)
     if plan.sampler == "grid":
@@ -92,6 +86,17 @@ def conduct(
         with storage_errors(storage):
             _delegate(executor, plan, share, study, total, show_progress_bar)
     return TuningResult(study=study, objective=objective, model=model, continue_search=one_more)
+
+
+def _begin(opened: BaseStorage, plan: Plan, name: str, start_from: Any) -> TunedStudy:
+    """Open the study, with the trials of the one that it is to begin with."""
+    record = _record(plan)
+    source = find_source(opened, start_from, name=name, direction=plan.direction, record=record)
+    study = open_study(opened, name=name, direction=plan.direction, record=record)
+    if source is not None:
+        begin_with(study, opened, source, space=plan.space, n_trials=plan.n_trials)
+    _note_call(study, plan.call)
+    return study
 
 
 def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:

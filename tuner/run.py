@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from objectives.space import stored_space
 from tuner.claims import Claims
+from tuner.copying import sampler_seed
 from tuner.heartbeat import Heartbeat
 from tuner.loop import run_cohort, run_function
 from tuner.plan import Plan
@@ -18,7 +19,6 @@ from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner, report_interval
 from tuner.samplers import LISTED, sampler_source
 from tuner.search import Callback, Search
-from tuner.start import sampler_seed
 from tuner.study import TunedStudy
 from tuner.workers import open_cohort
 

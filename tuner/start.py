@@ -1,28 +1,19 @@
-"""Begin a study with another one's trials: `start_from`, after a space was narrowed or widened."""
+"""Find the study that another one is to begin with, `start_from`, and check that it may."""
 
 from __future__ import annotations
 
-import time
 import uuid
-import warnings
-import zlib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives.configurations import holds, searched, to_stored
-from objectives.hyperparameters import Hyperparameter
 from objectives.messages import hint
-from tuner.heartbeat import Heartbeat
-from tuner.records import ORIGIN, study_metric, trained_as, trial_params
+from tuner.copying import copyable, has_begun_with
+from tuner.records import study_metric
 from tuner.result import TuningResult
 from tuner.study import (
-    OPENINGS,
     RECORD,
     StudyMismatchError,
     TunedStudy,
@@ -31,14 +22,7 @@ from tuner.study import (
     warn_of_versions,
 )
 
-# User attribute of a study: how many trials each other study has brought in, once all are there.
-_BEGUN = "begun_with"
 _MARK = "start_from_mark"
-
-_TASK = "copying trials"
-_PAUSE_S = 0.1
-
-Space = Mapping[str, Hyperparameter]
 
 
 def find_source(
@@ -72,7 +56,7 @@ def find_source(
     names = optuna.get_all_study_names(storage)
     there = _load(storage, name) if name in names else None
     source_name = start_from if isinstance(start_from, str) else _study(start_from).study_name
-    if there is not None and source_name in there.user_attrs.get(_BEGUN, {}):
+    if there is not None and has_begun_with(there, source_name):
         return None
     if isinstance(start_from, str) and start_from not in names:
         raise ValueError(
@@ -129,152 +113,14 @@ def _check(source: optuna.Study, direction: str, record: Mapping[str, Any]) -> N
             f"start_from must be a study of the same task, whose values can be compared with new "
             f"ones, got {name!r}, which {how}; change that back, or leave start_from out"
         )
-    if not _finished(source):
+    if not copyable(source):
         raise ValueError(
             f"start_from must be a study with complete or pruned trials, got {name!r} without any; "
             "run it first, or leave start_from out"
         )
-    warn_of_versions(name, there or {}, record, stacklevel=5)
+    warn_of_versions(name, there or {}, record, stacklevel=6)
 
 
 def _may_differ(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what may differ: the space, and the seed where it decides no folds."""
     return ("space", "grid", *(() if record.get("folds") else ("seed",)))
-
-
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    # A failed trial says something about the code it ran, which has perhaps been mended.
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    trials = study.get_trials(deepcopy=False, states=states)
-    return sorted(trials, key=lambda trial: trial.number)
-
-
-def begin_with(
-    study: optuna.Study,
-    storage: BaseStorage,
-    source: optuna.Study,
-    *,
-    space: Space,
-    n_trials: int | None,
-) -> None:
-    """Copy the trials of ``source`` that lie in the space, each once, whoever is killed meanwhile.
-
-    Of several processes that begin the study at once one copies, and the others wait for it.
-
-    Args:
-        study: the study that begins.
-        storage: where it lives.
-        source: the study to begin with, from `find_source`.
-        space: the new search space; empty where the objective suggests by itself: all trials fit.
-        n_trials: the total that was asked for, if one was.
-
-    Warns:
-        UserWarning: if no trial fits, and why; or if so many do that none is left to train.
-    """
-    name = source.study_name
-    with Heartbeat(study, storage, task=_TASK) as heartbeat:
-        while name not in study.user_attrs.get(_BEGUN, {}):
-            if any(number < heartbeat.number for number in heartbeat.others(task=_TASK)):
-                time.sleep(_PAUSE_S)
-                continue
-            fitting = _copy(study, source, space)
-            _carry_openings(study, source)
-            begun = study.user_attrs.get(_BEGUN, {})
-            study.set_user_attr(_BEGUN, begun | {name: fitting})
-            _tell(study, source, space, fitting, n_trials)
-
-
-def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:
-    """Copy the fitting trials that are not there yet; return how many there are."""
-    fitting = [trial for trial in _finished(source) if not _misfits(space, trial)]
-    for trial in fitting:
-        if trial.number not in _brought(study, source.study_name):
-            study.add_trial(_encoded(study, source, space, trial))
-    return len(fitting)
-
-
-def _brought(study: optuna.Study, name: str) -> set[int]:
-    origins = [trial.user_attrs.get(ORIGIN) for trial in study.get_trials(deepcopy=False)]
-    return {origin["number"] for origin in origins if origin and origin["study"] == name}
-
-
-def _misfits(space: Space, trial: FrozenTrial) -> list[str]:
-    """Return the hyperparameters by which a trial lies outside the space."""
-    params = trial_params(trial)
-    names = dict.fromkeys([*space, *params]) if space else {}
-    return [
-        name
-        for name in names
-        if name not in space or name not in params or not holds(space[name], params[name])
-    ]
-
-
-def _encoded(
-    study: optuna.Study, source: optuna.Study, space: Space, trial: FrozenTrial
-) -> FrozenTrial:
-    """Return the trial as one of the new space, with all that is recorded of it."""
-    params = trial_params(trial)
-    stored, distributions = dict(trial.params), dict(trial.distributions)
-    if space:
-        params = {name: row.check(params[name]) for name, row in space.items()}
-        stored = to_stored(space, params)
-        distributions = {
-            row.stored_name: row.distribution
-            for row in searched(space).values()
-            if row.distribution is not None
-        }
-    seed, number = trained_as(source, trial)
-    origin = {
-        "study": source.study_name, "number": trial.number,
-        "trained_as": {"seed": seed, "number": number},
-    }  # fmt: skip
-    copied = create_trial(
-        state=trial.state, value=trial.value, params=stored, distributions=distributions,
-        user_attrs=trial.user_attrs | {"params": params, ORIGIN: origin},
-        intermediate_values=trial.intermediate_values,
-    )  # fmt: skip
-    copied.datetime_start, copied.datetime_complete = trial.datetime_start, trial.datetime_complete
-    return copied
-
-
-def _carry_openings(study: optuna.Study, source: optuna.Study) -> None:
-    """A test split that was opened for the old study is no longer unseen by the new one."""
-    own = study.user_attrs.get(OPENINGS, [])
-    opened = source.user_attrs.get(OPENINGS, [])
-    entries = [{"study": source.study_name} | entry for entry in opened]
-    if missing := [entry for entry in entries if entry not in own]:
-        study.set_user_attr(OPENINGS, [*own, *missing])
-
-
-def _tell(
-    study: optuna.Study, source: optuna.Study, space: Space, n_fitting: int, n_trials: int | None
-) -> None:
-    trials, message = _finished(source), ""
-    if not n_fitting:
-        reasons = Counter(name for trial in trials for name in _misfits(space, trial))
-        found = ", ".join(f"{name} of {n}" for name, n in reasons.most_common(3))
-        message = (
-            f"none of the {len(trials)} trials of study {source.study_name!r} lies in the new "
-            f"space (outside: {found}), so study {study.study_name!r} begins afresh; widen space, "
-            "or leave start_from out"
-        )
-    n_there = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-    if n_fitting and n_trials is not None and n_there >= n_trials:
-        message = (
-            f"study {study.study_name!r} begins with {n_fitting} trials of study "
-            f"{source.study_name!r}, and n_trials={n_trials} is its total, so none is left to "
-            f"train; raise n_trials above {n_there}"
-        )
-    if message:
-        warnings.warn(message, stacklevel=5)
-
-
-def sampler_seed(study: optuna.Study, seed: int) -> int:
-    """Return the seed of the sampler: one of its own for a study that began with another's trials,
-    or the sampler would draw by the same numbers what it drew there.
-    """
-    begun = study.user_attrs.get(_BEGUN)
-    if not begun:
-        return seed
-    words = [seed, *(zlib.crc32(f"{name} {n}".encode()) for name, n in begun.items())]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])

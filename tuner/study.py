@@ -110,7 +110,7 @@ def open_study(
         return study
     if (how := difference(there, record)) is not None:
         raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
-    warn_of_versions(name, there, record, stacklevel=4)
+    warn_of_versions(name, there, record, stacklevel=5)
     return study
 
 
