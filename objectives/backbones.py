@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from objectives.messages import hint
 # What nearly all weights of torchvision were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _IMAGENET_SIZE = 224
+_FILES = (".pth", ".pt", ".safetensors")
 
 
 class Backbone(nn.Module):
@@ -119,7 +121,7 @@ def pretrained(
     check_backbone(backbone)
     if weights is None:
         return None, _IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD
-    if Path(weights).suffix in (".pth", ".pt", ".safetensors"):
+    if Path(weights).suffix in _FILES:
         return _from_file(backbone, Path(weights)), _IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD
     known = models.get_model_weights(backbone)
     names = list(dict.fromkeys([*known.__members__, "DEFAULT"]))
@@ -138,6 +140,16 @@ def pretrained(
         ) from error
     preset = entry.transforms()
     return dict(state), int(preset.crop_size[0]), tuple(preset.mean), tuple(preset.std)
+
+
+def describe_weights(weights: str | os.PathLike[str] | None) -> str | None:
+    """Return a name of torchvision's as it is, and of a file the hash of its content, wherever it
+    lies.
+    """
+    if weights is None or Path(weights).suffix not in _FILES:
+        return None if weights is None else str(weights)
+    with Path(weights).open("rb") as file:
+        return f"{Path(weights).suffix} file {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def make_network(backbone: str, state: Mapping[str, Tensor] | None) -> nn.Module:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives.hyperparameters import Hyperparameter, Space, Value
 from objectives.messages import hint
@@ -96,19 +96,33 @@ def to_stored(space: Space, params: Mapping[str, Any], *, strict: bool = True) -
 def fit_into(space: Space, params: Mapping[str, Any]) -> dict[str, Value]:
     """Return ``params`` as far as the space can hold them, with the defaults elsewhere."""
     return {
-        name: params[name] if name in params and _holds(row, params[name]) else row.default
+        name: params[name] if name in params and holds(row, params[name]) else row.default
         for name, row in space.items()
     }
 
 
-def _holds(row: Hyperparameter, value: Any) -> bool:
+def holds(row: Hyperparameter, value: Any) -> bool:
+    """Say whether ``value`` is one that a search over ``row`` can come upon.
+
+    >>> from objectives.hyperparameters import MLP_TABLE
+    >>> [holds(MLP_TABLE["batch_size"], value) for value in (64, 100, 512)]
+    [True, False, False]
+    """
+    try:
+        value = row.check(value)
+        stored = row.to_stored(value)
+    except ValueError:
+        return False
     dist = row.distribution
     if dist is None:
-        return False
+        return bool(value == row.default)
     if isinstance(dist, CategoricalDistribution):
-        return value in dist.choices
-    low, high = row.from_stored(dist.low), row.from_stored(dist.high)  # type: ignore[attr-defined]
-    return not isinstance(value, str) and bool(low <= value <= high)
+        return True  # or `to_stored` had raised
+    assert isinstance(dist, FloatDistribution | IntDistribution), "there are three kinds"
+    if isinstance(stored, str) or not dist.low <= stored <= dist.high:
+        return False
+    steps = 0.0 if dist.step is None else (stored - dist.low) / dist.step
+    return abs(steps - round(steps)) < 1e-8  # as Optuna's own check
 
 
 def grid_cells(space: Space) -> list[dict[str, Value]]:

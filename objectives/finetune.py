@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, make_network, pretrained
+from objectives.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    describe_weights,
+    make_network,
+    pretrained,
+)
 from objectives.cnn import CNNObjective
 from objectives.image_data import ImageData
 from objectives.module import ModuleObjective
@@ -68,6 +75,7 @@ class FinetuneObjective(CNNObjective):
     ) -> None:
         self.backbone = backbone
         self._state, size, self._mean, self._std = pretrained(backbone, weights)
+        self._weights = describe_weights(weights)
         if not isinstance(dataset, ImageData):
             options["image_size"] = size if image_size is None else image_size
         ModuleObjective.__init__(self, build, dataset, **options)
@@ -80,6 +88,11 @@ class FinetuneObjective(CNNObjective):
             "backbone": self.backbone, "n_outputs": n_outputs, "mean": list(self._mean),
             "std": list(self._std),
         }  # fmt: skip
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As of `ModuleObjective`, with the backbone and its weights."""
+        return super().record | {"backbone": self.backbone, "weights": self._weights}
 
     def _build(self, params: Mapping[str, Any]) -> nn.Module:
         return build(**params, **self.hints, state=self._state)

@@ -1,6 +1,7 @@
 """Shared ends of error messages: what there is to choose from, and what was probably meant."""
 
 import difflib
+import functools
 from collections.abc import Iterable
 
 SHOWN = 8
@@ -42,6 +43,20 @@ def _closest(name: str, known: Iterable[str]) -> str | None:
 def choices(known: Iterable[str]) -> str:
     """List what there is to choose from, cut after a few names."""
     return f"choose from {listed(list(known), quote=False)}"
+
+
+def name_of(function: object) -> str | None:
+    """Return the name of a function or class, that of an object's class, or None for None.
+
+    Example:
+        >>> name_of(len), name_of(functools.partial(sorted, key=len)), name_of(None)
+        ('len', 'sorted', None)
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if function is None:
+        return None
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def listed(names: Iterable[object], *, quote: bool = True) -> str:

@@ -14,7 +14,7 @@ from objectives.hyperparameters import MLP_TABLE, Value
 from objectives.losses import Loss
 from objectives.metrics import METRICS, Metric, get_metric
 from objectives.model import FittedModel
-from objectives.objective import run_trial
+from objectives.objective import describe_data, run_trial
 from objectives.prepared import Prepared, best_device, common_scaler
 from objectives.recipe import get_recipe
 from objectives.space import make_space
@@ -113,6 +113,15 @@ class MLPObjective:
         n_rows = len(self.data.train)
         batch_size = next(size for size, limit in _GOOD_BATCHES if n_rows < limit)
         return {"batch_size": batch_size, **self.recipe.good}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What trials depend on beside their hyperparameters and seeds, in plain JSON types."""
+        return {
+            "objective": "mlp", "metric": self.metric.name, "recipe": self.recipe.name,
+            "patience": self.patience, "n_repeats": self.n_repeats, "folds": self.folds,
+            **describe_data(self.data),
+        }  # fmt: skip
 
     def cohort(self, *, seed: int) -> MLPCohort:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""

@@ -14,7 +14,7 @@ from objectives.data import frame_from
 from objectives.feeds import ImageRows, Inputs, ModuleData, TensorRows, call, map_inputs
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
-from objectives.messages import hint
+from objectives.messages import hint, name_of
 from objectives.metrics import Metric, get_metric
 from objectives.mlp import check_count, task_of
 from objectives.module_cohort import FedSplit, ModuleCohort, ModuleTraining
@@ -27,7 +27,7 @@ from objectives.module_training import (
     make_loss,
     make_optimizer,
 )
-from objectives.objective import run_trial
+from objectives.objective import describe_data, run_trial
 from objectives.prepared import best_device, training_weight
 from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.space import free_space, make_space
@@ -190,6 +190,19 @@ class ModuleObjective:
     def functions(self) -> tuple[Any, ...]:
         """The user's own functions, which other processes must be able to import."""
         return self.build, self.loss, self._optimizer, self._schedule
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What trials depend on beside their hyperparameters and seeds, in plain JSON types.
+
+        Of the user's own functions that is their names.
+        """
+        names = ("build", "loss", "optimizer", "schedule")
+        return {
+            "objective": self.kind, "metric": self.metric.name, "patience": self.patience,
+            **dict(zip(names, map(name_of, self.functions), strict=True)),
+            **describe_data(self.data),
+        }  # fmt: skip
 
     @property
     def hints(self) -> dict[str, Any]:

@@ -89,9 +89,10 @@ def load_arrays(
     every = ArraySplit(X=X, y=found.y)
     train, valid, test = (every.take(part) for part in rows[1:])
     content = {place: tensor.flatten().numpy() for place, tensor in leaves(X).items()}
+    others = {"target": found.y, "classes": found.classes, "groups": series}
     return ArrayData(
         name=name, task=found.task, train=train, valid=valid, _test=test, classes=found.classes,
-        fingerprint=content_fingerprint(content | {"target": found.y, "classes": found.classes}),
+        fingerprint=content_fingerprint(content | others),
         split={
             "kind": rows.kind, "valid_size": valid_size, "test_size": test_size, "seed": seed,
             "n_train": len(train), "n_valid": len(valid), "n_test": len(test),

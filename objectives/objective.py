@@ -102,6 +102,22 @@ def trial_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
+def describe_data(data: Any) -> dict[str, Any]:
+    """Return what a study records of its data, in plain JSON types: content, split, weights.
+
+    Args:
+        data: `objectives.tabular.TabularData`, or the arrays or images of the other loaders.
+    """
+    weights = data.class_weight
+    return {
+        "task": data.task,
+        "fingerprint": data.fingerprint,
+        "split": data.split,
+        "class_weight": None if weights is None else {str(k): w for k, w in weights.items()},
+        "categorical": list(getattr(data, "categorical", ())),
+    }
+
+
 @dataclass(kw_only=True)
 class BestEpoch:
     """The best epoch so far, and whether ``patience`` epochs have passed without a better one.

@@ -17,9 +17,10 @@ from optuna.distributions import (
 
 from tuner.study import CALL
 
-# What concerns one run or one machine and not the study, or may hold a password.
+# What concerns one run or one machine and not the study, is done once it has begun, or may hold a
+# password.
 _LEFT_OUT = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "n_jobs",
-             "timeout", "device", "artifact_store")  # fmt: skip
+             "timeout", "device", "artifact_store", "start_from")  # fmt: skip
 
 
 def describe_call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
+from objectives.configurations import searched
 from objectives.space import describe
 from tuner.artifacts import Artifacts, check_artifact_store, default_folder
+from tuner.copying import begin_with
 from tuner.executors import Share, check_executor, run_elsewhere
-from tuner.plan import Plan, given, listed_trials, queue, total_trials
+from tuner.plan import Plan, given, listed_trials, queue, total_trials, with_brought
 from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner
 from tuner.records import finished
@@ -27,6 +29,7 @@ from tuner.result import TuningResult
 from tuner.run import run_search
 from tuner.samplers import LISTED
 from tuner.search import Callback, show
+from tuner.start import find_source
 from tuner.storage import open_storage, storage_errors
 from tuner.study import CALL, OPENINGS, TunedStudy, open_study
 
@@ -39,13 +42,14 @@ def conduct(
     callbacks: Sequence[Callback],
     show_progress_bar: bool,
     executor: Any = None,
+    start_from: Any = None,
 ) -> TuningResult:
     """Run what ``plan`` says and return the result; Ctrl-C returns what there is by then.
 
     Raises:
         ValueError: for a plan that cannot be run, before any training; `StudyMismatchError` if the
-            storage holds another study of that name.
-        TypeError: if ``executor`` is none.
+            storage holds another study of that name, or ``start_from`` is of another task.
+        TypeError: if ``executor`` or ``start_from`` is none.
     """
     planned = [*plan.firsts, *listed_trials(plan.sampler, plan.space, plan.trials)]
     total = total_trials(plan.n_trials, plan.sampler, planned, plan.timeout)
@@ -56,11 +60,9 @@ def conduct(
     plan = _with_artifacts(plan, storage)
     opened = open_storage(storage)
     with storage_errors(storage):
-        study = open_study(opened, name=study_name, direction=plan.direction, record=_record(plan))
-        _note_call(study, plan.call)
+        study = _begin(opened, plan, study_name, start_from)
         queue(study, plan.space, planned, strict=strict)
-        if plan.sampler in LISTED and plan.n_trials is None:
-            total = len(study.get_trials(deepcopy=False))  # with what was added by hand
+        total = with_brought(study, plan, total)
     if plan.sampler == "grid":
         print(f"grid of {len(planned)} trials", file=sys.stderr)
 
@@ -90,6 +92,17 @@ def conduct(
         study=study, objective=objective, model=model, continue_search=one_more,
         artifacts=Artifacts(plan.artifact_store),
     )  # fmt: skip
+
+
+def _begin(opened: BaseStorage, plan: Plan, name: str, start_from: Any) -> TunedStudy:
+    """Open the study, with the trials of the one that it is to begin with."""
+    record = _record(plan)
+    source = find_source(opened, start_from, name=name, direction=plan.direction, record=record)
+    study = open_study(opened, name=name, direction=plan.direction, record=record)
+    if source is not None:
+        begin_with(study, opened, source, space=plan.space, n_trials=plan.n_trials)
+    _note_call(study, plan.call)
+    return study
 
 
 def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:
@@ -143,9 +156,11 @@ def _delegate(
 
 def _record(plan: Plan) -> dict[str, Any]:
     sampler, pruner = plan.sampler, plan.pruner
+    rows = searched(plan.space)
     return plan.record | {
         "params": list(plan.space),
         "space": describe(plan.space),
+        "grid": {n: list(r.grid) for n, r in rows.items()} if plan.sampler == "grid" else None,
         "seed": plan.seed,
         "versions": _versions(),
         "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,
@@ -156,7 +171,7 @@ def _record(plan: Plan) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     """Return the versions of what decides how a trial comes out."""
     found = {"python": platform.python_version()}
-    for name in ("fusetune", "optuna", "torch", "scikit-learn", "pandas"):
+    for name in ("fusetune", "optuna", "torch", "torchvision", "scikit-learn", "pandas"):
         # A checkout that was not installed has no version of its own.
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)

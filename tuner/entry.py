@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults, fit_into
 from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
+from objectives.messages import name_of
 from objectives.space import free_space, make_space
 from tuner.call import describe_call
 from tuner.conduct import conduct
@@ -21,6 +22,9 @@ from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler
 from tuner.search import Callback
+
+if TYPE_CHECKING:
+    from objectives.metrics import Metric
 
 
 def tune_mlp(
@@ -45,6 +49,7 @@ def tune_mlp(
     seed: int = 0,
     storage: str | os.PathLike[str] | BaseStorage | None = None,
     study_name: str = "mlp",
+    start_from: str | optuna.Study | TuningResult | None = None,
     callbacks: Sequence[Callback] = (),
     show_progress_bar: bool = True,
     executor: Any = None,
@@ -99,6 +104,11 @@ def tune_mlp(
         storage: None (memory), a ``.journal`` or ``.db`` file, or a URL. A study that is there is
             gone on with.
         study_name: of the study in the storage.
+        start_from: a study to begin with, after the space was narrowed or widened: its name in the
+            same storage, an `optuna.Study` or a `TuningResult`. Its complete and pruned trials
+            whose hyperparameters all lie in the new space are copied and count as trials of this
+            study: where 12 fit, ``n_trials=30`` trains 18 more, and by default 30 follow them.
+            Data, split, metric, recipe, patience, repeats and folds must be the same.
         callbacks: called with study and trial after each trial, as in `optuna.Study.optimize`.
         show_progress_bar: whether to show trials done, pruned, best value and time left.
         executor: trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
@@ -126,6 +136,11 @@ def tune_mlp(
         >>> result = tune_mlp("iris", n_trials=3, epochs=2, show_progress_bar=False)
         >>> len(result.trials_dataframe())
         3
+        >>> narrow = {"learning_rate": (1e-3, 1e-2)}  # holds the first trial, the default
+        >>> second = tune_mlp("iris", space=narrow, start_from=result, study_name="second",
+        ...     n_trials=4, epochs=2, show_progress_bar=False)
+        >>> second.study.trials[0].user_attrs["origin"]["number"], len(second.study.trials)
+        (0, 4)
     """
     call = describe_call(tune_mlp, locals())
     from objectives.mlp import MLPObjective
@@ -143,17 +158,6 @@ def tune_mlp(
     if include_default and sampler not in LISTED:
         good = [] if objective.good is None else [fit_into(rows, objective.good)]
         firsts = [defaults(rows), *good, *firsts]
-    record = {
-        "objective": "mlp",
-        "metric": objective.metric.name,
-        "recipe": recipe,
-        "patience": patience,
-        "n_repeats": n_repeats,
-        "folds": folds,
-        "task": objective.data.task,
-        "fingerprint": objective.data.fingerprint,
-        "split": objective.data.split,
-    }
     plan = Plan(
         space=rows,
         direction=objective.metric.direction,
@@ -166,12 +170,14 @@ def tune_mlp(
         seed=seed,
         max_steps=int(rows["epochs"].default),
         n_jobs=check_count("n_jobs", n_jobs),
-        record=record,
+        record=objective.record,
         call=call,
         checkpoint=checkpoint,
         artifact_store=artifact_store,
     )
-    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar, executor)
+    return conduct(
+        plan, objective, storage, study_name, callbacks, show_progress_bar, executor, start_from
+    )
 
 
 def tune(
@@ -189,6 +195,7 @@ def tune(
     seed: int = 0,
     storage: str | os.PathLike[str] | BaseStorage | None = None,
     study_name: str = "tune",
+    start_from: str | optuna.Study | TuningResult | None = None,
     callbacks: Sequence[Callback] = (),
     show_progress_bar: bool = True,
     n_jobs: int = 1,
@@ -213,6 +220,7 @@ def tune(
         seed: of the sampler.
         storage: as in `tune_mlp`.
         study_name: as in `tune_mlp`.
+        start_from: as in `tune_mlp`; a study made by Optuna alone will do, too.
         callbacks: as in `tune_mlp`.
         show_progress_bar: as in `tune_mlp`.
         n_jobs: workers of the executor.
@@ -253,7 +261,16 @@ def tune(
         seed=seed,
         max_steps=int(rows["epochs"].default) if ready and "epochs" in rows else max_steps,
         n_jobs=n_jobs,
-        record={"objective": "own", "metric": None if metric is None else metric.name},
+        record=_own_record(objective, metric),
         call=call,
     )
-    return conduct(plan, objective, storage, study_name, callbacks, show_progress_bar, executor)
+    return conduct(
+        plan, objective, storage, study_name, callbacks, show_progress_bar, executor, start_from
+    )
+
+
+def _own_record(objective: Any, metric: Metric | None) -> dict[str, Any]:
+    """Return what `tune` records of a ready-made objective or of a function."""
+    name = None if metric is None else metric.name
+    own = {"objective": "own", "metric": name, "function": name_of(objective)}
+    return dict(getattr(objective, "record", own))

@@ -45,6 +45,7 @@ class Heartbeat:
         storage: where it lives; in memory no other process sees it, and no sign is needed.
         run: what `stop_everywhere` stops; None for a search that is stopped by itself alone.
         interval: seconds between two signs.
+        task: what it signs in for, where that is not to train.
 
     Attributes:
         number: of this process in the study, from 0.
@@ -61,7 +62,9 @@ class Heartbeat:
         *,
         run: str | None = None,
         interval: float = INTERVAL_S,
+        task: str | None = None,
     ) -> None:
+        self._task = task
         self._study, self._storage, self._run, self._interval = study, storage, run, interval
         self.is_shared = not isinstance(storage, InMemoryStorage)
         self._token = uuid.uuid4().hex
@@ -104,9 +107,12 @@ class Heartbeat:
             if error[0] is None:
                 raise
 
-    def others(self) -> list[int]:
-        """Return the numbers of the other processes that are alive."""
-        return sorted(sign["number"] for sign in self._others().values())
+    def others(self, *, task: str | None = None) -> list[int]:
+        """Return the numbers of the other processes that are alive: of those at ``task``, or of
+        all.
+        """
+        signs = self._others().values()
+        return sorted(s["number"] for s in signs if task is None or s.get("task") == task)
 
     def _others(self) -> dict[str, dict[str, Any]]:
         """Return the signs of the other processes that are alive."""
@@ -227,6 +233,7 @@ class Heartbeat:
         self._beat += 1
         with self.lock:
             sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
+            sign |= {} if self._task is None else {"task": self._task}
         self._study.set_user_attr(_PREFIX + self._token, sign | _place())
 
 

@@ -63,9 +63,9 @@ def tune_module(
         device: where to train.
         study_name: of the study in the storage.
         options: ``sampler``, ``pruner``, ``n_trials``, ``timeout``, ``n_jobs``, ``enqueue``,
-            ``trials``, ``include_default``, ``storage``, ``callbacks``, ``show_progress_bar``,
-            ``executor``, ``checkpoint`` and ``artifact_store`` as in `tune_mlp`; others go to the
-            loader of the data.
+            ``trials``, ``include_default``, ``storage``, ``start_from``, ``callbacks``,
+            ``show_progress_bar``, ``executor``, ``checkpoint`` and ``artifact_store`` as in
+            `tune_mlp`; others go to the loader of the data.
 
     Raises:
         ValueError: for bad data, a bad argument, or a hyperparameter that neither training nor
@@ -191,14 +191,14 @@ def tune_finetune(
         patience=patience, seed=seed, device=device,
         space=_wishes(space, epochs, FINETUNE_TABLE, search), **rest,
     )  # fmt: skip
-    record = {"backbone": backbone, "weights": None if weights is None else str(weights)}
-    return _search(objective, search, seed=seed, study_name=study_name, call=call, record=record)
+    return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
 _SEARCH: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
-    "show_progress_bar": True, "executor": None, "checkpoint": None, "artifact_store": None,
+    "show_progress_bar": True, "executor": None, "start_from": None, "checkpoint": None,
+    "artifact_store": None,
 }  # fmt: skip
 
 
@@ -231,7 +231,6 @@ def _search(
     seed: int,
     study_name: str,
     call: dict[str, Any],
-    record: Mapping[str, Any] | None = None,
 ) -> TuningResult:
     rows: Mapping[str, Hyperparameter] = objective.space
     sampler: SamplerName | BaseSampler = search["sampler"]
@@ -249,17 +248,12 @@ def _search(
         n_trials=search["n_trials"], timeout=search["timeout"], firsts=firsts,
         trials=search["trials"], seed=seed, max_steps=int(rows["epochs"].default),
         n_jobs=n_jobs,
-        record={
-            "objective": objective.kind, "metric": objective.metric.name,
-            "patience": objective.patience, "task": objective.data.task,
-            "fingerprint": objective.data.fingerprint, "split": objective.data.split,
-            **(record or {}),
-        },
+        record=objective.record,
         call=call, checkpoint=search["checkpoint"], artifact_store=search["artifact_store"],
     )  # fmt: skip
     return conduct(
         plan, objective, storage, study_name, callbacks, search["show_progress_bar"],
-        search["executor"],
+        search["executor"], search["start_from"],
     )  # fmt: skip
 
 

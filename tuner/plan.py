@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler
 from objectives.configurations import complete, grid_cells, to_stored
 from objectives.hyperparameters import Hyperparameter
 from tuner.pruners import PrunerName
+from tuner.records import ORIGIN
 from tuner.samplers import LISTED, SamplerName
 
 Params = Mapping[str, Any]
@@ -122,6 +123,17 @@ def total_trials(
     if n_trials is None:
         return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
     return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
+
+
+def with_brought(study: optuna.Study, plan: Plan, total: int) -> int:
+    """Return the total for a study that holds more than was planned: trials of another study, or
+    some added by hand.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if plan.sampler in LISTED:
+        return len(trials) if plan.n_trials is None else min(plan.n_trials, len(trials))
+    n_brought = sum(ORIGIN in trial.user_attrs for trial in trials)
+    return total + n_brought if plan.n_trials is None else total
 
 
 def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:

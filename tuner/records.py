@@ -9,6 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 if TYPE_CHECKING:
     import optuna
 
+ORIGIN = "origin"
+"""User attribute of a trial that another study brought in: that study and the number there."""
+
 # A foreign study may use these names for something else: only a value of the right type is ours.
 _RECORDS: dict[str, tuple[type, ...]] = {
     "params": (dict,),
@@ -91,6 +94,16 @@ def trial_params(trial: FrozenTrial) -> dict[str, Any]:
         What the trial recorded, or `optuna.trial.FrozenTrial.params` where it recorded nothing.
     """
     return dict(records(trial).get("params", trial.params))
+
+
+def trained_as(study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
+    """Return seed and number from which all that is random in a trial follows: its study's and its
+    own, or those it was first trained under where it came from another study.
+    """
+    origin = trial.user_attrs.get(ORIGIN)
+    if origin is not None:
+        return int(origin["trained_as"]["seed"]), int(origin["trained_as"]["number"])
+    return int(study.user_attrs.get("fusetune", {}).get("seed", 0)), trial.number
 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:

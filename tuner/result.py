@@ -14,7 +14,7 @@ import optuna
 
 from tuner import tables
 from tuner.artifacts import Artifacts
-from tuner.records import records, trial_params
+from tuner.records import records, trained_as, trial_params
 from tuner.study import OPENINGS, RECORD
 
 if TYPE_CHECKING:
@@ -169,11 +169,12 @@ class TuningResult:
                 f"number must be a trial with a best epoch, got {number}; see trials_dataframe()"
             )
         trial = trials[number]
-        cohort = self.objective.cohort(seed=self._seed)
-        cohort.add(trial.number, trial_params(trial))
+        seed, number = trained_as(self.study, trial)
+        cohort = self.objective.cohort(seed=seed)
+        cohort.add(number, trial_params(trial))
         for _ in range(int(records(trial)["best_epoch"]) + 1):
             cohort.train_epoch()
-        return cohort.model(trial.number)  # type: ignore[no-any-return]
+        return cohort.model(number)  # type: ignore[no-any-return]
 
     def refit(self) -> FittedModel:
         """Train the best configuration on training and validation rows, for the best number of
@@ -183,11 +184,9 @@ class TuningResult:
         split can say.
         """
         self._needs_objective("refit")
-        best = self.best_trial
         epochs = self.best_epoch + 1
-        model = self.objective.refit(
-            self.best_params, epochs=epochs, seed=self._seed, number=best.number
-        )
+        seed, number = trained_as(self.study, self.best_trial)
+        model = self.objective.refit(self.best_params, epochs=epochs, seed=seed, number=number)
         return model  # type: ignore[no-any-return]
 
     def test_score(self, model: FittedModel | None = None) -> TestScore:
@@ -268,10 +267,6 @@ class TuningResult:
 
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))
-
-    @property
-    def _seed(self) -> int:
-        return int(self.study.user_attrs[RECORD]["seed"])
 
     def _needs_objective(self, what: str) -> None:
         if not hasattr(self.objective, "cohort"):

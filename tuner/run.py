@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from objectives.space import stored_space
 from tuner.artifacts import Artifacts
 from tuner.claims import Claims
+from tuner.copying import sampler_seed
 from tuner.heartbeat import Heartbeat
 from tuner.loop import run_cohort, run_function
 from tuner.plan import Plan
@@ -99,7 +100,9 @@ def _claims(
         study=study,
         storage=storage,
         space=plan.space,
-        source=sampler_source(plan.sampler, seed=plan.seed, distributions=distributions),
+        source=sampler_source(
+            plan.sampler, seed=sampler_seed(study, plan.seed), distributions=distributions
+        ),
         n_trials=n_trials,
         heartbeat=heartbeat,
         n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,

@@ -19,6 +19,7 @@ from tuner.checkpoints import Checkpoints
 from tuner.claims import Claims
 from tuner.handed import HandedTrial
 from tuner.progress import ProgressBar
+from tuner.records import ORIGIN
 from tuner.study import TunedStudy
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -175,7 +176,7 @@ class Search:
         self.errors.append(repr(error))
         text = f"{type(error).__name__}: {error}"
         self.finish(number, TrialState.FAIL, "error", error=text)
-        if len(self.errors) == len(self._finished()) == _HOPELESS and len(set(self.errors)) == 1:
+        if len(self.errors) == self._n_own() == _HOPELESS and len(set(self.errors)) == 1:
             raise error
 
     def put_back(self) -> None:
@@ -187,8 +188,10 @@ class Search:
         """Refresh the progress line."""
         show(self.study, self.progress)
 
-    def _finished(self) -> list[FrozenTrial]:
-        return [t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()]
+    def _n_own(self) -> int:
+        """Count the finished trials, without those that another study brought in."""
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(t.state.is_finished() and ORIGIN not in t.user_attrs for t in trials)
 
 
 def show(study: optuna.Study, progress: ProgressBar) -> None:

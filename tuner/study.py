@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,17 @@ _COMPARED = (
     "folds",
     "backbone",
     "weights",
+    "build",
+    "loss",
+    "optimizer",
+    "schedule",
+    "function",
     "task",
-    "fingerprint",
     "split",
+    "fingerprint",
+    "class_weight",
+    "categorical",
+    "grid",
     "seed",
 )
 
@@ -78,7 +86,7 @@ def open_study(
 
     Raises:
         StudyMismatchError: if the study there has another direction, metric, space, dataset,
-            split or seed; the message names what differs.
+            split, seed or the like; the message names what differs.
 
     Warns:
         UserWarning: if it was begun with other versions of the libraries; names them.
@@ -99,37 +107,49 @@ def open_study(
     there = study.user_attrs.get(RECORD)
     if there is None:
         study.set_user_attr(RECORD, dict(record))
-    else:
-        _compare(name, there, record)
+        return study
+    if (how := difference(there, record)) is not None:
+        raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
+    warn_of_versions(name, there, record, stacklevel=5)
     return study
 
 
 _CURE = "give another study_name or storage"
 
 
-def _compare(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def difference(
+    there: Mapping[str, Any], asked: Mapping[str, Any], *, but: Sequence[str] = ()
+) -> str | None:
+    """Return how a study was tuned otherwise than is asked now, in words; None if it was not.
+
+    Args:
+        there: the record of the study that is there.
+        asked: the record of the study that is asked for.
+        but: what may differ.
+    """
     for key in _COMPARED:
         old, new = there.get(key), asked.get(key)
-        if old == new:
+        if key == "split":  # its sizes in rows follow from the data, which come next
+            old, new = ({k: v for k, v in (s or {}).items() if k[:2] != "n_"} for s in (old, new))
+        if old == new or key in but:
             continue
+        if key == "grid" and None in (old, new):
+            continue  # a study may go on with another sampler
         if key == "fingerprint":
-            raise StudyMismatchError(
-                f"study {name!r} was tuned on other data (the fingerprints differ); {_CURE}"
-            )
+            return "was tuned on other data (the fingerprints differ)"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             part = next(k for k in {**old, **new} if old.get(k) != new.get(k))
-            key, old, new = (
-                f"{key} {part}" if key == "split" else part,
-                old.get(part),
-                new.get(part),
-            )
-        raise StudyMismatchError(
-            f"study {name!r} was tuned with {key} {_say(old)}, now {_say(new)}; {_CURE}"
-        )
-    _compare_versions(name, there.get("versions", {}), asked.get("versions", {}))
+            key = part if key == "space" else f"{key} {part}"
+            old, new = old.get(part), new.get(part)
+        return f"was tuned with {key} {_say(old)}, now {_say(new)}"
+    return None
 
 
-def _compare_versions(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+def warn_of_versions(
+    name: str, there: Mapping[str, Any], asked: Mapping[str, Any], *, stacklevel: int
+) -> None:
+    """Warn if the study called ``name`` was begun with other versions of the libraries."""
+    old, new = there.get("versions", {}), asked.get("versions", {})
     differing = [p for p in new if p in old and old[p] != new[p]]
     if differing:
         changes = ", ".join(
@@ -138,7 +158,7 @@ def _compare_versions(name: str, old: Mapping[str, str], new: Mapping[str, str])
         warnings.warn(
             f"study {name!r} was begun with {changes}: new trials may come out otherwise than they "
             "would have; install the old versions where that matters",
-            stacklevel=5,
+            stacklevel=stacklevel + 1,
         )
 
 

@@ -297,3 +297,17 @@ def test_the_model_of_a_worker_elsewhere_is_kept_and_not_trained_again(tmp_path,
     assert result.model.predict([[5.1, 3.5, 1.4, 0.2]]).shape == (1,)
     assert trained == []
     assert len(load_study(storage).trials) == 3
+
+
+def test_a_study_that_begins_with_another_ones_trials_leaves_its_model_alone(tmp_path):
+    storage = tmp_path / "study.journal"
+    call = CALL | {"epochs": 3, "storage": storage}
+    first = tune_mlp("iris", study_name="first", **call)
+    expected = first.model.predict_proba([[5.1, 3.5, 1.4, 0.2]])
+
+    tune_mlp("iris", study_name="second", start_from="first", **call | {"n_trials": 8})
+
+    assert files(storage, start="") != []
+    found = load_result(storage, "first")
+    artifacts = found._artifacts.model(found.best_trial, found._load)
+    assert (artifacts.predict_proba([[5.1, 3.5, 1.4, 0.2]]) == expected).all()

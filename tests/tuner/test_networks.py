@@ -1,13 +1,16 @@
 """`tune_module` and `tune_cnn`: the same search, tables, storage and result as of `tune_mlp`."""
 
+import shutil
 import signal
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
+from torchvision import models
 
 from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
-from tuner import StudyMismatchError, tune_cnn, tune_module
+from tuner import StudyMismatchError, tune_cnn, tune_finetune, tune_module
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 SMALL = {"hidden_units": 4, "augmentation": "none"}
@@ -126,3 +129,72 @@ def test_ctrl_c_inside_a_trial_gives_the_result_so_far(capsys):
 def test_an_option_that_no_one_takes_is_an_error():
     with pytest.raises(TypeError, match="n_trails"):
         tune_module(nn.Linear, (SIGNALS, KINDS), n_trails=3)
+
+
+def other_build(width=8):
+    return build_flat(width)
+
+
+def slower(progress):
+    return 1 - progress
+
+
+def absolute(outputs, y):
+    return nn.functional.cross_entropy(outputs, y)
+
+
+OTHERS = {
+    "build": (other_build, {}, "build 'build_flat', now 'other_build'"),
+    "loss": (build_flat, {"loss": absolute}, "loss None, now 'absolute'"),
+    "optimizer": (
+        build_flat, {"optimizer": lambda p, _: torch.optim.SGD(p, lr=0.1)},
+        "optimizer None, now '<lambda>'",
+    ),
+    "schedule": (build_flat, {"schedule": slower}, "schedule None, now 'slower'"),
+    "patience": (build_flat, {"patience": 3}, "patience 10, now 3"),
+    "groups": (build_flat, {"groups": list(range(20)) * 4}, "split kind .* now 'group'"),
+    "sizes": (build_flat, {"test_size": 0.3}, "split test_size 0.2, now 0.3"),
+    "space": (build_flat, {"space": {"width": [4, 8]}}, r"width None, now in \[4, 8\]"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def a_module(tmp_path_factory):
+    path = tmp_path_factory.mktemp("module") / "s.journal"
+    tune_module(build_flat, (SIGNALS, KINDS), storage=path, n_trials=1, **FAST)
+    return path
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_module_that_trains_otherwise_is_another_study(other, a_module):
+    build, changed, words = OTHERS[other]
+
+    with pytest.raises(StudyMismatchError, match=words):
+        tune_module(build, (SIGNALS, KINDS), storage=a_module, n_trials=2, **FAST | changed)
+
+
+def test_other_groups_are_other_data(tmp_path):
+    call = {"storage": tmp_path / "s.journal", "n_trials": 1, **FAST}
+    tune_module(build_flat, (SIGNALS, KINDS), groups=list(range(20)) * 4, **call)
+
+    with pytest.raises(StudyMismatchError, match="other data"):
+        tune_module(build_flat, (SIGNALS, KINDS), groups=list(range(19, -1, -1)) * 4, **call)
+
+
+@pytest.mark.slow
+def test_weights_are_known_by_their_content_wherever_they_lie(tmp_path):
+    for name in ("a.pth", "other.pth"):
+        torch.save(models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / name)
+    shutil.copy(tmp_path / "a.pth", tmp_path / "moved.pth")
+    call = {"backbone": "mobilenet_v3_small", "image_size": 16, "n_trials": 1, "epochs": 1,
+            "storage": tmp_path / "s.journal", "show_progress_bar": False}  # fmt: skip
+    tune_finetune((PICTURES, SHADES), weights=tmp_path / "a.pth", **call)
+
+    result = tune_finetune((PICTURES, SHADES), weights=tmp_path / "moved.pth", **call)
+
+    assert len(result.study.trials) == 1
+    for weights in (tmp_path / "other.pth", None):
+        with pytest.raises(StudyMismatchError, match=r"weights '.pth file \w+', now"):
+            tune_finetune((PICTURES, SHADES), weights=weights, **call)
+    with pytest.raises(StudyMismatchError, match="backbone 'mobilenet_v3_small', now 'resnet18'"):
+        tune_finetune((PICTURES, SHADES), weights=None, **call | {"backbone": "resnet18"})

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tuner import StudyMismatchError, load_study, tune, tune_mlp
+from tuner import load_study, tune, tune_mlp
 from tuner.handed import HandedTrial
 from tuner.heartbeat import Heartbeat
 from tuner.storage import cut_torn_line, open_storage, redacted
@@ -142,60 +141,6 @@ def test_a_whole_journal_is_left_as_it_is(tmp_path):
     assert cut_torn_line(path) == 0
     assert path.read_bytes() == b"{}\n{}\n"
     assert cut_torn_line(tmp_path / "none.journal") == 0
-
-
-OTHERS = {
-    "metric": ({"metric": "log_loss"}, "minimizes|maximizes|metric"),
-    "space": ({"space": SPACE | {"dropout": 0.1}}, "dropout"),
-    "recipe": ({"recipe": "plain"}, "recipe 'modern', now 'plain'"),
-    "patience": ({"patience": 3}, "patience 20, now 3"),
-    "seed of the split": ({"seed": 9}, "split seed"),
-    "sizes": ({"valid_size": 0.3}, "split valid_size"),
-    "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
-    "folds": ({"folds": 3}, "folds None, now 3"),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_another_study_is_not_resumed_by_mistake(other, tmp_path):
-    changed, words = OTHERS[other]
-    call = {"storage": tmp_path / "s.journal", "space": SPACE, "n_trials": 1, **FAST}
-    tune_mlp("iris", **call)
-
-    with pytest.raises(StudyMismatchError, match=words):
-        tune_mlp("iris", **(call | changed))
-
-
-def test_another_seed_is_another_study(tmp_path):
-    call = {"space": {"x": (0.0, 1.0)}, "storage": tmp_path / "s.db", "show_progress_bar": False}
-    tune(square, n_trials=1, **call)
-
-    with pytest.raises(StudyMismatchError, match="was tuned with seed 0, now 7; give another"):
-        tune(square, n_trials=2, seed=7, **call)
-
-
-def test_a_study_begun_with_other_versions_is_gone_on_with_and_names_them(tmp_path):
-    path = tmp_path / "s.journal"
-    call = {"space": {"x": (0.0, 1.0)}, "storage": path, "show_progress_bar": False}
-    study = tune(square, n_trials=1, **call).study
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        tune(square, n_trials=2, **call)
-    record = study.user_attrs["fusetune"]
-    here = record["versions"]["torch"]
-    study.set_user_attr("fusetune", record | {"versions": record["versions"] | {"torch": "1.0"}})
-
-    with pytest.warns(UserWarning, match=rf"begun with torch 1\.0 \(now {re.escape(here)}\):"):
-        result = tune(square, n_trials=3, **call)
-    assert len(result.trials_dataframe()) == 3
-
-
-def test_other_data_under_the_same_name_are_noticed(tmp_path):
-    call = {"storage": tmp_path / "s.journal", "n_trials": 1, "task": "multiclass", **FAST}
-    tune_mlp("iris", **call)
-
-    with pytest.raises(StudyMismatchError, match="other data"):
-        tune_mlp("wine", **call)
 
 
 def test_a_study_is_loaded_by_name_which_may_be_left_out_where_it_is_the_only_one(tmp_path):
