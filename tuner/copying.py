@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import optuna
