@@ -12,7 +12,8 @@ import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def write_model(
         "classes": None if classes is None else pack_labels(classes),
         "target_scaler": None if target_scaler is None else vars(target_scaler),
         "network": network.config,
-        "encoders": [_fields(encoder) for encoder in encoders],
+        "encoders": [encoder_fields(encoder) for encoder in encoders],
         "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
     }
     members = {
@@ -115,8 +116,31 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    try:
+    with _refusing(path):
         return _decode(Path(path))
+
+
+def read_encoder(
+    path: str | os.PathLike[str], fields: Mapping[str, Any], content: bytes
+) -> TabularEncoder:
+    """Read an encoder from the skops bytes that a file holds, without running anything in them.
+
+    Args:
+        path: of the file, for messages.
+        fields: what `encoder_fields` gave.
+        content: the bytes of its transformer.
+
+    Raises:
+        ValueError: if they are damaged, or altered to hold other types.
+    """
+    with _refusing(path):
+        return _encoder(fields, content)
+
+
+@contextmanager
+def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
     except _DECODING_ERRORS as error:
         known = isinstance(error, _RefusedError)
         reason = error if known else "is damaged or was altered; save the model again"
@@ -238,7 +262,8 @@ def _encoder_name(number: int) -> str:
     return f"encoder_{number}.skops"
 
 
-def _fields(encoder: TabularEncoder) -> dict[str, Any]:
+def encoder_fields(encoder: TabularEncoder) -> dict[str, Any]:
+    """Return what an encoder knows beside its transformer, as plain JSON types."""
     return {key: value for key, value in vars(encoder).items() if key != "transformer"}
 
 
@@ -252,7 +277,7 @@ def _encoders(
     return [_encoder(entry, members[_encoder_name(k)]) for k, entry in enumerate(fields)]
 
 
-def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
+def _encoder(fields: Mapping[str, Any], content: bytes) -> TabularEncoder:
     with zipfile.ZipFile(BytesIO(content)) as archive:
         _check_sizes(archive, len(content))
     foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES)
@@ -262,7 +287,7 @@ def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
     if not isinstance(transformer, ColumnTransformer):
         raise _RefusedError("holds the encoder of another model; save the model again")
     columns = tuple(fields["columns"])
-    return TabularEncoder(**fields | {"columns": columns, "transformer": transformer})
+    return TabularEncoder(**{**fields, "columns": columns, "transformer": transformer})
 
 
 def pack_labels(labels: NDArray[Any]) -> dict[str, Any]:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from objectives.cohort import is_out_of_memory
 from objectives.configurations import defaults
-from objectives.data import frame_from
 from objectives.feeds import ImageRows, Inputs, ModuleData, TensorRows, call, map_inputs
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
-from objectives.messages import hint
 from objectives.metrics import Metric, get_metric
 from objectives.mlp import check_count, task_of
 from objectives.module_cohort import FedSplit, ModuleCohort, ModuleTraining
 from objectives.module_data import load_module_data
-from objectives.module_model import FittedModule, ImageSpec, accepted
+from objectives.module_inputs import ImageSpec, TableInputs, accepted
+from objectives.module_model import FittedModule
+from objectives.module_space import check_arguments, module_space, with_names, without
 from objectives.module_training import (
+    Clip,
     LossFunction,
     OptimizerMaker,
+    check_weighable,
     columns,
     make_loss,
     make_optimizer,
@@ -30,7 +32,6 @@ from objectives.module_training import (
 from objectives.objective import run_trial
 from objectives.prepared import best_device, training_weight
 from objectives.preprocessing import TabularEncoder, TargetScaler
-from objectives.space import free_space, make_space
 from objectives.tabular import TabularData
 from objectives.training_table import TRAINING_TABLE
 
@@ -57,11 +58,15 @@ class ModuleObjective:
         loss: ``"cross_entropy"``; ``"mse"``, ``"mae"`` or ``"huber"`` for values; or a function of
             the module's outputs and the targets: class codes (B,), or standardised values (B,).
             By default cross-entropy or squared error.
-        metric: name of the tuned metric, or a `Metric`.
-        optimizer: a function of parameters and hyperparameters that returns a torch optimizer, in
-            place of the hyperparameter ``optimizer``.
-        schedule: a function of progress (0 to 1) that returns the factor on the learning rate, in
-            place of the hyperparameter ``schedule``.
+        metric: name of the tuned metric, or a `Metric`, which `Metric.from_function` makes of a
+            function.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``, short for ``space={"optimizer": ...}``; or
+            a function of parameters and hyperparameters that returns a torch optimizer.
+        schedule: ``"none"``, ``"cosine"`` or ``"one_cycle"`` (with warm-up), short for
+            ``space={"schedule": ...}``; or a function of progress (0 to 1) that returns the factor
+            on the learning rate.
+        clip: a function of the module's parameters that changes their gradients before each step,
+            in place of the hyperparameter ``clip_norm``.
         patience: epochs without improvement after which a trial ends; None never ends it.
         seed: of splits, weights, data order and noise.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
@@ -96,8 +101,9 @@ class ModuleObjective:
         space: Mapping[str, Any] | None = None,
         loss: str | LossFunction | None = None,
         metric: str | Metric | None = None,
-        optimizer: OptimizerMaker | None = None,
-        schedule: Callable[[float], float] | None = None,
+        optimizer: str | OptimizerMaker | None = None,
+        schedule: str | Callable[[float], float] | None = None,
+        clip: Clip | None = None,
         patience: int | None = 10,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -105,7 +111,8 @@ class ModuleObjective:
     ) -> None:
         check_count("patience", patience)
         self.build = build
-        self.space: Mapping[str, Hyperparameter] = self._space(space or {})
+        wishes = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
+        self.space: Mapping[str, Hyperparameter] = self._space(wishes)
         options = (
             data_options if task_of(metric) is None else {"task": task_of(metric)} | data_options
         )
@@ -113,11 +120,15 @@ class ModuleObjective:
         self.metric: Metric = get_metric(metric, self.data.task)
         self.loss = make_loss(loss, self.data.task)
         self.patience, self.seed = patience, seed
-        self._optimizer, self._schedule = optimizer, schedule
+        self._optimizer = None if isinstance(optimizer, str) else optimizer
+        self._schedule = None if isinstance(schedule, str) else schedule
+        self._clip = clip
+        self.space = self._without_idle(wishes)
         self.device = torch.device(device) if device is not None else best_device()
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
         self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)
+        check_weighable(self.loss, self._train.weight)
         self._check_build()
 
     def cohort(self, *, seed: int) -> ModuleCohort:
@@ -152,18 +163,20 @@ class ModuleObjective:
 
     def _space(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
         """Return the loop's own hyperparameters and those of ``build``."""
-        known = {name: wish for name, wish in space.items() if name in self.table}
-        rest = {name: wish for name, wish in space.items() if name not in self.table}
-        arguments = inspect.signature(self.build).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
-        for name in rest:
-            if name not in arguments and not takes_any:
-                names = [*self.table, *arguments]
-                raise ValueError(
-                    f"space must name hyperparameters of training ({', '.join(self.table)}) or "
-                    f"arguments of build ({', '.join(arguments)}), got {name!r}{hint(name, names)}"
-                )
-        return make_space(self.table, known) | free_space(rest)
+        return module_space(self.table, space, self.build)
+
+    def _without_idle(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+        """Return the space less what changes nothing for this task, loss, and functions given."""
+        own = "with a function as "
+        reasons = {
+            "optimizer": own + "optimizer" if self._optimizer else None,
+            "schedule": own + "schedule" if self._schedule else None,
+            "clip_norm": own + "clip" if self._clip else None,
+            "label_smoothing": own + "loss" if self.loss else None,
+        }
+        if self.data.task == "regression":
+            reasons["label_smoothing"] = "for task='regression'"
+        return without(self.space, space, self.table, reasons)
 
     def _fit_preprocessing(self) -> None:
         """Fit encoder and target scaler on the training split alone."""
@@ -177,19 +190,28 @@ class ModuleObjective:
 
     def _check_build(self) -> None:
         """Build the default configuration and look at two rows' outputs, before any training."""
+        params = defaults(self.space)
+        check_arguments(self.build, accepted(self.build, params, self.hints))
         sample = self._train.rows.stream(torch.arange(2), 2)
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            module = self._build(defaults(self.space))
-            if not isinstance(module, nn.Module):
-                raise TypeError(f"build must return a torch.nn.Module, got {type(module).__name__}")
-            outputs = call(module.to(self.device).eval(), next(iter(sample)))
+        try:
+            with torch.random.fork_rng(devices=[]), torch.inference_mode():
+                module = self._build(params)
+                if not isinstance(module, nn.Module):
+                    raise TypeError(
+                        f"build must return a torch.nn.Module, got {type(module).__name__}"
+                    )
+                outputs = call(module.to(self.device).eval(), next(iter(sample)))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return  # the trial will say so, and smaller ones may fit
+            raise
         if self.loss is None or self.data.task != "regression":
             columns(outputs, self.data.task, self.n_classes)
 
     @property
     def functions(self) -> tuple[Any, ...]:
         """The user's own functions, which other processes must be able to import."""
-        return self.build, self.loss, self._optimizer, self._schedule
+        return self.build, self.loss, self._optimizer, self._schedule, self._clip
 
     @property
     def hints(self) -> dict[str, Any]:
@@ -236,6 +258,13 @@ class ModuleObjective:
             rows = TensorRows(map_inputs(X, lambda tensor: tensor.to(self.device)))
         return FedSplit(rows=rows, y=y, targets=targets, weight=moved)
 
+    def _table(self) -> TableInputs | None:
+        if self.encoder is None:
+            return None
+        assert isinstance(self.data, TabularData), "a table has an encoder"
+        names, every = tuple(self.data.train.X.columns), tuple(self.data.input_columns)
+        return TableInputs(columns=names, input_columns=every, encoder=self.encoder)
+
     def _example(self) -> Tensor | None:
         if self.encoder is not None:
             return torch.zeros(1, self.encoder.n_outputs)
@@ -251,8 +280,8 @@ class ModuleObjective:
             train=train, valid=self._valid, task=self.data.task,
             n_classes=self.n_classes, metric=self.metric, build=self._build,
             optimizer=self._make_optimizer, loss=self.loss, schedule=self._schedule,
-            change=self._change(), before_epoch=self._before_epoch(), scaler=self.scaler,
-            patience=patience, seed=seed, device=self.device,
+            clip=self._clip, change=self._change(), before_epoch=self._before_epoch(),
+            scaler=self.scaler, patience=patience, seed=seed, device=self.device,
         )  # fmt: skip
         return ModuleCohort(training, self._fitted)
 
@@ -264,24 +293,6 @@ class ModuleObjective:
         return FittedModule(
             module=module, task=data.task, metric=self.metric, classes=data.classes,
             target_scaler=self.scaler, params=params, hints=self.hints, images=images,
-            table=None if self.encoder is None else TableInputs(data, self.encoder),
+            table=self._table(),
             kind=self.kind, example=self._example(),
         )  # fmt: skip
-
-
-class TableInputs:
-    """Turns tables as they were handed in into a module's inputs (n, I).
-
-    Args:
-        data: the table that was trained on.
-        encoder: fitted on its training split.
-    """
-
-    def __init__(self, data: Any, encoder: TabularEncoder) -> None:
-        self.columns, self.input_columns = list(data.train.X.columns), data.input_columns
-        self.encoder = encoder
-
-    def __call__(self, X: Any) -> Tensor:
-        """Return the inputs for ``X``, a table or an array of all columns."""
-        frame = frame_from(X, self.columns, input_columns=self.input_columns)
-        return torch.from_numpy(self.encoder.transform(frame))

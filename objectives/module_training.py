@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -15,12 +16,29 @@ from objectives.targets import Task
 
 LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
 OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
+Clip: TypeAlias = Callable[[list[nn.Parameter]], Any]
 
-LOSSES: Mapping[str, LossFunction] = {
+LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
     "huber": functional.huber_loss,
 }
+
+
+@dataclass(frozen=True)
+class ValueLoss:
+    """A loss of torch's for values, in which rows may have weights.
+
+    Args:
+        name: one of `LOSSES`.
+    """
+
+    name: str
+
+    def __call__(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean loss; outputs, targets and weight are (B,)."""
+        rows = LOSSES[self.name](outputs, targets, reduction="none")
+        return rows.mean() if weight is None else (rows * weight).mean()
 
 
 def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | None:
@@ -37,7 +55,16 @@ def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | Non
             f"loss must be one of {', '.join(names)} for task={task!r} or a function of outputs "
             f"and targets, got loss={loss!r}{hint(loss, names)}"
         )
-    return LOSSES.get(loss)  # cross-entropy is the task's own
+    return ValueLoss(loss) if loss in LOSSES else None  # cross-entropy is the task's own
+
+
+def check_weighable(loss: LossFunction | None, weight: Tensor | None) -> None:
+    """Raise ValueError if rows have weights that a function of the user's own cannot know."""
+    if weight is not None and loss is not None and not isinstance(loss, ValueLoss):
+        raise ValueError(
+            "class_weight and sample_weight must be left out with a function as loss, got both; "
+            "weigh classes in the function"
+        )
 
 
 def columns(outputs: Any, task: Task, n_classes: int) -> Tensor:
