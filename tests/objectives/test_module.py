@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from objectives.configurations import defaults
+from objectives.metrics import Metric
 from objectives.module import ModuleObjective
 from objectives.module_model import FittedModule
 from objectives.module_training import schedule_factor
@@ -120,6 +121,83 @@ def test_optimizer_and_schedule_may_be_functions():
     assert results[0].learning_rate == 0.005
 
 
+def test_optimizer_and_schedule_may_be_names():
+    objective = ModuleObjective(
+        build_flat, (SIGNALS, KINDS), optimizer="sgd", schedule="none", space={"optimizer": "sgd"}
+    )
+
+    results, cohort = trained(objective)
+
+    assert isinstance(cohort._trials[0].optimizer, torch.optim.SGD)
+    assert [r.learning_rate for r in results] == [0.001, 0.001]
+
+
+def test_gradients_may_be_clipped_by_a_function():
+    seen = []
+
+    def clip(parameters):
+        nn.utils.clip_grad_value_(parameters, 0.01)
+        seen.append(max(float(p.grad.abs().max()) for p in parameters))
+
+    losses = [
+        trained(ModuleObjective(build_flat, (SIGNALS, KINDS), optimizer="sgd", clip=c))[0][1]
+        for c in (clip, None)
+    ]
+
+    assert max(seen) == pytest.approx(0.01)
+    assert losses[0].train_loss != losses[1].train_loss
+
+
+def share_of_hits(y_true, prediction, weight):
+    return float(np.average(prediction.argmax(1) == y_true, weights=weight))
+
+
+def worst(y_true, prediction, weight):
+    return float(np.abs(y_true - prediction).max())
+
+
+@pytest.mark.parametrize("y", [KINDS, KINDS > 0], ids=["three classes", "two classes"])
+def test_a_metric_may_be_a_function_of_classes(y):
+    own = Metric.from_function(share_of_hits, direction="maximize")
+
+    curves = [
+        [r.value for r in trained(ModuleObjective(build_flat, (SIGNALS, y), metric=m, **o))[0]]
+        for m in (own, "accuracy")
+        for o in [{"space": {"n_outputs": int(np.max(y)) + 1, "learning_rate": 0.03}}]
+    ]
+
+    assert curves[0] == pytest.approx(curves[1])
+    assert own.name == "share_of_hits"
+
+
+def test_a_metric_may_be_a_function_of_values():
+    own = Metric.from_function(worst, direction="minimize", tasks=("regression",), name="gap")
+    objective = ModuleObjective(regressor, (SIGNALS, KINDS), metric=own)
+
+    results, cohort = trained(objective)
+
+    valid = objective.data.valid
+    model = cohort.model(0)
+    assert model.score(valid.X, valid.y) == pytest.approx(min(r.value for r in results), rel=1e-4)
+    with pytest.raises(ValueError, match="tasks must be of classes or of values"):
+        Metric.from_function(worst, direction="minimize", tasks=("regression", "binary"))
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_losses_by_name_know_the_weights_of_rows(loss):
+    frame = pd.DataFrame({"x": VALUES, "y": VALUES**2})
+    losses = [
+        trained(ModuleObjective(line, frame, target="y", loss=loss, sample_weight=weight))[0]
+        for weight in (None, np.where(VALUES > 0, 9.0, 1.0))
+    ]
+
+    assert losses[0][0].train_loss != losses[1][0].train_loss
+
+
+def line(n_inputs, n_outputs):
+    return nn.Linear(n_inputs, n_outputs)
+
+
 @pytest.mark.parametrize("name", ["none", "cosine", "one_cycle"])
 def test_schedules_stay_between_nothing_and_the_full_rate(name):
     factors = [schedule_factor(name, k / 100) for k in range(101)]
@@ -142,6 +220,22 @@ MISTAKES = {
     "unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of cross_entropy"),
     "target": ({"target": "y"}, ValueError, "target must name a column of a table"),
     "patience": ({"patience": 0}, ValueError, "patience must be"),
+    "no value": ({"build": lambda width: build_flat(width)}, ValueError, "argument: 'width'"),
+    "said twice": (
+        {"optimizer": "sgd", "space": {"optimizer": ["sgd", "adamw"]}}, ValueError,
+        "optimizer must be given once, got optimizer='sgd' and",
+    ),
+    "idle schedule": (
+        {"schedule": float, "space": {"schedule": ["none", "cosine"]}}, ValueError,
+        "leave out 'schedule' with a function as schedule",
+    ),
+    "idle smoothing": (
+        {"loss": nn.functional.cross_entropy, "space": {"label_smoothing": 0.1}}, ValueError,
+        "leave out 'label_smoothing' with a function as loss",
+    ),
+    "bare metric": (
+        {"metric": share_of_hits}, TypeError, "Metric.from_function.function, direction=",
+    ),
 }  # fmt: skip
 
 
@@ -157,6 +251,7 @@ BAD_ARRAYS = {
     "lengths": ((SIGNALS, KINDS[:-1]), "X and y must have the same length, got 80 and 79"),
     "NaN": ((np.where(SIGNALS > 2, np.nan, SIGNALS), KINDS), "finite numbers"),
     "inputs differ": (((SIGNALS, SIGNALS[:5]), KINDS), "as many rows in each"),
+    "three parts": ([(1.0, 2, 3)] * 60, r"give several inputs as \(\(x1, x2\), y\)"),
 }
 
 
@@ -207,6 +302,16 @@ class Broken(nn.Module):
         return out * torch.nan if self.training else out
 
 
+def test_a_default_that_is_too_large_leaves_the_smaller_ones_to_be_tried():
+    objective = ModuleObjective(Greedy, (SIGNALS, KINDS), space={"at_once": [1, 0]})
+
+    too_large, cohort = trained(objective, 1)
+    cohort.drop(0)
+    small, _ = trained(objective, 1, at_once=0)
+
+    assert (too_large[0].stopped, small[0].stopped) == ("out of memory", None)
+
+
 def test_a_module_that_gives_nan_has_diverged():
     results, _ = trained(ModuleObjective(Broken, (SIGNALS, KINDS)), 1)
 
@@ -225,6 +330,23 @@ def test_a_saved_module_is_loaded_with_its_build_and_predicts_the_same(tmp_path)
         FittedModule.load(path)
     with pytest.raises(ValueError, match="weights of the module that build makes"):
         FittedModule.load(path, build=lambda: nn.Linear(2, 2))
+
+
+def test_a_module_of_a_table_is_saved_with_its_encoder(tmp_path):
+    frame = pd.DataFrame({"size": VALUES, "colour": list("rgbw") * 20, "y": 9 + VALUES})
+    _, cohort = trained(ModuleObjective(line, frame, target="y"))
+    model, path = cohort.model(0), tmp_path / "model.safetensors"
+
+    model.save(path)
+
+    loaded = FittedModule.load(path, build=line)
+    new = pd.DataFrame({"colour": ["purple", "r"], "size": [1.0, None]})
+    assert np.array_equal(loaded.predict(new), model.predict(new))
+    assert np.array_equal(loaded.predict(frame), model.predict(frame))
+    altered = path.read_bytes().replace(b"OneHotEncoder", b"OneHotDecoder")
+    path.write_bytes(altered)
+    with pytest.raises(ValueError, match=r"got path=.*(save the model again|do not use it)"):
+        FittedModule.load(path, build=line)
 
 
 @pytest.mark.parametrize("damage", [b"", b"no model", None])
