@@ -214,6 +214,19 @@ class ModuleObjective:
         return self.build, self.loss, self._optimizer, self._schedule, self._clip
 
     @property
+    def described(self) -> dict[str, str]:
+        """What was given as a function, and the loss, by name: what a study records of them."""
+        given = {
+            "build": self.build if self.kind == "module" else None, "loss": self.loss,
+            "optimizer": self._optimizer, "schedule": self._schedule, "clip": self._clip,
+        }  # fmt: skip
+        return {
+            argument: str(getattr(value, "__qualname__", None) or getattr(value, "name", value))
+            for argument, value in given.items()
+            if value is not None
+        }
+
+    @property
     def hints(self) -> dict[str, Any]:
         """What ``build`` is told of the data, where it has arguments of these names."""
         found: dict[str, Any] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}

@@ -258,7 +258,7 @@ def _search(
             "objective": objective.kind, "metric": objective.metric.name,
             "patience": objective.patience, "task": objective.data.task,
             "fingerprint": objective.data.fingerprint, "split": objective.data.split,
-            **(record or {}),
+            "functions": objective.described, **(record or {}),
         },
         call=call,
     )  # fmt: skip

@@ -29,6 +29,7 @@ _COMPARED = (
     "n_repeats",
     "folds",
     "backbone",
+    "functions",
     "weights",
     "task",
     "fingerprint",
