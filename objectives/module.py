@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 from objectives.cohort import is_out_of_memory
 from objectives.configurations import defaults
-from objectives.feeds import ImageRows, Inputs, ModuleData, TensorRows, call, map_inputs
+from objectives.feeds import Inputs, ModuleData, call
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
 from objectives.metrics import Metric, get_metric
 from objectives.mlp import check_count, task_of
-from objectives.module_cohort import FedSplit, ModuleCohort, ModuleTraining
-from objectives.module_data import load_module_data
+from objectives.module_cohort import ModuleCohort
+from objectives.module_data import feed, load_module_data
 from objectives.module_inputs import ImageSpec, TableInputs, accepted
 from objectives.module_model import FittedModule
-from objectives.module_space import check_arguments, module_space, with_names, without
+from objectives.module_space import check_arguments, module_space, names_of, with_names, without
 from objectives.module_training import (
     Clip,
+    FedSplit,
     LossFunction,
+    ModuleTraining,
     OptimizerMaker,
     check_weighable,
     columns,
@@ -30,7 +32,7 @@ from objectives.module_training import (
     make_optimizer,
 )
 from objectives.objective import run_trial
-from objectives.prepared import best_device, training_weight
+from objectives.prepared import best_device
 from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.tabular import TabularData
 from objectives.training_table import TRAINING_TABLE
@@ -220,11 +222,7 @@ class ModuleObjective:
             "build": self.build if self.kind == "module" else None, "loss": self.loss,
             "optimizer": self._optimizer, "schedule": self._schedule, "clip": self._clip,
         }  # fmt: skip
-        return {
-            argument: str(getattr(value, "__qualname__", None) or getattr(value, "name", value))
-            for argument, value in given.items()
-            if value is not None
-        }
+        return names_of(given)
 
     @property
     def hints(self) -> dict[str, Any]:
@@ -256,20 +254,7 @@ class ModuleObjective:
         return None
 
     def _fed(self, split: Any) -> FedSplit:
-        """Return a split as training takes it, on the device."""
-        y = torch.as_tensor(split.y).to(self.device)
-        targets = y if self.scaler is None else self.scaler.transform(y).float()
-        weight = training_weight(split, self.data.class_weight)
-        moved = None if weight is None else weight[:, 0].to(self.device)
-        if isinstance(self.data, ImageData):
-            held = split.images  # what fits in memory goes to the device once
-            rows: Any = ImageRows(split, self.device)
-            if held is not None:
-                rows = TensorRows(held.to(self.device))
-        else:
-            X = split.X if self.encoder is None else self._encode(split.X)
-            rows = TensorRows(map_inputs(X, lambda tensor: tensor.to(self.device)))
-        return FedSplit(rows=rows, y=y, targets=targets, weight=moved)
+        return feed(self.data, split, encoder=self.encoder, scaler=self.scaler, device=self.device)
 
     def _table(self) -> TableInputs | None:
         if self.encoder is None:
@@ -283,10 +268,6 @@ class ModuleObjective:
             return torch.zeros(1, self.encoder.n_outputs)
         X = self.data.train.X
         return X[:1].clone() if isinstance(X, Tensor) else None
-
-    def _encode(self, frame: Any) -> Tensor:
-        assert self.encoder is not None, "a table has an encoder"
-        return torch.from_numpy(self.encoder.transform(frame))
 
     def _cohort(self, train: FedSplit, *, seed: int, patience: int | None) -> ModuleCohort:
         training = ModuleTraining(

@@ -14,80 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from objectives.cohort import is_out_of_memory
-from objectives.feeds import Inputs, Rows, call
-from objectives.metrics import Metric
+from objectives.feeds import Rows, call
 from objectives.module_training import (
-    Clip,
-    LossFunction,
+    FedSplit,
+    ModuleTraining,
     ValueLoss,
     columns,
     default_loss,
     schedule_factor,
 )
 from objectives.objective import BestEpoch, EpochResult, trial_seed
-from objectives.preprocessing import TargetScaler
 from objectives.randomness import own_random_numbers, random_state, set_random_state
-from objectives.targets import Task
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedSplit:
-    """One split as training takes it, on the device.
-
-    Args:
-        rows: gives the inputs.
-        y: class codes (n,), or values in the target's units.
-        targets: what the loss compares with: class codes (n,), or standardised values (n,).
-        weight: of each row (n,) with mean 1, or None.
-    """
-
-    rows: Rows
-    y: Tensor
-    targets: Tensor
-    weight: Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModuleTraining:
-    """What all trials of a cohort share.
-
-    Args:
-        train: the rows to train on.
-        valid: the rows to validate on.
-        task: decides loss and outputs.
-        n_classes: 1 for regression.
-        metric: the tuned metric.
-        build: makes a module for hyperparameters.
-        optimizer: makes the optimizer of a module for hyperparameters.
-        loss: of outputs and targets; None for the task's own.
-        schedule: factor on the learning rate by progress; None for the hyperparameter ``schedule``.
-        clip: changes the gradients of parameters before a step; None for ``clip_norm``.
-        change: random changes of a batch of training inputs.
-        before_epoch: called with module, hyperparameters and epoch before each.
-        scaler: takes outputs to the units of a regression target; None for classes.
-        patience: epochs without improvement after which a trial ends; None never ends it.
-        seed: a trial's seed follows from it and the trial's number.
-        device: where to train.
-    """
-
-    train: FedSplit
-    valid: FedSplit
-    task: Task
-    n_classes: int
-    metric: Metric
-    build: Callable[[Mapping[str, Any]], nn.Module]
-    optimizer: Callable[[nn.Module, Mapping[str, Any]], torch.optim.Optimizer]
-    loss: LossFunction | None
-    schedule: Callable[[float], float] | None
-    clip: Clip | None
-    change: Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs] | None
-    before_epoch: Callable[[nn.Module, Mapping[str, Any], int], None] | None
-    scaler: TargetScaler | None
-    patience: int | None
-    seed: int
-    device: torch.device
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""Any dataset as `ModuleData`: tables, images, or arrays of any shape."""
+"""Any dataset as `ModuleData`: tables, images, or arrays of any shape; and how it is fed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from objectives.data import load_tabular
-from objectives.feeds import ArrayData, ArraySplit, Inputs, ModuleData, as_inputs, leaves, n_rows
+from objectives.feeds import (
+    ArrayData,
+    ArraySplit,
+    ImageRows,
+    Inputs,
+    ModuleData,
+    Rows,
+    TensorRows,
+    as_inputs,
+    leaves,
+    map_inputs,
+    n_rows,
+)
 from objectives.image_data import ImageData
 from objectives.images import load_images
+from objectives.module_training import FedSplit
+from objectives.prepared import training_weight
+from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.splits import check_train, split_rows
 from objectives.tabular import TabularData, content_fingerprint
 from objectives.targets import read_target
@@ -144,3 +160,39 @@ def _labels(y: Any) -> Any:
     if labels.ndim != 1:
         raise ValueError(f"y must hold one value for each row, got shape {labels.shape}")
     return labels
+
+
+def feed(
+    data: ModuleData,
+    split: Any,
+    *,
+    encoder: TabularEncoder | None,
+    scaler: TargetScaler | None,
+    device: torch.device,
+) -> FedSplit:
+    """Return a split as training takes it, on the device.
+
+    Args:
+        data: that it is of.
+        split: of the training, validation or both kinds of rows.
+        encoder: turns tables into inputs; None for arrays and images.
+        scaler: standardises the values of a regression; None for classes.
+        device: where training happens.
+    """
+    y = torch.as_tensor(split.y).to(device)
+    weight = training_weight(split, data.class_weight)
+    return FedSplit(
+        rows=_rows(data, split, encoder, device), y=y,
+        targets=y if scaler is None else scaler.transform(y).float(),
+        weight=None if weight is None else weight[:, 0].to(device),
+    )  # fmt: skip
+
+
+def _rows(
+    data: ModuleData, split: Any, encoder: TabularEncoder | None, device: torch.device
+) -> Rows:
+    if isinstance(data, ImageData):
+        held = split.images  # what fits in memory goes to the device once
+        return ImageRows(split, device) if held is None else TensorRows(held.to(device))
+    X = split.X if encoder is None else torch.from_numpy(encoder.transform(split.X))
+    return TensorRows(map_inputs(X, lambda tensor: tensor.to(device)))

@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from objectives.model_file import encoder_fields, read_encoder, replace_file
+from objectives.files_written import replace_file
+from objectives.model_file import encoder_fields, read_encoder
 from objectives.module_inputs import TableInputs
 
 _KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
@@ -29,7 +30,7 @@ def write_module(
     state: Mapping[str, Tensor],
     table: TableInputs | None,
 ) -> None:
-    """Write weights and description at once, see `objectives.model_file.replace_file`.
+    """Write weights and description at once, see `objectives.files_written.replace_file`.
 
     Args:
         path: file to write or to replace; its folder must be there.

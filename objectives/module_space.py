@@ -102,3 +102,17 @@ def check_arguments(build: Callable[..., Any], given: Mapping[str, Any]) -> None
             "space must name every argument of build that has no default and is not told of the "
             f"data, got {', '.join(given) or 'none'} ({error}); give space={{name: ...}}"
         ) from error
+
+
+def names_of(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return functions, and losses by name, in words; those that are None are left out.
+
+    Example:
+        >>> names_of({"build": names_of, "clip": None})
+        {'build': 'names_of'}
+    """
+    return {
+        argument: str(getattr(value, "__qualname__", None) or getattr(value, "name", value))
+        for argument, value in arguments.items()
+        if value is not None
+    }

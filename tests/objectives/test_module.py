@@ -8,25 +8,19 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from objectives.configurations import defaults
-from objectives.metrics import Metric
 from objectives.module import ModuleObjective
-from objectives.module_model import FittedModule
 from objectives.module_training import schedule_factor
 from tests.objectives.networks import (
     KINDS,
     SIGNALS,
     TwoInputs,
     build_flat,
+    regressor,
+    share_of_hits,
+    trained,
 )
 
 VALUES = SIGNALS.mean((1, 2)).astype(float)
-
-
-def trained(objective, n_epochs=2, **params):
-    cohort = objective.cohort(seed=0)
-    cohort.add(0, defaults(objective.space) | params)
-    results = [cohort.train_epoch()[0] for _ in range(n_epochs)]
-    return results, cohort
 
 
 def test_a_module_of_several_inputs_takes_a_tuple_or_a_dict():
@@ -88,10 +82,6 @@ def test_two_classes_may_have_one_output_or_two(n_outputs):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
 
-def regressor():
-    return build_flat(n_outputs=1)
-
-
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber", nn.functional.smooth_l1_loss])
 def test_values_are_predicted_in_their_own_units(loss):
     objective = ModuleObjective(
@@ -102,100 +92,6 @@ def test_values_are_predicted_in_their_own_units(loss):
 
     assert results[-1].value > 0.3
     assert 900 < cohort.model(0).predict(SIGNALS).mean() < 1100
-
-
-def test_optimizer_and_schedule_may_be_functions():
-    seen = []
-
-    def optimizer(parameters, params):
-        seen.append(params["learning_rate"])
-        return torch.optim.RMSprop(parameters, lr=params["learning_rate"])
-
-    objective = ModuleObjective(
-        build_flat, (SIGNALS, KINDS), optimizer=optimizer, schedule=lambda progress: 0.5
-    )
-
-    results, _ = trained(objective, learning_rate=0.01)
-
-    assert seen == [0.01]
-    assert results[0].learning_rate == 0.005
-
-
-def test_optimizer_and_schedule_may_be_names():
-    objective = ModuleObjective(
-        build_flat, (SIGNALS, KINDS), optimizer="sgd", schedule="none", space={"optimizer": "sgd"}
-    )
-
-    results, cohort = trained(objective)
-
-    assert isinstance(cohort._trials[0].optimizer, torch.optim.SGD)
-    assert [r.learning_rate for r in results] == [0.001, 0.001]
-
-
-def test_gradients_may_be_clipped_by_a_function():
-    seen = []
-
-    def clip(parameters):
-        nn.utils.clip_grad_value_(parameters, 0.01)
-        seen.append(max(float(p.grad.abs().max()) for p in parameters))
-
-    losses = [
-        trained(ModuleObjective(build_flat, (SIGNALS, KINDS), optimizer="sgd", clip=c))[0][1]
-        for c in (clip, None)
-    ]
-
-    assert max(seen) == pytest.approx(0.01)
-    assert losses[0].train_loss != losses[1].train_loss
-
-
-def share_of_hits(y_true, prediction, weight):
-    return float(np.average(prediction.argmax(1) == y_true, weights=weight))
-
-
-def worst(y_true, prediction, weight):
-    return float(np.abs(y_true - prediction).max())
-
-
-@pytest.mark.parametrize("y", [KINDS, KINDS > 0], ids=["three classes", "two classes"])
-def test_a_metric_may_be_a_function_of_classes(y):
-    own = Metric.from_function(share_of_hits, direction="maximize")
-
-    curves = [
-        [r.value for r in trained(ModuleObjective(build_flat, (SIGNALS, y), metric=m, **o))[0]]
-        for m in (own, "accuracy")
-        for o in [{"space": {"n_outputs": int(np.max(y)) + 1, "learning_rate": 0.03}}]
-    ]
-
-    assert curves[0] == pytest.approx(curves[1])
-    assert own.name == "share_of_hits"
-
-
-def test_a_metric_may_be_a_function_of_values():
-    own = Metric.from_function(worst, direction="minimize", tasks=("regression",), name="gap")
-    objective = ModuleObjective(regressor, (SIGNALS, KINDS), metric=own)
-
-    results, cohort = trained(objective)
-
-    valid = objective.data.valid
-    model = cohort.model(0)
-    assert model.score(valid.X, valid.y) == pytest.approx(min(r.value for r in results), rel=1e-4)
-    with pytest.raises(ValueError, match="tasks must be of classes or of values"):
-        Metric.from_function(worst, direction="minimize", tasks=("regression", "binary"))
-
-
-@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
-def test_losses_by_name_know_the_weights_of_rows(loss):
-    frame = pd.DataFrame({"x": VALUES, "y": VALUES**2})
-    losses = [
-        trained(ModuleObjective(line, frame, target="y", loss=loss, sample_weight=weight))[0]
-        for weight in (None, np.where(VALUES > 0, 9.0, 1.0))
-    ]
-
-    assert losses[0][0].train_loss != losses[1][0].train_loss
-
-
-def line(n_inputs, n_outputs):
-    return nn.Linear(n_inputs, n_outputs)
 
 
 @pytest.mark.parametrize("name", ["none", "cosine", "one_cycle"])
@@ -316,45 +212,3 @@ def test_a_module_that_gives_nan_has_diverged():
     results, _ = trained(ModuleObjective(Broken, (SIGNALS, KINDS)), 1)
 
     assert results[0].stopped == "diverged at epoch 0"
-
-
-def test_a_saved_module_is_loaded_with_its_build_and_predicts_the_same(tmp_path):
-    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS), space={"width": [6, 8]}))
-    model, path = cohort.model(0), tmp_path / "model.safetensors"
-
-    model.save(path)
-
-    loaded = FittedModule.load(path, build=build_flat)
-    assert np.array_equal(loaded.predict_proba(SIGNALS), model.predict_proba(SIGNALS))
-    with pytest.raises(ValueError, match=r"build must be given .*load\(path, build=build\)"):
-        FittedModule.load(path)
-    with pytest.raises(ValueError, match="weights of the module that build makes"):
-        FittedModule.load(path, build=lambda: nn.Linear(2, 2))
-
-
-def test_a_module_of_a_table_is_saved_with_its_encoder(tmp_path):
-    frame = pd.DataFrame({"size": VALUES, "colour": list("rgbw") * 20, "y": 9 + VALUES})
-    _, cohort = trained(ModuleObjective(line, frame, target="y"))
-    model, path = cohort.model(0), tmp_path / "model.safetensors"
-
-    model.save(path)
-
-    loaded = FittedModule.load(path, build=line)
-    new = pd.DataFrame({"colour": ["purple", "r"], "size": [1.0, None]})
-    assert np.array_equal(loaded.predict(new), model.predict(new))
-    assert np.array_equal(loaded.predict(frame), model.predict(frame))
-    altered = path.read_bytes().replace(b"OneHotEncoder", b"OneHotDecoder")
-    path.write_bytes(altered)
-    with pytest.raises(ValueError, match=r"got path=.*(save the model again|do not use it)"):
-        FittedModule.load(path, build=line)
-
-
-@pytest.mark.parametrize("damage", [b"", b"no model", None])
-def test_a_damaged_file_is_refused(damage, tmp_path):
-    path = tmp_path / "model.safetensors"
-    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS)), 1)
-    cohort.model(0).save(path)
-    path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
-
-    with pytest.raises(ValueError, match="another kind of file or damaged"):
-        FittedModule.load(path, build=build_flat)

@@ -36,8 +36,9 @@ class Frozen(nn.Module):
 def test_a_pretrained_network_of_ones_own_tells_ants_from_bees():
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra 'pretrained'")
     result = tune_module(
-        Frozen, load_images(PHOTOS), space={"dropout": (0.0, 0.3), "learning_rate": (1e-3, 1e-2)},
-        epochs=4, n_trials=2, show_progress_bar=False,
+        Frozen, load_images(PHOTOS, image_size=192),
+        space={"learning_rate": (3e-3, 1e-2), "batch_size": 16, "dropout": 0.1},
+        epochs=3, n_trials=2, show_progress_bar=False,
     )  # fmt: skip
 
     assert float(result.test_score()) >= 0.92

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from objectives.metrics import Metric
-from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
+from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat, share_of_hits
 from tuner import StudyMismatchError, tune_cnn, tune_module
 
 FAST = {"epochs": 2, "show_progress_bar": False}
@@ -85,10 +85,6 @@ def test_two_processes_train_modules_that_can_be_sent_to_them():
     result = tune_cnn((PICTURES, SHADES), space=SMALL, n_trials=3, n_jobs=2, **FAST)
 
     assert len(result.trials_dataframe()) == 3
-
-
-def share_of_hits(y_true, prediction, weight):
-    return float(np.average(prediction.argmax(1) == y_true, weights=weight))
 
 
 def test_two_processes_train_modules_of_ones_own():
