@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,13 +15,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from objectives.messages import hint
 
 # What nearly all weights of torchvision were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_IMAGENET_SIZE = 224
 _FILES = (".pth", ".pt", ".safetensors")
+
+# Outputs that only help training from random weights.
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 class Backbone(nn.Module):
@@ -80,18 +86,8 @@ class Backbone(nn.Module):
 
 
 def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    """Return name and module of the last linear layer.
-
-    Raises:
-        ValueError: if there is none, as in squeezenet.
-    """
-    found = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)]
-    if not found:
-        raise ValueError(
-            f"backbone must end in a linear layer, got {type(network).__name__}, which has none; "
-            "choose another, such as 'resnet18'"
-        )
-    return found[-1]
+    """Return name and module of the last linear layer, which every network here ends in."""
+    return [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
 
 
 def check_backbone(name: str) -> None:
@@ -104,64 +100,133 @@ def check_backbone(name: str) -> None:
         )
 
 
-def pretrained(
-    backbone: str, weights: str | os.PathLike[str] | None
-) -> tuple[dict[str, Tensor] | None, int, Sequence[float], Sequence[float]]:
-    """Return a backbone's weights, and the image size, mean and deviation they were trained with.
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A backbone's weights, and the preprocessing they were trained with.
+
+    Args:
+        state: the weights; None for random ones.
+        size: height and width of the images.
+        mean: by channel, where white is 1.
+        std: likewise.
+    """
+
+    state: dict[str, Tensor] | None
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def pretrained(backbone: str, weights: str | os.PathLike[str] | WeightsEnum | None) -> Pretrained:
+    """Return a backbone's weights with their preprocessing.
 
     Args:
         backbone: a name of torchvision.
-        weights: ``"DEFAULT"`` or another name of torchvision's weights for it; a ``.pth``, ``.pt``
-            or ``.safetensors`` file of a state dict; or None for random weights.
+        weights: ``"DEFAULT"`` or another name of torchvision's weights for it, with or without the
+            name of their class; a ``.pth``, ``.pt`` or ``.safetensors`` file of a state dict; or
+            None for random weights. A file under the name that torchvision gave it has the
+            preprocessing of those weights, any other that of the default ones.
 
     Raises:
         ValueError: for an unknown name, or a file that is missing or of another network.
         ConnectionError: if the weights cannot be downloaded; says how to give a file.
     """
     check_backbone(backbone)
-    if weights is None:
-        return None, _IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD
-    if Path(weights).suffix in _FILES:
-        return _from_file(backbone, Path(weights)), _IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD
     known = models.get_model_weights(backbone)
+    if weights is None:
+        return _with_preset(None, known["DEFAULT"])
+    if not isinstance(weights, WeightsEnum) and Path(weights).suffix in _FILES:
+        file = Path(weights)
+        entry = next((e for e in known if Path(e.url).name == file.name), known["DEFAULT"])
+        return _with_preset(_from_file(backbone, file, entry), entry)
+    name = str(weights).removeprefix(f"{known.__name__}.")
     names = list(dict.fromkeys([*known.__members__, "DEFAULT"]))
-    if weights not in names:
+    if name not in names:
         raise ValueError(
             f"weights must be one of {', '.join(names)} for {backbone!r}, a .pth, .pt "
             f"or .safetensors file, or None, got weights={str(weights)!r}"
         )
-    entry = known[str(weights)]
+    return _with_preset(_downloaded(backbone, known[name]), known[name])
+
+
+def _with_preset(state: dict[str, Tensor] | None, entry: WeightsEnum) -> Pretrained:
+    preset = entry.transforms()
+    return Pretrained(
+        state=state, size=preset.crop_size[0], mean=tuple(preset.mean), std=tuple(preset.std)
+    )
+
+
+def _downloaded(backbone: str, entry: WeightsEnum) -> dict[str, Tensor]:
     try:
-        state = entry.get_state_dict(progress=False, check_hash=True)
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError) as error:
         raise ConnectionError(
             f"weights {entry.name} of {backbone!r} cannot be downloaded ({error}); fetch "
             f"{entry.url} elsewhere and give weights='{Path(entry.url).name}'"
         ) from error
-    preset = entry.transforms()
-    return dict(state), int(preset.crop_size[0]), tuple(preset.mean), tuple(preset.std)
 
 
-def describe_weights(weights: str | os.PathLike[str] | None) -> str | None:
+def describe_weights(weights: str | os.PathLike[str] | WeightsEnum | None) -> str | None:
     """Return a name of torchvision's as it is, and of a file the hash of its content, wherever it
     lies.
     """
-    if weights is None or Path(weights).suffix not in _FILES:
+    if weights is None or isinstance(weights, WeightsEnum) or Path(weights).suffix not in _FILES:
         return None if weights is None else str(weights)
     with Path(weights).open("rb") as file:
         return f"{Path(weights).suffix} file {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
-def make_network(backbone: str, state: Mapping[str, Tensor] | None) -> nn.Module:
-    """Return a network of torchvision with these weights, or random ones."""
-    options = {"init_weights": True} if backbone in ("googlenet", "inception_v3") else {}
-    network: nn.Module = models.get_model(backbone, weights=None, **options)
+def make_network(
+    backbone: str, state: Mapping[str, Tensor] | None, size: Sequence[int] = (224, 224)
+) -> nn.Module:
+    """Return a network of torchvision with these weights, or random ones.
+
+    What a head cannot be put on is changed: outputs beside the main one (googlenet, inception_v3)
+    are left out, and squeezenet ends in a linear layer.
+
+    Args:
+        backbone: its name.
+        state: its weights; None for random ones.
+        size: height and width of the images, which a vision transformer is made for.
+
+    Raises:
+        ValueError: if a vision transformer cannot take images of that size.
+    """
+    network: nn.Module = models.get_model(backbone, weights=None, **_options(backbone, size))
     if state is not None:
+        if backbone.startswith("vit"):
+            state = interpolate_embeddings(size[0], _patch(backbone), OrderedDict(state))
         network.load_state_dict(dict(state))
+    if isinstance(network, models.GoogLeNet | models.Inception3):
+        network.aux_logits, network.transform_input = False, True
+        for name in _AUXILIARY[backbone]:
+            setattr(network, name, None)
+    if isinstance(network, models.SqueezeNet):
+        network.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)
+        )
     return network
 
 
-def _from_file(backbone: str, path: Path) -> dict[str, Tensor]:
+def _options(backbone: str, size: Sequence[int]) -> dict[str, Any]:
+    if backbone in _AUXILIARY:
+        return {"init_weights": True}
+    if not backbone.startswith("vit"):
+        return {}
+    if size[0] != size[1] or size[0] % _patch(backbone):
+        raise ValueError(
+            f"image_size must be a multiple of {_patch(backbone)} and square for {backbone!r}, got "
+            f"{size[0]}x{size[1]}; give image_size={max(1, size[0] // _patch(backbone))}"
+            f" * {_patch(backbone)}"
+        )
+    return {"image_size": size[0]}
+
+
+def _patch(backbone: str) -> int:
+    return int(backbone.rpartition("_")[2])
+
+
+def _from_file(backbone: str, path: Path, entry: WeightsEnum) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"weights must be a file that exists, got weights={str(path)!r}")
     try:
@@ -169,7 +234,7 @@ def _from_file(backbone: str, path: Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        make_network(backbone, state)
+        make_network(backbone, state, entry.transforms().crop_size * 2)
     except Exception as error:  # whatever the file holds, it is not what was asked for
         raise ValueError(
             f"weights must hold a state dict of {backbone!r}, got {str(path)!r} with something "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives.augment import augment
+from objectives.checks import DataWarning
 from objectives.feeds import Inputs
 from objectives.image_data import ImageData
 from objectives.images import load_images
@@ -22,6 +24,8 @@ _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _SMALL = 24
 """Images of at least this many pixels a side are halved by the stem, twice from four times it on:
 a convolution at full size costs four times as much and gains little."""
+
+_LARGEST = 128
 
 
 class Normalise(nn.Module):
@@ -63,9 +67,12 @@ class Block(nn.Module):
         )  # fmt: skip
         self.shortcut = nn.Sequential()
         if stride > 1 or n_in != n_out:
+            # Pixels are left out first: given a stride, a 1x1 convolution of fewer than 8 channels
+            # writes beyond its memory (channels last on a CPU, torch 2.14).
             self.shortcut = nn.Sequential(
-                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
-            )
+                nn.AvgPool2d(1, stride), nn.Conv2d(n_in, n_out, 1, bias=False),
+                nn.BatchNorm2d(n_out),
+            )  # fmt: skip
         self.activation = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,6 +146,13 @@ class CNNObjective(ModuleObjective):
 
     def __init__(self, dataset: Any, **options: Any) -> None:
         super().__init__(build, dataset, **options)
+        height, width = self.data.image_size  # type: ignore[union-attr]
+        if max(height, width) > _LARGEST:
+            warnings.warn(
+                f"images are {height}x{width}, more than the {_LARGEST} pixels a side that this "
+                f"network is made for; give image_size={_LARGEST}, or use tune_finetune",
+                DataWarning, stacklevel=2,
+            )  # fmt: skip
 
     def _load(self, dataset: Any, **options: Any) -> ImageData:
         options.pop("target", None)
@@ -160,6 +174,8 @@ class CNNObjective(ModuleObjective):
     def _make_optimizer(
         self, module: nn.Module, params: Mapping[str, Any]
     ) -> torch.optim.Optimizer:
+        if self._optimizer is not None:
+            return super()._make_optimizer(module, params)
         return make_optimizer(decayed(module), params)
 
     def _change(self) -> Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs]:

@@ -27,7 +27,7 @@ from objectives.training_table import FINETUNE_TABLE
 def build(
     *, backbone: str, n_outputs: int, dropout: float = 0.0,
     mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
-    state: Mapping[str, Tensor] | None = None, **_: Any,
+    image_size: Sequence[int] = (224, 224), state: Mapping[str, Tensor] | None = None, **_: Any,
 ) -> Backbone:  # fmt: skip
     """Build a network of torchvision with a new head.
 
@@ -37,10 +37,11 @@ def build(
         dropout: share of features silenced before the head.
         mean: by channel, that the weights were trained with.
         std: likewise.
+        image_size: height and width.
         state: its weights; None for random ones.
         _: hyperparameters of training, which have no part in the network.
     """
-    network = make_network(backbone, state)
+    network = make_network(backbone, state, image_size)
     return Backbone(network, n_outputs=n_outputs, dropout=dropout, mean=mean, std=std)
 
 
@@ -57,7 +58,7 @@ class FinetuneObjective(CNNObjective):
         options: as of `objectives.cnn.CNNObjective`.
 
     Raises:
-        ValueError: for an unknown backbone, or weights of another.
+        ValueError: for an unknown backbone, weights of another, or images too small for it.
         ConnectionError: if weights cannot be downloaded; says how to give a file.
     """
 
@@ -74,20 +75,28 @@ class FinetuneObjective(CNNObjective):
         **options: Any,
     ) -> None:
         self.backbone = backbone
-        self._state, size, self._mean, self._std = pretrained(backbone, weights)
+        self._pretrained = pretrained(backbone, weights)
         self._weights = describe_weights(weights)
         if not isinstance(dataset, ImageData):
-            options["image_size"] = size if image_size is None else image_size
+            options["image_size"] = self._pretrained.size if image_size is None else image_size
         ModuleObjective.__init__(self, build, dataset, **options)
 
     @property
     def hints(self) -> dict[str, Any]:
         """What the network is told of the data and the backbone."""
-        n_outputs = self.n_classes if self.n_classes > 2 else 1
-        return {
-            "backbone": self.backbone, "n_outputs": n_outputs, "mean": list(self._mean),
-            "std": list(self._std),
-        }  # fmt: skip
+        mean, std = list(self._pretrained.mean), list(self._pretrained.std)
+        return super().hints | {"backbone": self.backbone, "mean": mean, "std": std}
+
+    def _check_build(self) -> None:
+        try:
+            super()._check_build()
+        except RuntimeError as error:
+            height, width = self.data.image_size  # type: ignore[union-attr]
+            raise ValueError(
+                f"image_size must be one that {self.backbone!r} takes, got {height}x{width} "
+                f"({str(error).splitlines()[0]}); its weights had image_size="
+                f"{self._pretrained.size}"
+            ) from error
 
     @property
     def record(self) -> dict[str, Any]:
@@ -95,12 +104,14 @@ class FinetuneObjective(CNNObjective):
         return super().record | {"backbone": self.backbone, "weights": self._weights}
 
     def _build(self, params: Mapping[str, Any]) -> nn.Module:
-        return build(**params, **self.hints, state=self._state)
+        return build(**params, **self.hints, state=self._pretrained.state)
 
     def _make_optimizer(
         self, module: nn.Module, params: Mapping[str, Any]
     ) -> torch.optim.Optimizer:
         assert isinstance(module, Backbone)
+        if self._optimizer is not None:
+            return super()._make_optimizer(module, params)
         rate, share = float(params["learning_rate"]), float(params["backbone_rate"])
         return make_optimizer(module.groups(rate, share), params)
 

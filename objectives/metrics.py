@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -94,6 +95,41 @@ class Metric:
         values = self.batched_scorer(outputs.to(dtype), y, row_weight.to(dtype))
         return values.masked_fill(~outputs.isfinite().flatten(1).all(dim=1), torch.nan)
 
+    @classmethod
+    def from_function(
+        cls,
+        function: Scorer,
+        *,
+        direction: Literal["maximize", "minimize"],
+        tasks: tuple[Task, ...] = ("binary", "multiclass"),
+        name: str | None = None,
+    ) -> Metric:
+        """Make a metric of a function of your own.
+
+        Args:
+            function: ``(y_true, prediction, weight) -> float``, of numpy arrays as in `score`.
+            direction: ``"maximize"`` or ``"minimize"``.
+            tasks: those it can judge, by default both of classes; ``("regression",)`` for values.
+            name: as tables show it; by default the function's.
+
+        Raises:
+            ValueError: if the tasks are of classes and of values at once.
+
+        Example:
+            >>> def worst(y_true, prediction, weight):
+            ...     return float(abs(y_true - prediction).max())
+            >>> metric = Metric.from_function(worst, direction="minimize", tasks=("regression",))
+            >>> metric.name, metric.score([1.0, 2.0], [1.0, 2.5])
+            ('worst', 0.5)
+        """
+        if "regression" in tasks and len(tasks) > 1:
+            raise ValueError(
+                f"tasks must be of classes or of values, got tasks={tasks}; make two metrics"
+            )
+        batched = partial(_own_batched, function, "regression" in tasks)
+        called = getattr(function, "__name__", "own") if name is None else name
+        return cls(called, direction, tasks, function, batched)
+
 
 def get_metric(metric: str | Metric | None, task: Task) -> Metric:
     """Return the metric called ``metric``, checked against the task.
@@ -105,6 +141,7 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
 
     Raises:
         ValueError: if the name is unknown, or the metric cannot judge this task.
+        TypeError: for a function; `Metric.from_function` makes a metric of it.
 
     Example:
         >>> get_metric(None, "regression").name
@@ -112,6 +149,11 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
     """
     if metric is None:
         return METRICS["rmse" if task == "regression" else "accuracy"]
+    if not isinstance(metric, str | Metric):
+        raise TypeError(
+            f"metric must be a name or a Metric, got {type(metric).__name__}; make one of a "
+            "function by Metric.from_function(function, direction='maximize')"
+        )
     found = metric if isinstance(metric, Metric) else METRICS.get(metric)
     if found is None or task not in found.tasks:
         name = metric.name if isinstance(metric, Metric) else metric
@@ -121,6 +163,18 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
             f"{hint(name, choices)}"
         )
     return found
+
+
+def _own_batched(
+    function: Scorer, of_values: bool, outputs: Tensor, y: Tensor, weight: Tensor
+) -> Tensor:
+    found = outputs[..., 0] if of_values else batched_metrics.probabilities(outputs)
+    truth, weights = y.cpu().numpy(), weight.cpu().numpy()
+    values = [
+        function(truth, member.cpu().numpy(), weights) if bool(member.isfinite().all()) else np.nan
+        for member in found
+    ]
+    return torch.tensor(values, dtype=outputs.dtype, device=outputs.device)
 
 
 def _check_lengths(y: Array, prediction: Array, weight: Array) -> None:

@@ -228,4 +228,4 @@ def _check_folds(folds: int | None) -> None:
 def task_of(metric: str | Metric | None) -> str | None:
     """Return the task that a metric leaves no choice about, so that the target need not say it."""
     found = METRICS.get(metric) if isinstance(metric, str) else metric
-    return found.tasks[0] if found is not None and len(found.tasks) == 1 else None
+    return found.tasks[0] if isinstance(found, Metric) and len(found.tasks) == 1 else None

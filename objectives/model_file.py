@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import struct
-import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sklearn.compose import ColumnTransformer
 
+from objectives.files_written import check_target, replace_file
 from objectives.preprocessing import TRUSTED_TYPES, TabularEncoder, TargetScaler
 from objectives.stacked import StackedMLP
 
@@ -89,7 +90,7 @@ def write_model(
         "classes": None if classes is None else pack_labels(classes),
         "target_scaler": None if target_scaler is None else vars(target_scaler),
         "network": network.config,
-        "encoders": [_fields(encoder) for encoder in encoders],
+        "encoders": [encoder_fields(encoder) for encoder in encoders],
         "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
     }
     members = {
@@ -115,8 +116,31 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    try:
+    with _refusing(path):
         return _decode(Path(path))
+
+
+def read_encoder(
+    path: str | os.PathLike[str], fields: Mapping[str, Any], content: bytes
+) -> TabularEncoder:
+    """Read an encoder from the skops bytes that a file holds, without running anything in them.
+
+    Args:
+        path: of the file, for messages.
+        fields: what `encoder_fields` gave.
+        content: the bytes of its transformer.
+
+    Raises:
+        ValueError: if they are damaged, or altered to hold other types.
+    """
+    with _refusing(path):
+        return _encoder(fields, content)
+
+
+@contextmanager
+def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
     except _DECODING_ERRORS as error:
         known = isinstance(error, _RefusedError)
         reason = error if known else "is damaged or was altered; save the model again"
@@ -124,38 +148,6 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"path must be a file that FittedModel.save wrote, got path={str(path)!r}, "
             f"which {reason}"
         ) from error
-
-
-def check_target(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a file to write; raise ValueError if its folder is missing."""
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"path must be a file, got the folder path={str(path)!r}; add a file name")
-    if not target.parent.is_dir():
-        raise ValueError(
-            f"path must lie in an existing folder, got path={str(path)!r}; "
-            f"create {str(target.parent)!r} first"
-        )
-    return target
-
-
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file at once: a reader sees the old file or the new one, never half of one.
-
-    Raises:
-        ValueError: if the folder does not exist, or ``path`` is a folder.
-    """
-    target = check_target(path)
-    # in the same folder, as os.replace cannot move between file systems
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _zipped(members: Mapping[str, bytes]) -> bytes:
@@ -238,7 +230,8 @@ def _encoder_name(number: int) -> str:
     return f"encoder_{number}.skops"
 
 
-def _fields(encoder: TabularEncoder) -> dict[str, Any]:
+def encoder_fields(encoder: TabularEncoder) -> dict[str, Any]:
+    """Return what an encoder knows beside its transformer, as plain JSON types."""
     return {key: value for key, value in vars(encoder).items() if key != "transformer"}
 
 
@@ -252,7 +245,7 @@ def _encoders(
     return [_encoder(entry, members[_encoder_name(k)]) for k, entry in enumerate(fields)]
 
 
-def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
+def _encoder(fields: Mapping[str, Any], content: bytes) -> TabularEncoder:
     with zipfile.ZipFile(BytesIO(content)) as archive:
         _check_sizes(archive, len(content))
     foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES)
@@ -262,7 +255,7 @@ def _encoder(fields: dict[str, Any], content: bytes) -> TabularEncoder:
     if not isinstance(transformer, ColumnTransformer):
         raise _RefusedError("holds the encoder of another model; save the model again")
     columns = tuple(fields["columns"])
-    return TabularEncoder(**fields | {"columns": columns, "transformer": transformer})
+    return TabularEncoder(**{**fields, "columns": columns, "transformer": transformer})
 
 
 def pack_labels(labels: NDArray[Any]) -> dict[str, Any]:

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from objectives.cohort import is_out_of_memory
 from objectives.configurations import defaults
-from objectives.data import frame_from
-from objectives.feeds import ImageRows, Inputs, ModuleData, TensorRows, call, map_inputs
+from objectives.feeds import Inputs, ModuleData, call
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
-from objectives.messages import hint, name_of
 from objectives.metrics import Metric, get_metric
 from objectives.mlp import check_count, task_of
-from objectives.module_cohort import FedSplit, ModuleCohort, ModuleTraining
-from objectives.module_data import load_module_data
-from objectives.module_model import FittedModule, ImageSpec, accepted
+from objectives.module_cohort import ModuleCohort
+from objectives.module_data import feed, load_module_data
+from objectives.module_inputs import ImageSpec, TableInputs, accepted
+from objectives.module_model import FittedModule
+from objectives.module_space import check_arguments, module_space, names_of, with_names, without
 from objectives.module_training import (
+    Clip,
+    FedSplit,
     LossFunction,
+    ModuleTraining,
     OptimizerMaker,
+    check_weighable,
     columns,
     make_loss,
     make_optimizer,
 )
 from objectives.objective import describe_data, run_trial
-from objectives.prepared import best_device, training_weight
+from objectives.prepared import best_device
 from objectives.preprocessing import TabularEncoder, TargetScaler
-from objectives.space import free_space, make_space
 from objectives.tabular import TabularData
 from objectives.training_table import TRAINING_TABLE
 
@@ -57,11 +60,15 @@ class ModuleObjective:
         loss: ``"cross_entropy"``; ``"mse"``, ``"mae"`` or ``"huber"`` for values; or a function of
             the module's outputs and the targets: class codes (B,), or standardised values (B,).
             By default cross-entropy or squared error.
-        metric: name of the tuned metric, or a `Metric`.
-        optimizer: a function of parameters and hyperparameters that returns a torch optimizer, in
-            place of the hyperparameter ``optimizer``.
-        schedule: a function of progress (0 to 1) that returns the factor on the learning rate, in
-            place of the hyperparameter ``schedule``.
+        metric: name of the tuned metric, or a `Metric`, which `Metric.from_function` makes of a
+            function.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``, short for ``space={"optimizer": ...}``; or
+            a function of parameters and hyperparameters that returns a torch optimizer.
+        schedule: ``"none"``, ``"cosine"`` or ``"one_cycle"`` (with warm-up), short for
+            ``space={"schedule": ...}``; or a function of progress (0 to 1) that returns the factor
+            on the learning rate.
+        clip: a function of the module's parameters that changes their gradients before each step,
+            in place of the hyperparameter ``clip_norm``.
         patience: epochs without improvement after which a trial ends; None never ends it.
         seed: of splits, weights, data order and noise.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
@@ -96,8 +103,9 @@ class ModuleObjective:
         space: Mapping[str, Any] | None = None,
         loss: str | LossFunction | None = None,
         metric: str | Metric | None = None,
-        optimizer: OptimizerMaker | None = None,
-        schedule: Callable[[float], float] | None = None,
+        optimizer: str | OptimizerMaker | None = None,
+        schedule: str | Callable[[float], float] | None = None,
+        clip: Clip | None = None,
         patience: int | None = 10,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -105,7 +113,8 @@ class ModuleObjective:
     ) -> None:
         check_count("patience", patience)
         self.build = build
-        self.space: Mapping[str, Hyperparameter] = self._space(space or {})
+        wishes = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
+        self.space: Mapping[str, Hyperparameter] = self._space(wishes)
         options = (
             data_options if task_of(metric) is None else {"task": task_of(metric)} | data_options
         )
@@ -113,11 +122,15 @@ class ModuleObjective:
         self.metric: Metric = get_metric(metric, self.data.task)
         self.loss = make_loss(loss, self.data.task)
         self.patience, self.seed = patience, seed
-        self._optimizer, self._schedule = optimizer, schedule
+        self._optimizer = None if isinstance(optimizer, str) else optimizer
+        self._schedule = None if isinstance(schedule, str) else schedule
+        self._clip = clip
+        self.space = self._without_idle(wishes)
         self.device = torch.device(device) if device is not None else best_device()
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
         self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)
+        check_weighable(self.loss, self._train.weight)
         self._check_build()
 
     def cohort(self, *, seed: int) -> ModuleCohort:
@@ -152,18 +165,20 @@ class ModuleObjective:
 
     def _space(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
         """Return the loop's own hyperparameters and those of ``build``."""
-        known = {name: wish for name, wish in space.items() if name in self.table}
-        rest = {name: wish for name, wish in space.items() if name not in self.table}
-        arguments = inspect.signature(self.build).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
-        for name in rest:
-            if name not in arguments and not takes_any:
-                names = [*self.table, *arguments]
-                raise ValueError(
-                    f"space must name hyperparameters of training ({', '.join(self.table)}) or "
-                    f"arguments of build ({', '.join(arguments)}), got {name!r}{hint(name, names)}"
-                )
-        return make_space(self.table, known) | free_space(rest)
+        return module_space(self.table, space, self.build)
+
+    def _without_idle(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+        """Return the space less what changes nothing for this task, loss, and functions given."""
+        own = "with a function as "
+        reasons = {
+            "optimizer": own + "optimizer" if self._optimizer else None,
+            "schedule": own + "schedule" if self._schedule else None,
+            "clip_norm": own + "clip" if self._clip else None,
+            "label_smoothing": own + "loss" if self.loss else None,
+        }
+        if self.data.task == "regression":
+            reasons["label_smoothing"] = "for task='regression'"
+        return without(self.space, space, self.table, reasons)
 
     def _fit_preprocessing(self) -> None:
         """Fit encoder and target scaler on the training split alone."""
@@ -177,19 +192,37 @@ class ModuleObjective:
 
     def _check_build(self) -> None:
         """Build the default configuration and look at two rows' outputs, before any training."""
+        params = defaults(self.space)
+        check_arguments(self.build, accepted(self.build, params, self.hints))
         sample = self._train.rows.stream(torch.arange(2), 2)
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            module = self._build(defaults(self.space))
-            if not isinstance(module, nn.Module):
-                raise TypeError(f"build must return a torch.nn.Module, got {type(module).__name__}")
-            outputs = call(module.to(self.device).eval(), next(iter(sample)))
+        try:
+            with torch.random.fork_rng(devices=[]), torch.inference_mode():
+                module = self._build(params)
+                if not isinstance(module, nn.Module):
+                    raise TypeError(
+                        f"build must return a torch.nn.Module, got {type(module).__name__}"
+                    )
+                outputs = call(module.to(self.device).eval(), next(iter(sample)))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return  # the trial will say so, and smaller ones may fit
+            raise
         if self.loss is None or self.data.task != "regression":
             columns(outputs, self.data.task, self.n_classes)
 
     @property
     def functions(self) -> tuple[Any, ...]:
         """The user's own functions, which other processes must be able to import."""
-        return self.build, self.loss, self._optimizer, self._schedule
+        return self.build, self.loss, self._optimizer, self._schedule, self._clip
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What was given as a function, and the loss, by name: what a study records of them."""
+        given = {
+            "build": self.build if self.kind == "module" else None, "loss": self.loss,
+            "optimizer": self._optimizer, "schedule": self._schedule, "clip": self._clip,
+        }  # fmt: skip
+        return names_of(given)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -197,10 +230,9 @@ class ModuleObjective:
 
         Of the user's own functions that is their names.
         """
-        names = ("build", "loss", "optimizer", "schedule")
         return {
             "objective": self.kind, "metric": self.metric.name, "patience": self.patience,
-            **dict(zip(names, map(name_of, self.functions), strict=True)),
+            **dict.fromkeys(("build", "loss", "optimizer", "schedule", "clip")), **self.described,
             **describe_data(self.data),
         }  # fmt: skip
 
@@ -234,20 +266,14 @@ class ModuleObjective:
         return None
 
     def _fed(self, split: Any) -> FedSplit:
-        """Return a split as training takes it, on the device."""
-        y = torch.as_tensor(split.y).to(self.device)
-        targets = y if self.scaler is None else self.scaler.transform(y).float()
-        weight = training_weight(split, self.data.class_weight)
-        moved = None if weight is None else weight[:, 0].to(self.device)
-        if isinstance(self.data, ImageData):
-            held = split.images  # what fits in memory goes to the device once
-            rows: Any = ImageRows(split, self.device)
-            if held is not None:
-                rows = TensorRows(held.to(self.device))
-        else:
-            X = split.X if self.encoder is None else self._encode(split.X)
-            rows = TensorRows(map_inputs(X, lambda tensor: tensor.to(self.device)))
-        return FedSplit(rows=rows, y=y, targets=targets, weight=moved)
+        return feed(self.data, split, encoder=self.encoder, scaler=self.scaler, device=self.device)
+
+    def _table(self) -> TableInputs | None:
+        if self.encoder is None:
+            return None
+        assert isinstance(self.data, TabularData), "a table has an encoder"
+        names, every = tuple(self.data.train.X.columns), tuple(self.data.input_columns)
+        return TableInputs(columns=names, input_columns=every, encoder=self.encoder)
 
     def _example(self) -> Tensor | None:
         if self.encoder is not None:
@@ -255,17 +281,13 @@ class ModuleObjective:
         X = self.data.train.X
         return X[:1].clone() if isinstance(X, Tensor) else None
 
-    def _encode(self, frame: Any) -> Tensor:
-        assert self.encoder is not None, "a table has an encoder"
-        return torch.from_numpy(self.encoder.transform(frame))
-
     def _cohort(self, train: FedSplit, *, seed: int, patience: int | None) -> ModuleCohort:
         training = ModuleTraining(
             train=train, valid=self._valid, task=self.data.task,
             n_classes=self.n_classes, metric=self.metric, build=self._build,
             optimizer=self._make_optimizer, loss=self.loss, schedule=self._schedule,
-            change=self._change(), before_epoch=self._before_epoch(), scaler=self.scaler,
-            patience=patience, seed=seed, device=self.device,
+            clip=self._clip, change=self._change(), before_epoch=self._before_epoch(),
+            scaler=self.scaler, patience=patience, seed=seed, device=self.device,
         )  # fmt: skip
         return ModuleCohort(training, self._fitted)
 
@@ -277,24 +299,6 @@ class ModuleObjective:
         return FittedModule(
             module=module, task=data.task, metric=self.metric, classes=data.classes,
             target_scaler=self.scaler, params=params, hints=self.hints, images=images,
-            table=None if self.encoder is None else TableInputs(data, self.encoder),
+            table=self._table(),
             kind=self.kind, example=self._example(),
         )  # fmt: skip
-
-
-class TableInputs:
-    """Turns tables as they were handed in into a module's inputs (n, I).
-
-    Args:
-        data: the table that was trained on.
-        encoder: fitted on its training split.
-    """
-
-    def __init__(self, data: Any, encoder: TabularEncoder) -> None:
-        self.columns, self.input_columns = list(data.train.X.columns), data.input_columns
-        self.encoder = encoder
-
-    def __call__(self, X: Any) -> Tensor:
-        """Return the inputs for ``X``, a table or an array of all columns."""
-        frame = frame_from(X, self.columns, input_columns=self.input_columns)
-        return torch.from_numpy(self.encoder.transform(frame))

@@ -15,71 +15,19 @@ from torch import Tensor, nn
 
 from objectives.checkpoint import pack, unpack
 from objectives.cohort import is_out_of_memory
-from objectives.feeds import Inputs, Rows, call
-from objectives.metrics import Metric
-from objectives.module_training import LossFunction, columns, default_loss, schedule_factor
+from objectives.feeds import Rows, call
+from objectives.module_training import (
+    FedSplit,
+    ModuleTraining,
+    ValueLoss,
+    columns,
+    default_loss,
+    schedule_factor,
+)
 from objectives.objective import BestEpoch, EpochResult, trial_seed
-from objectives.preprocessing import TargetScaler
 from objectives.randomness import own_random_numbers, random_state, set_random_state
-from objectives.targets import Task
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedSplit:
-    """One split as training takes it, on the device.
-
-    Args:
-        rows: gives the inputs.
-        y: class codes (n,), or values in the target's units.
-        targets: what the loss compares with: class codes (n,), or standardised values (n,).
-        weight: of each row (n,) with mean 1, or None.
-    """
-
-    rows: Rows
-    y: Tensor
-    targets: Tensor
-    weight: Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModuleTraining:
-    """What all trials of a cohort share.
-
-    Args:
-        train: the rows to train on.
-        valid: the rows to validate on.
-        task: decides loss and outputs.
-        n_classes: 1 for regression.
-        metric: the tuned metric.
-        build: makes a module for hyperparameters.
-        optimizer: makes the optimizer of a module for hyperparameters.
-        loss: of outputs and targets; None for the task's own.
-        schedule: factor on the learning rate by progress; None for the hyperparameter ``schedule``.
-        change: random changes of a batch of training inputs.
-        before_epoch: called with module, hyperparameters and epoch before each.
-        scaler: takes outputs to the units of a regression target; None for classes.
-        patience: epochs without improvement after which a trial ends; None never ends it.
-        seed: a trial's seed follows from it and the trial's number.
-        device: where to train.
-    """
-
-    train: FedSplit
-    valid: FedSplit
-    task: Task
-    n_classes: int
-    metric: Metric
-    build: Callable[[Mapping[str, Any]], nn.Module]
-    optimizer: Callable[[nn.Module, Mapping[str, Any]], torch.optim.Optimizer]
-    loss: LossFunction | None
-    schedule: Callable[[float], float] | None
-    change: Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs] | None
-    before_epoch: Callable[[nn.Module, Mapping[str, Any], int], None] | None
-    scaler: TargetScaler | None
-    patience: int | None
-    seed: int
-    device: torch.device
 
 
 @dataclass(kw_only=True)
@@ -259,26 +207,35 @@ class ModuleCohort:
             trial.optimizer.zero_grad(set_to_none=True)
             loss = self._loss(call(trial.module, inputs), shared.train, index, params)
             loss.backward()  # type: ignore[no-untyped-call]
-            if params.get("clip_norm"):
-                nn.utils.clip_grad_norm_(trial.module.parameters(), float(params["clip_norm"]))
+            self._clip(trial)
             trial.optimizer.step()
             total += loss.detach() * len(index)
         return float(total) / len(order), float(params["learning_rate"]) * factor
 
+    def _clip(self, trial: _Trial) -> None:
+        parameters, longest = trial.module.parameters(), float(trial.params.get("clip_norm", 0.0))
+        if self._training.clip is not None:
+            self._training.clip(list(parameters))
+        elif longest:
+            nn.utils.clip_grad_norm_(parameters, longest)
+
     def _factor(self, trial: _Trial, share: float) -> float:
         progress = (trial.epoch + share) / int(trial.params["epochs"])
-        return schedule_factor(self._training.schedule or str(trial.params["schedule"]), progress)
+        schedule = self._training.schedule or str(trial.params["schedule"])
+        return schedule_factor(schedule, progress)
 
     def _loss(
         self, outputs: Any, split: FedSplit, index: Tensor | slice, params: Mapping[str, Any]
     ) -> Tensor:
         shared = self._training
+        weight = None if split.weight is None else split.weight[index]
         if shared.loss is not None:
             found = outputs
             if shared.task == "regression" and isinstance(outputs, Tensor) and outputs.dim() == 2:
                 found = columns(outputs, shared.task, shared.n_classes)[:, 0]
+            if isinstance(shared.loss, ValueLoss):
+                return shared.loss(found, split.targets[index], weight)
             return shared.loss(found, split.targets[index])
-        weight = None if split.weight is None else split.weight[index]
         return default_loss(
             columns(outputs, shared.task, shared.n_classes), split.targets[index], shared.task,
             smoothing=float(params.get("label_smoothing", 0.0)), weight=weight,

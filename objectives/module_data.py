@@ -1,18 +1,37 @@
-"""Any dataset as `ModuleData`: tables, images, or arrays of any shape."""
+"""Any dataset as `ModuleData`: tables, images, or arrays of any shape; and how it is fed."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from objectives.data import load_tabular
-from objectives.feeds import ArrayData, ArraySplit, Inputs, ModuleData, as_inputs, leaves, n_rows
+from objectives.feeds import (
+    ArrayData,
+    ArraySplit,
+    ImageRows,
+    Inputs,
+    ModuleData,
+    Rows,
+    TensorRows,
+    as_inputs,
+    leaves,
+    map_inputs,
+    n_rows,
+)
 from objectives.image_data import ImageData
+from objectives.images import load_images
+from objectives.module_training import FedSplit
+from objectives.prepared import training_weight
+from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.splits import check_train, split_rows
 from objectives.tabular import TabularData, content_fingerprint
 from objectives.targets import read_target
@@ -23,18 +42,21 @@ def load_module_data(dataset: Any, *, target: str | None, seed: int, **options: 
 
     Args:
         dataset: ``(X, y)`` of arrays or tensors of any shape, where X may be a tuple or dict of
-            them for a module of several inputs; a map-style Dataset of ``(x, y)``; an `ImageData`
-            of `load_images`; or a table, as `load_tabular` takes it.
+            them for a module of several inputs; a map-style Dataset of ``(x, y)``; images as a
+            folder, a Dataset of PIL images, or an `ImageData` of `load_images`; or a table, as
+            `load_tabular` takes it.
         target: the column to predict, in a table.
         seed: decides which row goes where.
-        options: of `load_tabular` for a table; ``task``, ``valid_size``, ``test_size`` and
-            ``groups`` for arrays.
+        options: of `load_tabular` for a table, of `load_images` for images; ``task``,
+            ``valid_size``, ``test_size`` and ``groups`` for arrays.
 
     Raises:
         ValueError: if the data cannot be used as given.
     """
     if isinstance(dataset, TabularData | ImageData | ArrayData):
         return dataset
+    if target is None and _holds_images(dataset):
+        return load_images(dataset, seed=seed, **options)
     if isinstance(dataset, str | os.PathLike | pd.DataFrame) or _is_frame_pair(dataset):
         return load_tabular(dataset, target=target, seed=seed, **options)
     if target is not None:
@@ -100,6 +122,15 @@ def load_arrays(
     )  # fmt: skip
 
 
+def _holds_images(dataset: Any) -> bool:
+    if isinstance(dataset, str | os.PathLike):
+        return Path(dataset).is_dir()
+    if not isinstance(dataset, Dataset) or not hasattr(dataset, "__len__") or not len(dataset):
+        return False
+    first = dataset[0]
+    return isinstance(first, tuple | list) and isinstance(first[0], Image)
+
+
 def _is_frame_pair(dataset: Any) -> bool:
     pair = isinstance(dataset, tuple | list) and len(dataset) == 2
     return pair and isinstance(dataset[0], pd.DataFrame)
@@ -114,6 +145,11 @@ def _read(dataset: Any) -> tuple[str, Inputs, Any]:
             f"{type(dataset).__name__}; pass (X, y)"
         )
     pairs = [dataset[row] for row in range(len(dataset))]
+    if not pairs or any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            "dataset must give (x, y) for each index, one row or more, got something else from "
+            f"{type(dataset).__name__}; give several inputs as ((x1, x2), y)"
+        )
     X, y = default_collate(pairs)
     return type(dataset).__name__, as_inputs(tuple(X) if isinstance(X, list) else X), _labels(y)
 
@@ -125,3 +161,39 @@ def _labels(y: Any) -> Any:
     if labels.ndim != 1:
         raise ValueError(f"y must hold one value for each row, got shape {labels.shape}")
     return labels
+
+
+def feed(
+    data: ModuleData,
+    split: Any,
+    *,
+    encoder: TabularEncoder | None,
+    scaler: TargetScaler | None,
+    device: torch.device,
+) -> FedSplit:
+    """Return a split as training takes it, on the device.
+
+    Args:
+        data: that it is of.
+        split: of the training, validation or both kinds of rows.
+        encoder: turns tables into inputs; None for arrays and images.
+        scaler: standardises the values of a regression; None for classes.
+        device: where training happens.
+    """
+    y = torch.as_tensor(split.y).to(device)
+    weight = training_weight(split, data.class_weight)
+    return FedSplit(
+        rows=_rows(data, split, encoder, device), y=y,
+        targets=y if scaler is None else scaler.transform(y).float(),
+        weight=None if weight is None else weight[:, 0].to(device),
+    )  # fmt: skip
+
+
+def _rows(
+    data: ModuleData, split: Any, encoder: TabularEncoder | None, device: torch.device
+) -> Rows:
+    if isinstance(data, ImageData):
+        held = split.images  # what fits in memory goes to the device once
+        return ImageRows(split, device) if held is None else TensorRows(held.to(device))
+    X = split.X if encoder is None else torch.from_numpy(encoder.transform(split.X))
+    return TensorRows(map_inputs(X, lambda tensor: tensor.to(device)))

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from objectives.batched_metrics import probabilities
-from objectives.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
-from objectives.image_data import ImageSplit
-from objectives.image_readers import image_batch
+from objectives.feeds import Inputs, Rows, TensorRows, as_inputs
 from objectives.metrics import Metric, get_metric
 from objectives.model import FittedModel
-from objectives.model_file import pack_labels, replace_file, unpack_labels
+from objectives.model_file import pack_labels, unpack_labels
 from objectives.module_cohort import predictions
+from objectives.module_file import read_module, write_module
+from objectives.module_inputs import ImageSpec, TableInputs, accepted
 from objectives.module_training import columns
-from objectives.pixels import Size
 from objectives.preprocessing import TargetScaler
 from objectives.targets import Task
 
-_KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
-
 # Networks of ours that a file can name; a user's own module needs its ``build``.
 _BUILDERS = {"cnn": "objectives.cnn", "finetune": "objectives.finetune"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """What images a network takes.
-
-    Args:
-        n_channels: 1 or 3.
-        size: height and width in pixels.
-    """
-
-    n_channels: int
-    size: Size
-
-    def rows(self, X: Any) -> Rows:
-        """Read arrays, PIL images or paths, one or many, as the network takes them."""
-        if isinstance(X, ImageSplit):
-            return ImageRows(X, torch.device("cpu"))
-        return TensorRows(image_batch(X, n_channels=self.n_channels, image_size=self.size))
 
 
 class FittedModule(FittedModel):
@@ -78,7 +51,7 @@ class FittedModule(FittedModel):
         self, *, module: nn.Module, task: Task, metric: Metric,
         classes: NDArray[Any] | None = None, target_scaler: TargetScaler | None = None,
         params: Mapping[str, Any] | None = None, hints: Mapping[str, Any] | None = None,
-        images: ImageSpec | None = None, table: Callable[[Any], Tensor] | None = None,
+        images: ImageSpec | None = None, table: TableInputs | None = None,
         kind: str = "module", example: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.module = module.eval()
@@ -107,30 +80,25 @@ class FittedModule(FittedModel):
         return TensorRows(inputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and description to one safetensors file, without pickle.
+        """Write weights, description and preprocessing to one safetensors file, without pickle.
 
         Args:
             path: file to write, such as ``"model.safetensors"``; its folder must be there.
 
         Raises:
-            ValueError: if the folder is missing or ``path`` is a folder; or the module was fed a
-                table, whose encoder the file cannot hold.
+            ValueError: if the folder is missing or ``path`` is a folder.
         """
-        if self.table is not None:
-            raise ValueError(
-                "save must be asked of a module that takes arrays or images, got one that takes a "
-                "table; save model.module.state_dict() with safetensors.torch.save_file"
-            )
+        example = self.example
         record = {
-            "format": _FORMAT, "version": _VERSION, "kind": self.kind, "task": self.task,
-            "metric": self.metric.name, "params": self.params, "hints": self.hints,
+            "kind": self.kind, "task": self.task, "metric": self.metric.name,
+            "params": self.params, "hints": self.hints,
             "classes": None if self.classes is None else pack_labels(self.classes),
             "target_scaler": None if self.target_scaler is None else vars(self.target_scaler),
             "images": None if self.images is None else vars(self.images),
+            "example": None if example is None
+            else {"shape": list(example.shape), "whole": not example.is_floating_point()},
         }  # fmt: skip
-        state = {k: v.detach().cpu().clone() for k, v in self.module.state_dict().items()}
-        header = {_KEY: json.dumps(record, allow_nan=False)}
-        replace_file(path, safetensors.torch.save(state, metadata=header))
+        write_module(path, record=record, state=self.module.state_dict(), table=self.table)
 
     @classmethod
     def load(
@@ -148,7 +116,7 @@ class FittedModule(FittedModel):
             ValueError: if there is no such file, it is no such model or damaged, or its weights
                 are of another module than ``build`` makes.
         """
-        record, state = _read(path)
+        record, state, table = read_module(path)
         params, hints = record["params"], record["hints"]
         if record["kind"] in _BUILDERS:
             module = import_module(_BUILDERS[record["kind"]]).build(**params, **hints)
@@ -174,6 +142,7 @@ class FittedModule(FittedModel):
             target_scaler=None if scaler is None else TargetScaler(**scaler),
             images=None if images is None
             else ImageSpec(n_channels=images["n_channels"], size=tuple(images["size"])),
+            table=table, example=_example(record["example"]),
         )  # fmt: skip
 
     def encode(self, X: Any) -> Tensor:
@@ -202,33 +171,7 @@ class FittedModule(FittedModel):
         )
 
 
-def accepted(
-    build: Callable[..., Any], params: Mapping[str, Any], hints: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return those of ``params`` and ``hints`` that ``build`` has arguments for."""
-    from inspect import Parameter, signature
-
-    known = signature(build).parameters.values()
-    if any(p.kind is Parameter.VAR_KEYWORD for p in known):
-        return {**hints, **params}
-    names = {p.name for p in known}
-    return {name: value for name, value in {**hints, **params}.items() if name in names}
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not Path(path).is_file():
-        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    content = Path(path).read_bytes()
-    try:
-        state = safetensors.torch.load(content)
-        size = int.from_bytes(content[:8], "little")
-        record = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
-        known = record["format"] == _FORMAT and record["version"] == _VERSION
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"path must be a file that FittedModule.save wrote, got path={str(path)!r}, which is "
-            "another kind of file or damaged; save the model again"
-        ) from error
-    if not known:
-        raise ValueError(f"path must be a file of version {_VERSION}, got path={str(path)!r}")
-    return record, state
+def _example(record: Mapping[str, Any] | None) -> Tensor | None:
+    if record is None:
+        return None
+    return torch.zeros(record["shape"], dtype=torch.int64 if record["whole"] else torch.float32)

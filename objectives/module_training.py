@@ -1,26 +1,47 @@
-"""The pieces of a module's training step by name: loss, optimizer, learning-rate schedule."""
+"""What training a module takes: loss, optimizer and schedule by name, and what trials share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from objectives.feeds import Inputs, Rows
 from objectives.messages import hint
+from objectives.metrics import Metric
+from objectives.preprocessing import TargetScaler
 from objectives.targets import Task
 
 LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
 OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
+Clip: TypeAlias = Callable[[list[nn.Parameter]], Any]
 
-LOSSES: Mapping[str, LossFunction] = {
+LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
     "huber": functional.huber_loss,
 }
+
+
+@dataclass(frozen=True)
+class ValueLoss:
+    """A loss of torch's for values, in which rows may have weights.
+
+    Args:
+        name: one of `LOSSES`.
+    """
+
+    name: str
+
+    def __call__(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean loss; outputs, targets and weight are (B,)."""
+        rows = LOSSES[self.name](outputs, targets, reduction="none")
+        return rows.mean() if weight is None else (rows * weight).mean()
 
 
 def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | None:
@@ -37,7 +58,16 @@ def make_loss(loss: str | LossFunction | None, task: Task) -> LossFunction | Non
             f"loss must be one of {', '.join(names)} for task={task!r} or a function of outputs "
             f"and targets, got loss={loss!r}{hint(loss, names)}"
         )
-    return LOSSES.get(loss)  # cross-entropy is the task's own
+    return ValueLoss(loss) if loss in LOSSES else None  # cross-entropy is the task's own
+
+
+def check_weighable(loss: LossFunction | None, weight: Tensor | None) -> None:
+    """Raise ValueError if rows have weights that a function of the user's own cannot know."""
+    if weight is not None and loss is not None and not isinstance(loss, ValueLoss):
+        raise ValueError(
+            "class_weight and sample_weight must be left out with a function as loss, got both; "
+            "weigh classes in the function"
+        )
 
 
 def columns(outputs: Any, task: Task, n_classes: int) -> Tensor:
@@ -143,3 +173,61 @@ def schedule_factor(schedule: str | Callable[[float], float], progress: float) -
             return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / 0.3))
         return 0.5 * (1 + math.cos(math.pi * min((progress - 0.3) / 0.7, 1.0)))
     return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedSplit:
+    """One split as training takes it, on the device.
+
+    Args:
+        rows: gives the inputs.
+        y: class codes (n,), or values in the target's units.
+        targets: what the loss compares with: class codes (n,), or standardised values (n,).
+        weight: of each row (n,) with mean 1, or None.
+    """
+
+    rows: Rows
+    y: Tensor
+    targets: Tensor
+    weight: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleTraining:
+    """What all trials of a cohort share.
+
+    Args:
+        train: the rows to train on.
+        valid: the rows to validate on.
+        task: decides loss and outputs.
+        n_classes: 1 for regression.
+        metric: the tuned metric.
+        build: makes a module for hyperparameters.
+        optimizer: makes the optimizer of a module for hyperparameters.
+        loss: of outputs and targets; None for the task's own.
+        schedule: factor on the learning rate by progress; None for the hyperparameter ``schedule``.
+        clip: changes the gradients of parameters before a step; None for ``clip_norm``.
+        change: random changes of a batch of training inputs.
+        before_epoch: called with module, hyperparameters and epoch before each.
+        scaler: takes outputs to the units of a regression target; None for classes.
+        patience: epochs without improvement after which a trial ends; None never ends it.
+        seed: a trial's seed follows from it and the trial's number.
+        device: where to train.
+    """
+
+    train: FedSplit
+    valid: FedSplit
+    task: Task
+    n_classes: int
+    metric: Metric
+    build: Callable[[Mapping[str, Any]], nn.Module]
+    optimizer: Callable[[nn.Module, Mapping[str, Any]], torch.optim.Optimizer]
+    loss: LossFunction | None
+    schedule: Callable[[float], float] | None
+    clip: Clip | None
+    change: Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs] | None
+    before_epoch: Callable[[nn.Module, Mapping[str, Any], int], None] | None
+    scaler: TargetScaler | None
+    patience: int | None
+    seed: int
+    device: torch.device

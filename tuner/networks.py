@@ -31,8 +31,9 @@ def tune_module(
     target: str | None = None,
     metric: Any = None,
     loss: Any = None,
-    optimizer: Callable[..., Any] | None = None,
-    schedule: Callable[[float], float] | None = None,
+    optimizer: str | Callable[..., Any] | None = None,
+    schedule: str | Callable[[float], float] | None = None,
+    clip: Callable[..., Any] | None = None,
     epochs: int | None = None,
     patience: int | None = 10,
     seed: int = 0,
@@ -47,16 +48,21 @@ def tune_module(
         build: ``build(**hyperparameters)`` returns an `nn.Module`; see
             `objectives.module.ModuleObjective` for what it is told of the data.
         dataset: ``(X, y)`` of arrays of any shape (X may be a tuple or dict of several inputs), a
-            map-style Dataset, an `ImageData`, or a table as in `tune_mlp`.
+            map-style Dataset, a folder or Dataset of images or an `ImageData`, or a table as in
+            `tune_mlp`.
         space: what to search. Names that training knows (learning_rate, epochs, batch_size,
             optimizer, momentum, weight_decay, schedule, clip_norm, label_smoothing) steer the
             training loop, others are arguments of ``build``.
         target: the column to predict, in a table.
-        metric: as in `tune_mlp`.
+        metric: as in `tune_mlp`, or a `Metric`; ``Metric.from_function`` makes one of a function.
         loss: ``"cross_entropy"``, ``"mse"``, ``"mae"``, ``"huber"``, or a function of outputs and
             targets.
-        optimizer: a function of parameters and hyperparameters, in place of the named ones.
-        schedule: a function of progress (0 to 1) that gives the factor on the learning rate.
+        optimizer: ``"sgd"``, ``"adam"``, ``"adamw"``, or a function of parameters and
+            hyperparameters that returns a torch optimizer.
+        schedule: ``"none"``, ``"cosine"``, ``"one_cycle"``, or a function of progress (0 to 1) that
+            gives the factor on the learning rate.
+        clip: a function of the module's parameters that changes their gradients before each step,
+            in place of the hyperparameter ``clip_norm``.
         epochs: passes over the training split at most; by default 50.
         patience: epochs without improvement after which a trial ends; None for never.
         seed: of everything.
@@ -90,7 +96,7 @@ def tune_module(
     search, rest = _sorted(options)
     objective = ModuleObjective(
         build, dataset, target=target, loss=loss, metric=metric, optimizer=optimizer,
-        schedule=schedule, patience=patience, seed=seed, device=device,
+        schedule=schedule, clip=clip, patience=patience, seed=seed, device=device,
         space=_wishes(space, epochs, TRAINING_TABLE, search), **rest,
     )  # fmt: skip
     return _search(objective, search, seed=seed, study_name=study_name, call=call)

@@ -34,6 +34,7 @@ _COMPARED = (
     "loss",
     "optimizer",
     "schedule",
+    "clip",
     "function",
     "task",
     "split",

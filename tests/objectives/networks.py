@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from objectives.configurations import defaults
+
 rng = np.random.default_rng(0)
 SIGNALS = rng.normal(size=(80, 2, 5)).astype(np.float32)
 KINDS = (SIGNALS.mean((1, 2)) > 0).astype(int) + (SIGNALS.mean((1, 2)) > 0.3)
@@ -29,3 +31,22 @@ class TwoInputs(nn.Module):
 
     def forward(self, x, level):
         return self.out(torch.cat([x, self.level(level)], dim=1))[:, 0]
+
+
+def trained(objective, n_epochs=2, **params):
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, defaults(objective.space) | params)
+    results = [cohort.train_epoch()[0] for _ in range(n_epochs)]
+    return results, cohort
+
+
+def line(n_inputs, n_outputs):
+    return nn.Linear(n_inputs, n_outputs)
+
+
+def regressor():
+    return build_flat(n_outputs=1)
+
+
+def share_of_hits(y_true, prediction, weight):
+    return float(np.average(prediction.argmax(1) == y_true, weights=weight))

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from objectives.cnn import CNNObjective
-from objectives.configurations import defaults, searched
+from objectives.configurations import defaults
 from objectives.finetune import FinetuneObjective
 from objectives.mlp import MLPObjective
 from objectives.module import ModuleObjective
 from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
+from tests.test_contributing import example
 
 OBJECTIVES = {
     "mlp": lambda **options: MLPObjective(
@@ -24,7 +25,7 @@ OBJECTIVES = {
         space={
             "epochs": 4, "width": [4, 8], "dropout": (0.0, 0.5), "batch_size": [8, 16],
             "optimizer": ["sgd", "adam"], "weight_decay": (0.01, 0.5), "clip_norm": [0.0, 0.01],
-            "schedule": ["none", "one_cycle"], "label_smoothing": (0.0, 0.3),
+            "schedule": ["one_cycle", "none"], "label_smoothing": (0.0, 0.3),
         },
         **options,
     ),
@@ -35,6 +36,10 @@ OBJECTIVES = {
     "finetune": lambda **options: FinetuneObjective(
         (PICTURES, SHADES), backbone="mobilenet_v3_small", weights=None, image_size=16,
         space={"epochs": 4, "batch_size": [16, 32], "frozen_epochs": (0, 1)}, **options,
+    ),
+    "example of CONTRIBUTING.md": lambda **options: example().GRUObjective(
+        (SIGNALS, KINDS), space={"epochs": 4, "hidden_units": (4, 8), "batch_size": [8, 16]},
+        **options,
     ),
 }  # fmt: skip
 every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)
@@ -94,6 +99,31 @@ def test_a_dropped_trial_trains_no_further_and_frees_its_memory(make):
     assert [ref() for ref in remembered] == [None, None]
 
 
+def tensor_bytes():
+    gc.collect()
+    tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+@every_objective
+def test_a_trial_that_comes_and_goes_leaves_nothing_in_memory(make):
+    objective = make()
+    cohort = objective.cohort(seed=0)
+    held = []
+
+    for number in range(2):
+        cohort.add(number, defaults(objective.space))
+        cohort.train_epoch()
+        held += [tensor_bytes()] if number else []
+        cohort.drop(number)
+        held.append(tensor_bytes())
+
+    before, during, after = held
+    assert during > before
+    assert after == before
+
+
 @every_objective
 def test_the_model_is_that_of_the_best_epoch(make):
     objective = make(patience=None, metric="log_loss")
@@ -133,23 +163,32 @@ def test_training_leaves_torchs_own_random_numbers_alone(make):
 
 
 def other_value(row):
+    special = {"clip_norm": 0.001, "epochs": 9}  # shorter than any gradient; another pace
+    if row.name in special:
+        return special[row.name]
     dist = row.distribution
-    if isinstance(dist, optuna.distributions.CategoricalDistribution):
-        return next(choice for choice in dist.choices if choice != row.default)
-    ends = [row.from_stored(end) for end in (dist.high, dist.low)]
-    return next(value for value in ends if value != row.default)
+    if dist is None:
+        known = row.grid
+    elif isinstance(dist, optuna.distributions.CategoricalDistribution):
+        known = dist.choices
+    else:
+        known = [row.from_stored(end) for end in (dist.high, dist.low)]
+    return next(value for value in known if value != row.default)
 
 
 @every_objective
-def test_every_hyperparameter_that_is_searched_changes_something(make):
+def test_every_hyperparameter_of_its_space_changes_something(make):
     objective = make()
-    base = defaults(objective.space) | {"clip_norm": 0.0}
-    base = {name: value for name, value in base.items() if name in objective.space}
-    expected = numbers(curve(objective, base, n_epochs=2))
+    curves = {}
+    for optimizer in ("adam", "sgd"):
+        base = defaults(objective.space) | {"optimizer": optimizer, "clip_norm": 0.0}
+        base = {name: value for name, value in base.items() if name in objective.space}
+        curves[optimizer] = base, numbers(curve(objective, base, n_epochs=2))
 
-    for name, row in searched(objective.space).items():
-        changed = base | {name: other_value(row)}
-        assert numbers(curve(objective, changed, n_epochs=2)) != expected, name
+    for name, row in objective.space.items():
+        base, expected = curves["sgd" if name in ("momentum", "clip_norm") else "adam"]
+        other = "sgd" if name == "optimizer" else other_value(row)
+        assert numbers(curve(objective, base | {name: other}, n_epochs=2)) != expected, name
 
 
 @every_objective
@@ -162,7 +201,23 @@ def test_it_works_under_plain_optuna(make):
     study.optimize(objective, n_trials=2)
 
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
-    assert study.best_trial.user_attrs["record"]["epochs_run"] >= 1
+    for trial in study.trials:
+        assert list(trial.intermediate_values) == [0, 1, 2, 3]
+        assert trial.user_attrs["record"]["epochs_run"] == 4
+
+
+@every_objective
+def test_it_stops_at_once_when_a_pruner_says_so(make):
+    objective = make()
+    pruner = optuna.pruners.ThresholdPruner(upper=-1, n_warmup_steps=1)
+    study = optuna.create_study(direction=objective.metric.direction, pruner=pruner)
+
+    study.optimize(objective, n_trials=1)
+
+    (trial,) = study.trials
+    assert trial.state.name == "PRUNED"
+    assert list(trial.intermediate_values) == [0, 1]
+    assert trial.user_attrs["record"]["epochs_run"] == 2
 
 
 @every_objective

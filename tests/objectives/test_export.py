@@ -11,6 +11,7 @@ from objectives.export import export_program
 from objectives.finetune import FinetuneObjective
 from objectives.mlp import MLPObjective
 from objectives.module import ModuleObjective
+from objectives.module_model import FittedModule
 from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, TwoInputs, build_flat
 
 IMAGES = (PICTURES, SHADES)
@@ -52,13 +53,34 @@ def test_an_onnx_file_gives_the_models_own_predictions_for_any_number_of_rows(na
         np.testing.assert_allclose(found, expected[: len(rows)], rtol=1e-3, atol=1e-4)
 
 
-def test_an_exported_program_gives_the_models_own_predictions():
-    model = fitted(OBJECTIVES["module"]())
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_exported_program_gives_the_models_own_predictions(name):
+    objective = OBJECTIVES[name]()
+    model, X = fitted(objective), objective.data.valid.X
 
     program = export_program(model)
 
-    found = program.module()(torch.from_numpy(SIGNALS[:7])).detach().numpy()
-    np.testing.assert_allclose(found, model.predict_proba(SIGNALS[:7]), rtol=1e-4)
+    found = program.module()(model.encode(X)).detach().numpy()
+    expected = model.predict(X) if model.classes is None else model.predict_proba(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dataset", [(SIGNALS, KINDS), "wine"], ids=["arrays", "table"])
+def test_a_loaded_module_exports_what_the_saved_one_did(dataset, tmp_path):
+    build = flat_or_line
+    model = fitted(ModuleObjective(build, dataset))
+    model.save(tmp_path / "model.safetensors")
+
+    loaded = FittedModule.load(tmp_path / "model.safetensors", build=build)
+
+    example = torch.zeros(3, *model.example.shape[1:])
+    programs = [export_program(m).module() for m in (model, loaded)]
+    assert torch.equal(programs[0](example), programs[1](example))
+
+
+def flat_or_line(n_outputs, n_inputs=10):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n_inputs, n_outputs))
 
 
 def test_what_cannot_be_exported_says_what_to_do(tmp_path):

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torchvision import models
 
-from objectives.backbones import last_linear, pretrained
+from objectives.backbones import last_linear, make_network, pretrained
 from objectives.configurations import defaults
 from objectives.finetune import FinetuneObjective
 from objectives.module_model import FittedModule
@@ -102,11 +102,92 @@ def test_the_last_linear_layer_is_the_head_of_each_kind_of_network(name):
     assert last_linear(network)[1].out_features == 1000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("squeezenet1_1", 32), ("googlenet", 32), ("vit_b_32", 64)]
+)
+def test_networks_of_other_kinds_are_trained_saved_and_loaded(backbone, size, tmp_path):
+    data = (PICTURES, np.arange(60) % 3)
+    objective = FinetuneObjective(data, backbone=backbone, weights=None, image_size=size)
+    cohort, _ = start(objective, frozen_epochs=0, batch_size=64)
+
+    assert np.isfinite(cohort.train_epoch()[0].train_loss)
+    model, path = cohort.model(0), tmp_path / "model.safetensors"
+    model.save(path)
+    expected = model.predict_proba(PICTURES[:5])
+    assert expected.shape == (5, 3)
+    assert np.array_equal(FittedModule.load(path).predict_proba(PICTURES[:5]), expected)
+
+
+@pytest.mark.slow
+def test_places_of_a_vision_transformer_are_stretched_to_another_image_size(tmp_path):
+    network = models.vit_b_32(weights=None, image_size=224)
+    torch.save(network.state_dict(), tmp_path / "vit_b_32.pth")
+    found = pretrained("vit_b_32", tmp_path / "vit_b_32.pth")
+
+    wider = make_network("vit_b_32", found.state, (64, 64))
+
+    assert wider.encoder.pos_embedding.shape == (1, 1 + 4, 768)
+    assert torch.equal(wider.conv_proj.weight, network.conv_proj.weight)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file", "size", "mean"),
+    [
+        ("mobilenet_v3_small", "own.safetensors", 224, 0.485),
+        ("resnet50", "resnet50-0676ba61.pth", 224, 0.485),
+        ("efficientnet_v2_s", None, 384, 0.485),
+        ("efficientnet_v2_l", None, 480, 0.5),
+        ("inception_v3", None, 299, 0.485),
+    ],
+)
+def test_images_are_prepared_as_the_weights_were_trained(backbone, file, size, mean, tmp_path):
+    path = None if file is None else tmp_path / file
+    if path is not None:
+        state = models.get_model(backbone, weights=None).state_dict()
+        save = torch.save if path.suffix == ".pth" else safetensors.torch.save_file
+        save(dict(state), path)
+
+    found = pretrained(backbone, path)
+
+    assert (found.size, found.mean[0]) == (size, mean)
+
+
+def test_weights_that_cannot_be_downloaded_are_asked_for_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    for weights in ("DEFAULT", "ResNet18_Weights.IMAGENET1K_V1", models.ResNet18_Weights.DEFAULT):
+        with pytest.raises(ConnectionError, match=r"IMAGENET1K_V1 of 'resnet18' .* give weights="):
+            pretrained("resnet18", weights)
+
+
+def test_an_optimizer_of_ones_own_trains_head_and_backbone():
+    seen = []
+
+    def optimizer(parameters, params):
+        seen.append((len(parameters), params["backbone_rate"]))
+        return torch.optim.SGD(parameters, lr=params["learning_rate"])
+
+    objective = FinetuneObjective((PICTURES, SHADES), weights=None, optimizer=optimizer, **SMALL)
+    _, module = start(objective)
+
+    assert seen == [(len(list(module.parameters())), 0.1)]
+    assert "optimizer" not in objective.space
+
+
 MISTAKES = {
     "backbone": ({"backbone": "resnet81"}, "model of torchvision.models, got 'resnet81'"),
     "weights": ({"weights": "IMAGENET"}, "one of IMAGENET1K_V1, DEFAULT for 'mobilenet_v3_small'"),
     "no file": ({"weights": "none.pth"}, "a file that exists, got weights='none.pth'"),
-    "no linear": ({"backbone": "squeezenet1_1"}, "must end in a linear layer"),
+    "too small": (
+        {"backbone": "squeezenet1_1"},
+        "one that 'squeezenet1_1' takes, got 16x16 .*had image",
+    ),
+    "no square": (
+        {"backbone": "vit_b_16", "image_size": (16, 32)},
+        "multiple of 16 and square .* got 16x32",
+    ),
 }
 
 

@@ -9,23 +9,18 @@ from torch.utils.data import Dataset
 
 from objectives.configurations import defaults
 from objectives.module import ModuleObjective
-from objectives.module_model import FittedModule
 from objectives.module_training import schedule_factor
 from tests.objectives.networks import (
     KINDS,
     SIGNALS,
     TwoInputs,
     build_flat,
+    regressor,
+    share_of_hits,
+    trained,
 )
 
 VALUES = SIGNALS.mean((1, 2)).astype(float)
-
-
-def trained(objective, n_epochs=2, **params):
-    cohort = objective.cohort(seed=0)
-    cohort.add(0, defaults(objective.space) | params)
-    results = [cohort.train_epoch()[0] for _ in range(n_epochs)]
-    return results, cohort
 
 
 def test_a_module_of_several_inputs_takes_a_tuple_or_a_dict():
@@ -87,10 +82,6 @@ def test_two_classes_may_have_one_output_or_two(n_outputs):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
 
-def regressor():
-    return build_flat(n_outputs=1)
-
-
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber", nn.functional.smooth_l1_loss])
 def test_values_are_predicted_in_their_own_units(loss):
     objective = ModuleObjective(
@@ -101,23 +92,6 @@ def test_values_are_predicted_in_their_own_units(loss):
 
     assert results[-1].value > 0.3
     assert 900 < cohort.model(0).predict(SIGNALS).mean() < 1100
-
-
-def test_optimizer_and_schedule_may_be_functions():
-    seen = []
-
-    def optimizer(parameters, params):
-        seen.append(params["learning_rate"])
-        return torch.optim.RMSprop(parameters, lr=params["learning_rate"])
-
-    objective = ModuleObjective(
-        build_flat, (SIGNALS, KINDS), optimizer=optimizer, schedule=lambda progress: 0.5
-    )
-
-    results, _ = trained(objective, learning_rate=0.01)
-
-    assert seen == [0.01]
-    assert results[0].learning_rate == 0.005
 
 
 @pytest.mark.parametrize("name", ["none", "cosine", "one_cycle"])
@@ -142,6 +116,22 @@ MISTAKES = {
     "unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of cross_entropy"),
     "target": ({"target": "y"}, ValueError, "target must name a column of a table"),
     "patience": ({"patience": 0}, ValueError, "patience must be"),
+    "no value": ({"build": lambda width: build_flat(width)}, ValueError, "argument: 'width'"),
+    "said twice": (
+        {"optimizer": "sgd", "space": {"optimizer": ["sgd", "adamw"]}}, ValueError,
+        "optimizer must be given once, got optimizer='sgd' and",
+    ),
+    "idle schedule": (
+        {"schedule": float, "space": {"schedule": ["none", "cosine"]}}, ValueError,
+        "leave out 'schedule' with a function as schedule",
+    ),
+    "idle smoothing": (
+        {"loss": nn.functional.cross_entropy, "space": {"label_smoothing": 0.1}}, ValueError,
+        "leave out 'label_smoothing' with a function as loss",
+    ),
+    "bare metric": (
+        {"metric": share_of_hits}, TypeError, "Metric.from_function.function, direction=",
+    ),
 }  # fmt: skip
 
 
@@ -157,6 +147,7 @@ BAD_ARRAYS = {
     "lengths": ((SIGNALS, KINDS[:-1]), "X and y must have the same length, got 80 and 79"),
     "NaN": ((np.where(SIGNALS > 2, np.nan, SIGNALS), KINDS), "finite numbers"),
     "inputs differ": (((SIGNALS, SIGNALS[:5]), KINDS), "as many rows in each"),
+    "three parts": ([(1.0, 2, 3)] * 60, r"give several inputs as \(\(x1, x2\), y\)"),
 }
 
 
@@ -207,32 +198,17 @@ class Broken(nn.Module):
         return out * torch.nan if self.training else out
 
 
+def test_a_default_that_is_too_large_leaves_the_smaller_ones_to_be_tried():
+    objective = ModuleObjective(Greedy, (SIGNALS, KINDS), space={"at_once": [1, 0]})
+
+    too_large, cohort = trained(objective, 1)
+    cohort.drop(0)
+    small, _ = trained(objective, 1, at_once=0)
+
+    assert (too_large[0].stopped, small[0].stopped) == ("out of memory", None)
+
+
 def test_a_module_that_gives_nan_has_diverged():
     results, _ = trained(ModuleObjective(Broken, (SIGNALS, KINDS)), 1)
 
     assert results[0].stopped == "diverged at epoch 0"
-
-
-def test_a_saved_module_is_loaded_with_its_build_and_predicts_the_same(tmp_path):
-    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS), space={"width": [6, 8]}))
-    model, path = cohort.model(0), tmp_path / "model.safetensors"
-
-    model.save(path)
-
-    loaded = FittedModule.load(path, build=build_flat)
-    assert np.array_equal(loaded.predict_proba(SIGNALS), model.predict_proba(SIGNALS))
-    with pytest.raises(ValueError, match=r"build must be given .*load\(path, build=build\)"):
-        FittedModule.load(path)
-    with pytest.raises(ValueError, match="weights of the module that build makes"):
-        FittedModule.load(path, build=lambda: nn.Linear(2, 2))
-
-
-@pytest.mark.parametrize("damage", [b"", b"no model", None])
-def test_a_damaged_file_is_refused(damage, tmp_path):
-    path = tmp_path / "model.safetensors"
-    _, cohort = trained(ModuleObjective(build_flat, (SIGNALS, KINDS)), 1)
-    cohort.model(0).save(path)
-    path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
-
-    with pytest.raises(ValueError, match="another kind of file or damaged"):
-        FittedModule.load(path, build=build_flat)

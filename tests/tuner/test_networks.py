@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
+from objectives.metrics import Metric
+from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat, share_of_hits
 from tuner import StudyMismatchError, tune_cnn, tune_finetune, tune_module
 
 FAST = {"epochs": 2, "show_progress_bar": False}
@@ -63,8 +64,37 @@ def test_a_study_of_images_goes_on_in_its_storage_and_is_not_taken_for_another(t
         tune_cnn((PICTURES[::-1].copy(), SHADES), n_trials=4, **call)
 
 
+def test_a_study_of_modules_is_not_gone_on_with_by_another_build_or_loss(tmp_path):
+    data = (SIGNALS, SIGNALS.mean((1, 2)))
+    call = {"storage": tmp_path / "s.journal", **FAST}
+    tune_module(build_line, data, n_trials=2, loss="huber", **call)
+
+    assert len(tune_module(build_line, data, n_trials=3, loss="huber", **call).study.trials) == 3
+    with pytest.raises(StudyMismatchError, match="tuned with loss 'huber', now 'mae'"):
+        tune_module(build_line, data, n_trials=4, loss="mae", **call)
+    with pytest.raises(StudyMismatchError, match="build 'build_line', now 'build_flat_line'"):
+        tune_module(build_flat_line, data, n_trials=4, loss="huber", **call)
+
+
+def build_line():
+    return nn.Sequential(nn.Flatten(), nn.Linear(10, 1))
+
+
+def build_flat_line():
+    return nn.Sequential(nn.Flatten(), nn.Linear(10, 1), nn.Flatten(0))
+
+
 def test_two_processes_train_modules_that_can_be_sent_to_them():
     result = tune_cnn((PICTURES, SHADES), space=SMALL, n_trials=3, n_jobs=2, **FAST)
+
+    assert len(result.trials_dataframe()) == 3
+
+
+def test_two_processes_train_modules_of_ones_own():
+    result = tune_module(
+        build_flat, (SIGNALS, KINDS), n_trials=3, n_jobs=2,
+        metric=Metric.from_function(share_of_hits, direction="maximize"), **FAST,
+    )  # fmt: skip
 
     assert len(result.trials_dataframe()) == 3
 
