@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from optuna.trial import create_trial  # noqa: E402
 from tests.tuner.servers import grpc_proxy, postgresql_server, redis_server  # noqa: E402
 from tuner import load_study, tune  # noqa: E402
 from tuner.storage import open_storage  # noqa: E402
+from tuner.tables import trials_dataframe  # noqa: E402
 
 N_REPORTS = 20
 SPACE = {f"x{i}": (0.0, 1.0) for i in range(6)}
@@ -69,12 +71,13 @@ class Clocked:
         self.asks: list[float] = []
         self.reports: list[float] = []
         self.tells: list[float] = []
-        self.slept = self.began = self.ended = 0.0
+        self.slept = self.began = self.ended = self.cpu = 0.0
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Report twenty values, alike in each trial so that none is pruned."""
         start = time.perf_counter()
-        self.began = self.began or start
+        if not self.began:
+            self.began, self.cpu = start, time.process_time()
         if self.ended:
             self.asks.append(start - self.ended)
         for step in range(N_REPORTS):
@@ -134,46 +137,56 @@ def time_storage(kind: str, n_finished: list[int]) -> None:
             )
 
 
-def work(url: str, n_trials: int, seconds: float, ready: Any, times: Any) -> None:
-    """Be one of the workers; they begin together once all have started."""
+READY: list[Any] = []  # of this process: the barrier that all workers start from
+
+
+def prepare(barrier: Any) -> None:
+    """Take the barrier, which cannot be sent with the work."""
+    READY.append(barrier)
+
+
+def work(url: str, n_trials: int, seconds: float) -> dict[str, Any]:
+    """Be one of the workers, which begin together; return where the time went."""
     clocked = Clocked(seconds)
-    ready.wait()
+    READY[0].wait(timeout=600)
     start = time.perf_counter()
     tune(clocked, n_trials=n_trials, storage=url, callbacks=[clocked.told], **CALL)
-    joined = clocked.began - start if clocked.began else 0.0
-    times.put((clocked.ended - clocked.began, clocked.slept, joined, clocked.asks,
-               clocked.reports, clocked.tells))  # fmt: skip
+    return {
+        "joined": clocked.began - start, "span": clocked.ended - clocked.began,
+        "slept": clocked.slept, "ask": clocked.asks, "report": clocked.reports,
+        "tell": clocked.tells, "cpu": time.process_time() - clocked.cpu,
+    }  # fmt: skip
 
 
 def time_workers(n_workers: int, n_trials: int, seconds: float, kind: str) -> None:
     """Print the share of time that workers lose to the storage, and what became of the trials."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "tuner.entry", "tuner.tables"])
-    with storage_of(kind) as storage:
-        ready, times = context.Barrier(n_workers), context.Queue()
-        arguments = (storage, n_trials, seconds, ready, times)
-        processes = [context.Process(target=work, args=arguments) for _ in range(n_workers)]
-        for process in processes:
-            process.start()
-        found = [times.get() for _ in processes]
-        for process in processes:
-            process.join()
-        frame = tune(
-            Clocked(), n_trials=n_trials, storage=storage, **CALL
-        ).trials_dataframe()
-    spans, slept, joined, *parts = zip(*found, strict=True)
-    asks, reports, tells = ([1000 * t for times in part for t in times] for part in parts)
-    numbers = frame["number"].tolist()
-    complete = int((frame["state"] == "COMPLETE").sum())
+    context.set_forkserver_preload(["__main__", "sqlalchemy", "grpc", "tuner.entry"])
+    with (
+        storage_of(kind) as storage,
+        ProcessPoolExecutor(
+            n_workers, context, initializer=prepare, initargs=(context.Barrier(n_workers),)
+        ) as executor,
+    ):
+        start = time.perf_counter()
+        arguments = ([storage] * n_workers, [n_trials] * n_workers, [seconds] * n_workers)
+        found = list(executor.map(work, *arguments))
+        print(f"{time.perf_counter() - start:.0f} s with the start of all processes")
+        frame = trials_dataframe(load_study(storage, "tune"))
+    there = frame["number"].tolist()
+    span, slept, cpu = (sum(worker[name] for worker in found) for name in ("span", "slept", "cpu"))
+    median = {
+        name: 1000 * statistics.median(t for worker in found for t in worker[name])
+        for name in ("ask", "report", "tell")
+    }
     print(
-        f"{kind}: {n_workers} workers, {len(frame)} trials of {seconds:g} s and {N_REPORTS} "
-        f"reports: lost to the storage {1 - sum(slept) / sum(spans):.1%}; a worker is in after "
-        f"{statistics.median(joined):.1f} s; medians: ask {statistics.median(asks):.0f} ms, "
-        f"report and check {statistics.median(reports):.1f} ms, tell "
-        f"{statistics.median(tells):.0f} ms; trials lost "
-        f"{len(set(range(n_trials)) - set(numbers))}, doubled "
-        f"{len(numbers) - len(set(numbers)) + max(0, len(numbers) - n_trials)}, "
-        f"complete {complete}",
+        f"{kind}: {n_workers} workers, {n_trials} trials of {seconds:g} s and {N_REPORTS} reports: "
+        f"lost to the storage {1 - slept / span:.1%}\n"
+        f"  medians: ask {median['ask']:.0f} ms, report and check {median['report']:.1f} ms, tell "
+        f"{median['tell']:.0f} ms; a worker's processor time {1000 * cpu / n_trials:.0f} ms a "
+        f"trial; joining took {statistics.median(w['joined'] for w in found):.1f} s\n"
+        f"  trials: {int((frame['state'] == 'COMPLETE').sum())} complete, "
+        f"{len(set(range(n_trials)) - set(there))} lost, {len(there) - n_trials} too many",
         flush=True,
     )
 

@@ -36,7 +36,7 @@ MODEL, WEIGHTS = "model.json", "weights.safetensors"
 ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     AttributeError,
     EOFError,
     ImportError,
@@ -117,7 +117,7 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
     try:
         return _decode(Path(path))
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         known = isinstance(error, _RefusedError)
         reason = error if known else "is damaged or was altered; save the model again"
         raise ValueError(
