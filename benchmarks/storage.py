@@ -122,9 +122,7 @@ def time_storage(kind: str, n_finished: list[int]) -> None:
             fill(storage, n)
             clocked = Clocked()
             n_there = len(load_study(storage, "tune").trials)
-            tune(
-                clocked, n_trials=n_there + 6, storage=storage, callbacks=[clocked.told], **CALL
-            )
+            tune(clocked, n_trials=n_there + 6, storage=storage, callbacks=[clocked.told], **CALL)
             ask, report, tell = (
                 1000 * statistics.median(times)
                 for times in (clocked.asks, clocked.reports, clocked.tells)

@@ -113,14 +113,13 @@ class Claims:
         Its number is known before anything is drawn, so that no two processes draw alike.
         """
         trial_id = self.storage.create_new_trial(self._study_id)
-        trial = optuna.Trial(self.study, trial_id)
-        number = trial.number
+        number = self.storage.get_trial_number_from_id(trial_id)
         if number >= self.n_trials and self._is_surplus(number):
             self.storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
             return None
         self.heartbeat.trials.add(number)
         self.study.sampler = self.source(number)
-        return trial
+        return optuna.Trial(self.study, trial_id)
 
     def _is_surplus(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False)

@@ -10,6 +10,7 @@ from objectives.cnn import CNNObjective
 from objectives.module_model import FittedModule
 
 KEY = "fusetune"
+WRONG_FILE = r"path must be a file that FittedModule\.save wrote"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_file_of_a_network_of_ours_needs_nothing_else(saved, tmp_path):
 def test_a_description_that_was_altered_is_refused_in_one_sentence(changes, saved, tmp_path):
     path = altered(saved, tmp_path / "model.safetensors", **changes)
 
-    with pytest.raises(ValueError, match="path must be a file that FittedModule.save wrote"):
+    with pytest.raises(ValueError, match=WRONG_FILE):
         FittedModule.load(path)
 
 
@@ -89,5 +90,5 @@ def test_a_file_of_a_module_cut_off_anywhere_is_refused(saved, tmp_path):
     for end in (0, 4, 8, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:end])
 
-        with pytest.raises(ValueError, match="path must be a file that FittedModule.save wrote"):
+        with pytest.raises(ValueError, match=WRONG_FILE):
             FittedModule.load(path)

@@ -78,8 +78,6 @@ def test_a_callback_of_optuna_that_writes_to_the_study_finds_what_it_wrote():
     assert tune(square, n_trials=3, callbacks=[note]).study.user_attrs["seen"] == [0, 1, 2]
 
 
-
-
 def test_a_study_goes_on_under_plain_optuna_and_is_read_back(tmp_path):
     path = tmp_path / "s.journal"
     result = tune_mlp("iris", n_trials=3, storage=path, **CALL)

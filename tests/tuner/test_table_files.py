@@ -90,7 +90,7 @@ def test_the_file_of_a_study_lies_in_its_folder_whatever_the_study_is_called(nam
 
     assert export(pd.DataFrame({"number": [0]}), path).parent == tmp_path
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
-    assert set(path.name).isdisjoint('\\/:\n\0')
+    assert set(path.name).isdisjoint("\\/:\n\0")
 
 
 @given(texts=st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=8), max_size=5))
