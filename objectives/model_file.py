@@ -37,7 +37,7 @@ MODEL, WEIGHTS = "model.json", "weights.safetensors"
 ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     AttributeError,
     EOFError,
     ImportError,
@@ -141,7 +141,7 @@ def read_encoder(
 def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         known = isinstance(error, _RefusedError)
         reason = error if known else "is damaged or was altered; save the model again"
         raise ValueError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ import numpy as np
 import safetensors.torch
 import skops.io
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from objectives.files_written import replace_file
-from objectives.model_file import encoder_fields, read_encoder
+from objectives.model_file import DECODING_ERRORS, encoder_fields, read_encoder
 from objectives.module_inputs import TableInputs
 
 _KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
@@ -65,20 +65,27 @@ def read_module(
     if not Path(path).is_file():
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
     content = Path(path).read_bytes()
-    try:
+    with told_as_damage(path):
         state = safetensors.torch.load(content)
         size = int.from_bytes(content[:8], "little")
         record = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
         known = record["format"] == _FORMAT and record["version"] == _VERSION
         encoder = state.pop(_ENCODER).numpy().tobytes() if record["table"] else b""
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+    if not known:
+        raise ValueError(f"path must be a file of version {_VERSION}, got path={str(path)!r}")
+    return record, state, _table(path, record["table"], encoder)
+
+
+@contextmanager
+def told_as_damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one sentence that a file is damaged or no model, whatever reading it raised."""
+    try:
+        yield
+    except DECODING_ERRORS as error:
         raise ValueError(
             f"path must be a file that FittedModule.save wrote, got path={str(path)!r}, which is "
             "another kind of file or damaged; save the model again"
         ) from error
-    if not known:
-        raise ValueError(f"path must be a file of version {_VERSION}, got path={str(path)!r}")
-    return record, state, _table(path, record["table"], encoder)
 
 
 def _table(

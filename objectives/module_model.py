@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from objectives.metrics import Metric, get_metric
 from objectives.model import FittedModel
 from objectives.model_file import pack_labels, unpack_labels
 from objectives.module_cohort import predictions
-from objectives.module_file import read_module, write_module
+from objectives.module_file import read_module, told_as_damage, write_module
 from objectives.module_inputs import ImageSpec, TableInputs, accepted
 from objectives.module_training import columns
 from objectives.preprocessing import TargetScaler
@@ -117,33 +117,13 @@ class FittedModule(FittedModel):
                 are of another module than ``build`` makes.
         """
         record, state, table = read_module(path)
-        params, hints = record["params"], record["hints"]
-        if record["kind"] in _BUILDERS:
-            module = import_module(_BUILDERS[record["kind"]]).build(**params, **hints)
-        elif build is None:
-            raise ValueError(
-                f"build must be given to load a module of your own, got none for {str(path)!r}; "
-                "pass the function that tune_module had: FittedModule.load(path, build=build)"
-            )
-        else:
-            module = build(**accepted(build, params, hints))
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(
-                f"path must hold weights of the module that build makes, got {str(path)!r} with "
-                f"others ({str(error).splitlines()[-1].strip()})"
-            ) from error
-        scaler, images, labels = record["target_scaler"], record["images"], record["classes"]
-        return cls(
-            module=module, task=record["task"], kind=record["kind"], params=params, hints=hints,
-            metric=get_metric(record["metric"] if metric is None else metric, record["task"]),
-            classes=None if labels is None else unpack_labels(**labels),
-            target_scaler=None if scaler is None else TargetScaler(**scaler),
-            images=None if images is None
-            else ImageSpec(n_channels=images["n_channels"], size=tuple(images["size"])),
-            table=table, example=_example(record["example"]),
-        )  # fmt: skip
+        with told_as_damage(path):
+            known = _arguments(record)
+            module = _network_of_ours(record, state) if record["kind"] in _BUILDERS else None
+        if module is None:
+            module = _network_of_yours(record, state, build, path)
+        metric = get_metric(record["metric"] if metric is None else metric, record["task"])
+        return cls(module=module, metric=metric, table=table, **known)
 
     def encode(self, X: Any) -> Tensor:
         """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
@@ -175,3 +155,54 @@ def _example(record: Mapping[str, Any] | None) -> Tensor | None:
     if record is None:
         return None
     return torch.zeros(record["shape"], dtype=torch.int64 if record["whole"] else torch.float32)
+
+
+def _arguments(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says of a model besides its network."""
+    scaler, images, labels = record["target_scaler"], record["images"], record["classes"]
+    if record["task"] not in get_args(Task) or not isinstance(record["metric"], str):
+        raise ValueError("task and metric must be names")
+    return {
+        "task": record["task"], "kind": record["kind"], "params": dict(record["params"]),
+        "hints": dict(record["hints"]),
+        "classes": None if labels is None else unpack_labels(**labels),
+        "target_scaler": None if scaler is None else TargetScaler(**scaler),
+        "images": None if images is None
+        else ImageSpec(n_channels=int(images["n_channels"]), size=tuple(images["size"])),
+        "example": _example(record["example"]),
+    }  # fmt: skip
+
+
+def _network_of_ours(record: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
+    """Build the network that a file names, once its weights are known to be as large."""
+    make = import_module(_BUILDERS[record["kind"]]).build
+    arguments = record["params"] | record["hints"]
+    if arguments.get("n_layers", 0) > len(state):
+        raise ValueError("a network has weights in each of its layers")
+    with torch.device("meta"):  # costs no memory, whatever size an altered file asks for
+        expected = make(**arguments).state_dict()
+    if {k: t.shape for k, t in expected.items()} != {k: t.shape for k, t in state.items()}:
+        raise ValueError("weights and network must have the same shapes")
+    module: nn.Module = make(**arguments)
+    module.load_state_dict(state)
+    return module
+
+
+def _network_of_yours(
+    record: dict[str, Any], state: dict[str, Tensor], build: Callable[..., nn.Module] | None,
+    path: str | os.PathLike[str],
+) -> nn.Module:  # fmt: skip
+    if build is None:
+        raise ValueError(
+            f"build must be given to load a module of your own, got none for {str(path)!r}; "
+            "pass the function that tune_module had: FittedModule.load(path, build=build)"
+        )
+    module = build(**accepted(build, record["params"], record["hints"]))
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"path must hold weights of the module that build makes, got {str(path)!r} with "
+            f"others ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    return module

@@ -206,7 +206,8 @@ class TrialRecord:
             **last,
         }
         params = {} if self.has_params else {"params": dict(self.params)}
-        return {"stopped": stopped, "curve": self._curve(), "record": rest, **params}
+        curve = {"curve": self._curve()} if self.results else {}
+        return {"stopped": stopped, **curve, "record": rest, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]

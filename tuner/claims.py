@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -43,6 +44,10 @@ class Claims:
     n_ahead: int = 0
     listed: bool = False
     only: int | None = None
+
+    @cached_property
+    def _study_id(self) -> int:
+        return self.storage.get_study_id_from_name(self.study.study_name)
 
     def next(self, room: Callable[[Mapping[str, Any]], bool]) -> optuna.Trial | None:
         """Take a trial: a queued one that has room, else a new one.
@@ -95,8 +100,7 @@ class Claims:
 
     def _claim(self, number: int) -> optuna.Trial | None:
         """Take a queued trial; None if another process was faster."""
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
         if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
             return None
         self.heartbeat.trials.add(number)
@@ -108,8 +112,7 @@ class Claims:
 
         Its number is known before anything is drawn, so that no two processes draw alike.
         """
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial_id = self.storage.create_new_trial(study_id)
+        trial_id = self.storage.create_new_trial(self._study_id)
         number = self.storage.get_trial_number_from_id(trial_id)
         if number >= self.n_trials and self._is_surplus(number):
             self.storage.set_trial_state_values(trial_id, state=TrialState.WAITING)

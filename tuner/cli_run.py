@@ -97,8 +97,9 @@ def _search_and_tell(
     entry: str, data: Any, options: dict[str, Any], out: Path | None, save_model: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    name = str(options["study_name"]).replace("/", "_")
-    table = _writable(out or Path(f"{name}-trials.csv"), save_model)
+    from tuner.table_files import file_name
+
+    table = _writable(out or Path(f"{file_name(options['study_name'])}-trials.csv"), save_model)
     result = _search(entry, data, options, table)
     if save_model is not None:
         result.model.save(save_model)

@@ -165,7 +165,7 @@ def print_result(result: TuningResult, table: Path, model: Path | None) -> None:
     shown.add_section()
     test = result.test_score()
     shown.add_row(f"valid_{test.metric}", *(_cell(trial.value) for trial in trials))
-    Console().print(shown)
+    Console(markup=False).print(shown)
     typer.echo(str(test))
     typer.echo(f"{count_states(result.study)}; table: {table}")
     if model is not None:
@@ -225,7 +225,7 @@ def print_study(study: optuna.Study) -> None:
     for _, row in top.iterrows():
         cells = [f"{name.removeprefix('params_')}={_cell(row[name])}" for name in varied]
         shown.add_row(*(_cell(row[c]) for c in ("number", "value", "epochs_run")), ", ".join(cells))
-    Console().print(shown)
+    Console(markup=False).print(shown)
 
 
 def _cell(value: Any) -> str:

@@ -30,6 +30,9 @@ class ProgressBar:
         enabled: False shows nothing, and every method then does nothing.
         initial: finished trials a resumed study starts with, left out of the mean time of a trial.
 
+    Attributes:
+        is_shown: whether there is anything to look at.
+
     Example:
         >>> with ProgressBar(total=2, timeout=None, metric="accuracy", enabled=False) as bar:
         ...     bar.update(finished=1, pruned=0, failed=0, best=0.97)
@@ -45,6 +48,7 @@ class ProgressBar:
         initial: int = 0,
     ) -> None:
         """Draw the empty bar."""
+        self.is_shown = enabled
         self._metric = metric
         self._bar = _TimedBar(
             total=total,

@@ -67,6 +67,7 @@ def run_search(
     metric = plan.record["metric"] or "value"
     n_jobs = plan.n_jobs if hasattr(objective, "cohort") else 1
     with (
+        study.searches(),
         Heartbeat(study, storage, run=run) as heartbeat,
         ProgressBar(
             total=n_trials, timeout=timeout, metric=metric, enabled=show_progress_bar

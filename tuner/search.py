@@ -140,15 +140,20 @@ class Search:
         state: TrialState,
         stopped: str,
         value: float | None = None,
+        *,
+        duration_s: float | None = None,
         **attributes: Any,
     ) -> None:
-        """Write a trial's records, with ``attributes`` over them; tell its state; call back.
+        """Write a trial's records, with what is given over them; tell its state; call back.
 
         A trial that another process has ended, since it took this one for dead, is that one's.
         """
         trial, record = self.running.pop(number)
+        found = record.attributes(stopped) | attributes
+        if duration_s is not None:
+            found["record"]["duration_s"] = duration_s
         try:
-            for name, attribute in (record.attributes(stopped) | attributes).items():
+            for name, attribute in found.items():
                 trial.set_user_attr(name, attribute)
             frozen = self._tell(trial, value, state)
         except UpdateFinishedTrialError:
@@ -195,7 +200,9 @@ class Search:
 
 
 def show(study: optuna.Study, progress: ProgressBar) -> None:
-    """Refresh the progress line of a study."""
+    """Refresh the progress line of a study; a line that is not shown costs no look at the study."""
+    if not progress.is_shown:
+        return
     finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     states = [trial.state for trial in finished]
     progress.update(

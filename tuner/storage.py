@@ -246,6 +246,8 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
     errors: tuple[type[Exception], ...] = (StorageInternalError, DBAPIError, *others)
     if "redis" in sys.modules:
         errors += (sys.modules["redis"].RedisError,)
+    if "grpc" in sys.modules:
+        errors += (sys.modules["grpc"].RpcError,)
     try:
         yield
     except StorageError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.storage import open_storage
 
@@ -46,14 +48,27 @@ _COMPARED = (
 )
 
 
+# Reading the complete trials for the pruner is to take a twentieth of the time at most, unless they
+# would then be older than this, in seconds.
+_READING_SHARE = 20
+_MAX_AGE_S = 5.0
+
+
 class StudyMismatchError(ValueError):
     """The study in the storage is not the one that was asked for."""
 
 
 class TunedStudy(optuna.Study):
-    """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it."""
+    """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it.
+
+    While it `searches`, what the pruners ask for at each report, the complete trials, is read from
+    the storage again only after twenty times as long as the last reading took, or once this study
+    itself has ended a trial. Through Optuna's proxy each reading brings all trials under way along.
+    """
 
     stop_requested = False
+    _searching = False
+    _complete: tuple[float, list[FrozenTrial]] | None = None  # until when they are good, and they
 
     def stop(self) -> None:
         """Ask for the end of the search after the trials under way."""
@@ -61,6 +76,40 @@ class TunedStudy(optuna.Study):
             super().stop()
         except RuntimeError:  # raised outside `optimize`, which our loop is not
             self.stop_requested = True
+
+    @contextmanager
+    def searches(self) -> Iterator[None]:
+        """Let complete trials of other processes come into sight a little later, for a while."""
+        self._searching = True
+        try:
+            yield
+        finally:
+            self._searching, self._complete = False, None
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials as `optuna.Study.get_trials` does."""
+        if deepcopy or not self._searching or states != (TrialState.COMPLETE,):
+            return super().get_trials(deepcopy, states)
+        start = time.monotonic()
+        if self._complete is None or start >= self._complete[0]:
+            trials = super().get_trials(deepcopy, states)
+            now = time.monotonic()
+            self._complete = now + min(_READING_SHARE * (now - start), _MAX_AGE_S), trials
+        return list(self._complete[1])
+
+    def tell(self, *args: Any, **options: Any) -> FrozenTrial:
+        """Tell as `optuna.Study.tell` does."""
+        try:
+            return super().tell(*args, **options)
+        finally:
+            self._complete = None
+
+    def add_trial(self, trial: FrozenTrial) -> None:
+        """Add a trial as `optuna.Study.add_trial` does."""
+        super().add_trial(trial)
+        self._complete = None
 
 
 @contextmanager

@@ -14,8 +14,12 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_object_dtype, is_string_dtype
 
-# A spreadsheet runs a cell that begins with one of these as a formula (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@")
+# A spreadsheet runs a cell that begins with one of these as a formula, or skips it and runs what
+# follows (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+# What no system reads as more than a sign of a file's name.
+_NOT_IN_NAMES = re.compile(r"[^\w .+=@-]")
+_MAX_NAME = 60  # a character may take 4 bytes of the 255 that a name may have
 # Control characters that XML 1.0, and so an .xlsx file, cannot hold: an error text may have them.
 _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _XLSX_MAX_ROWS = 1_048_575  # Excel's 1,048,576 less the header.
@@ -28,8 +32,8 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         frame: the table; its index is not written.
         path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
             a row) or ``.xlsx``, in a folder that exists; a file already there is replaced. In CSV
-            and Excel files a text cell that a spreadsheet would run as a formula gets a ``'``
-            before it.
+            and Excel files a text cell, or a column's name, that a spreadsheet would run as a
+            formula gets a ``'`` before it.
 
     Returns:
         The path written.
@@ -67,6 +71,16 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise ValueError(f"path must be a file, got the folder path='{path}'; add a file name")
     return path
+
+
+def file_name(name: str) -> str:
+    """Return a study's name, whatever it holds, as part of the name of a file in its folder.
+
+    Example:
+        >>> file_name("../../adult income")
+        '.._.._adult income'
+    """
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME]
 
 
 def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
@@ -121,15 +135,26 @@ def _json_cell(cell: Any) -> Any:
 
 
 def _defused(frame: pd.DataFrame) -> pd.DataFrame:
-    return _map_text(frame, lambda text: f"'{text}" if text.startswith(_FORMULA_STARTS) else text)
+    return _map_text(frame, _defuse)
+
+
+def _defuse(text: str) -> str:
+    # CSV quotes no bare carriage return, at which a spreadsheet would begin a row of its own.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
     frame = frame.copy()
     for name, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(object)
         if is_object_dtype(column) or is_string_dtype(column):
-            frame[name] = column.map(lambda cell: change(cell) if isinstance(cell, str) else cell)
-    return frame
+            frame[name] = column.map(changed)
+    return frame.rename(columns=changed)
 
 
 def _require(library: str, *, extra: str, path: Path) -> None:

@@ -187,3 +187,14 @@ def test_commands_that_train_nothing_do_not_import_torch(command, journal, tmp_p
     loaded = set(done.stderr.split())
     assert loaded.isdisjoint(HEAVY)
     assert command != "help" or loaded.isdisjoint({"optuna", "pandas"})
+
+
+def test_show_prints_text_in_brackets_as_it_is(in_folder):
+    study = optuna.create_study(storage=open_storage("s.journal"), study_name="[/x]")
+    study.set_user_attr("fusetune", {"metric": "[/m]"})
+    study.optimize(lambda trial: len(trial.suggest_categorical("c", ["[/b]", "[red]"])), n_trials=9)
+
+    shown = run("show", "s.journal")
+
+    assert shown.exit_code == 0, shown.output
+    assert all(text in shown.output for text in ("study [/x]", "valid [/m]", "[/b]", "[red]"))

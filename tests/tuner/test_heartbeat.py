@@ -95,6 +95,28 @@ def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(stor
     assert sorted(numbers) == [0, 1, 2, 3]
 
 
+def test_a_process_that_signs_in_while_another_clears_away_the_dead_is_not_cleared_away(
+    study, storage
+):
+    second = Heartbeat(study, storage)
+
+    class Looks(Heartbeat):
+        """Between its first look at the signs and the next, another process signs in."""
+
+        def _signs(self):
+            found = super()._signs()
+            if second.number is None:
+                second.number = 0
+                second.__enter__()
+            return found
+
+    second.number = None
+    with Looks(study, storage) as first:
+        assert {first.number, second.number} == {0, 1}
+        assert sorted(sign["number"] for sign in signs(study)) == [0, 1]
+        second.__exit__(None, None, None)
+
+
 def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_once(study, storage):
     study.ask()
     with Heartbeat(study, storage):

@@ -1,5 +1,6 @@
 """Studies on a real PostgreSQL, and through Optuna's gRPC proxy in front of it."""
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -153,6 +154,24 @@ def test_a_proxy_that_does_not_answer_is_one_sentence(monkeypatch):
 
     with pytest.raises(StorageError, match="must be a running gRPC proxy, got no answer in 1 s"):
         open_storage("grpc://127.0.0.1:1")
+
+
+def test_a_proxy_that_goes_in_mid_study_is_one_sentence_and_the_same_call_goes_on(server):
+    url, call = server.database(), CALL | {"n_trials": 12}
+    expected = table(tune(square, **call).study)
+
+    with grpc_proxy(url) as address, contextlib.ExitStack() as proxy:
+        dying = proxy.enter_context(grpc_proxy(url))
+
+        def end_it(study, trial):
+            if trial.number == 4:
+                proxy.close()
+
+        with pytest.raises(StorageError, match="could not be read or written") as error:
+            tune(square, storage=dying, callbacks=[end_it], **call)
+        assert "\n" not in str(error.value)
+
+        assert table(tune(square, storage=address, **call).study).equals(expected)
 
 
 class Bomb:

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
 
 from tuner import load_study, tune, tune_mlp
 from tuner.handed import HandedTrial
@@ -180,3 +182,59 @@ def test_resuming_after_the_test_split_was_opened_warns(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tune_mlp("iris", n_trials=2, **call)
+
+
+class CountingStorage(InMemoryStorage):
+    """Counts how often its trials are read."""
+
+    n_reads = 0
+
+    def get_all_trials(self, *args, **options):
+        self.n_reads += 1
+        return super().get_all_trials(*args, **options)
+
+
+COMPLETE = {"deepcopy": False, "states": (TrialState.COMPLETE,)}
+
+
+def test_pruning_checks_of_a_search_share_a_reading_until_it_has_ended_a_trial(monkeypatch):
+    monkeypatch.setattr("tuner.study._READING_SHARE", 1e9)
+    storage = CountingStorage()
+    study = open_study(storage, name="s", direction="minimize", record={})
+    with study.searches():
+        found = []
+        for number in range(3):
+            storage.n_reads = 0
+            for _ in range(9):
+                assert len(study.get_trials(**COMPLETE)) == number
+            found.append(storage.n_reads)
+            study.tell(study.ask(), 1.0)
+        study.add_trial(create_trial(value=1.0))
+
+        assert found == [1, 1, 1]
+        assert len(study.get_trials(**COMPLETE)) == 4
+
+
+def test_trials_of_other_processes_come_into_sight_of_pruning_checks(monkeypatch):
+    monkeypatch.setattr("tuner.study._MAX_AGE_S", 0.2)
+    storage = InMemoryStorage()
+    study = open_study(storage, name="s", direction="minimize", record={})
+    other = open_study(storage, name="s", direction="minimize", record={})
+    with study.searches():
+        assert study.get_trials(**COMPLETE) == []
+        other.tell(other.ask(), 1.0)
+        time.sleep(0.3)
+
+        assert len(study.get_trials(**COMPLETE)) == 1
+        assert len(study.get_trials(deepcopy=False)) == 1
+    other.tell(other.ask(), 1.0)
+    assert len(study.get_trials(**COMPLETE)) == 2
+
+
+def test_what_pruning_checks_are_given_may_be_changed():
+    study = open_study(InMemoryStorage(), name="s", direction="minimize", record={})
+    study.tell(study.ask(), 1.0)
+    with study.searches():
+        study.get_trials(**COMPLETE).clear()
+
+        assert len(study.get_trials(**COMPLETE)) == 1

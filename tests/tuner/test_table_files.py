@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.table_files import file_name
 from tuner.tables import (
     export,
     trials_dataframe,
@@ -66,6 +67,30 @@ def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(suff
     back = READERS[suffix](export(FRAME, tmp_path / f"trials{suffix}"))
 
     assert back["error"][1] == cell
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "a\r="])
+def test_no_text_cell_or_column_begins_as_a_formula(start, suffix, tmp_path):
+    text = f"{start}cmd|' /C calc'!A0"
+    frame = pd.DataFrame({text: [text], "kind": pd.Categorical([text]), "value": [-1.5]})
+
+    back = READERS[suffix](export(frame, tmp_path / f"trials{suffix}"))
+
+    expected = text.replace("\r", "\n") if start[0] == "a" else "'" + text.replace("\r", "\n")
+    assert list(back) == [expected, "kind", "value"]
+    assert back.iloc[0].tolist() == [expected, expected, -1.5]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/abs/x", "..", "a\0b", "a\nb", "a\\..\\b", "C:x", "ä" * 300, "", "n" * 300]
+)
+def test_the_file_of_a_study_lies_in_its_folder_whatever_the_study_is_called(name, tmp_path):
+    path = tmp_path / f"{file_name(name)}-trials.csv"
+
+    assert export(pd.DataFrame({"number": [0]}), path).parent == tmp_path
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    assert set(path.name).isdisjoint("\\/:\n\0")
 
 
 @given(texts=st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=8), max_size=5))
