@@ -194,7 +194,8 @@ def tune_finetune(
     return _search(objective, search, seed=seed, study_name=study_name, call=call, record=record)
 
 
-_SEARCH: dict[str, Any] = {
+# What a search takes, with its defaults; options of other names go to the loader of the data.
+SEARCH_OPTIONS: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
     "show_progress_bar": True, "executor": None,
@@ -203,9 +204,9 @@ _SEARCH: dict[str, Any] = {
 
 def _sorted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the search, with their defaults, and those of the data."""
-    search = {name: options.get(name, default) for name, default in _SEARCH.items()}
+    search = {name: options.get(name, default) for name, default in SEARCH_OPTIONS.items()}
     check_sampler(search["sampler"])
-    return search, {name: value for name, value in options.items() if name not in _SEARCH}
+    return search, {name: value for name, value in options.items() if name not in SEARCH_OPTIONS}
 
 
 def _wishes(

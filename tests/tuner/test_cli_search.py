@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from tests.tuner.commands import SMALL, run
-from tuner.console import parse_space
+from tuner.cli.values import parse_space
 
 
 def start(*arguments, cwd):
