@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults, fit_into
+from objectives.documented import documents
 from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
 from objectives.space import free_space, make_space
 from tuner.call import describe_call
@@ -23,6 +24,7 @@ from tuner.samplers import LISTED, SamplerName, check_sampler
 from tuner.search import Callback
 
 
+@documents(MLP_TABLE)
 def tune_mlp(
     dataset: Any,
     *,

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults
+from objectives.documented import documents
 from objectives.hyperparameters import Hyperparameter
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tuner.call import describe_call
@@ -23,6 +24,7 @@ from tuner.samplers import LISTED, SamplerName, check_sampler
 from tuner.search import Callback
 
 
+@documents(TRAINING_TABLE)
 def tune_module(
     build: Callable[..., Any],
     dataset: Any,
@@ -95,6 +97,7 @@ def tune_module(
     return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
+@documents(CNN_TABLE)
 def tune_cnn(
     dataset: Any,
     *,
@@ -141,6 +144,7 @@ def tune_cnn(
     return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
+@documents(FINETUNE_TABLE)
 def tune_finetune(
     dataset: Any,
     *,

@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from objectives.hyperparameters import MLP_TABLE
 from objectives.messages import nearest
+from objectives.training_table import CNN_TABLE, FINETUNE_TABLE
 
 # Of the command and not of the function.
 _FILES = ("data", "out", "save_model")
 # Python objects, which no file can hold.
 _OBJECTS = ("callbacks", "executor")
 
+_SPACES = {"tune_mlp": MLP_TABLE, "tune_cnn": CNN_TABLE, "tune_finetune": FINETUNE_TABLE}
+
 _KINDS: dict[str, tuple[type, ...]] = {
     "a text": (str,), "a whole number": (int,), "a number": (int, float), "true or false": (bool,),
-    "a table": (dict,), "a list of tables": (list,),
+    "a table": (dict,), "a list of tables": (list,), "a list": (list,),
 }  # fmt: skip
 _KIND_OF = {
     **dict.fromkeys(
@@ -31,6 +35,7 @@ _KIND_OF = {
     **dict.fromkeys(("timeout", "valid_size", "test_size"), "a number"),
     **dict.fromkeys(("include_default", "show_progress_bar", "skip_corrupt"), "true or false"),
     "space": "a table",
+    "categorical": "a list",
     **dict.fromkeys(("trials", "enqueue"), "a list of tables"),
 }  # fmt: skip
 
@@ -55,12 +60,11 @@ def read_config(path: Path, entry: str) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of TOML, and of text that is not UTF-8
         raise ValueError(f"--config must be a file of TOML, got {str(path)!r}: {error}") from error
-    known = sorted(_known(entry))
+    known = sorted(set(_known(entry)))
     for name, value in found.items():
         if name not in known:
-            raise ValueError(
-                f"{path} must hold arguments of {entry}, got {name!r}; {nearest(name, known)}"
-            )
+            cure = "put it into [space]" if name in _SPACES[entry] else nearest(name, known)
+            raise ValueError(f"{path} must hold arguments of {entry}, got {name!r}; {cure}")
         _check_kind(path, name, value)
     if "dataset" in found:
         found.setdefault("data", found.pop("dataset"))

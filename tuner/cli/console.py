@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import warnings
@@ -60,6 +61,22 @@ def _say(text: str, color: str) -> None:
 def tell(text: str, found: Mapping[str, Any], as_json: bool) -> None:
     """Print ``text`` for reading or, if ``as_json``, what it says as one JSON object."""
     typer.echo(json.dumps(found) if as_json else text)
+
+
+def check_folder(option: str, path: Path) -> Path:
+    """Return the path of a file to write, if its folder is there and can be written.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        PermissionError: if it cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{option} must be in a folder that exists, got {path}; create the folder first"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{option} must be in a folder that can be written, got {path}")
+    return path
 
 
 class Interruption:

@@ -55,7 +55,7 @@ def try_params(
     with one_line_errors():
         from tuner.tables import has_complete
 
-        wanted = parse_assignments(params, "NAME=VALUE")
+        wanted = parse_assignments(params, "each hyperparameter")
         entry, dataset, options = recorded(study, study_name, data)
         options |= {"timeout": _NONE, "show_progress_bar": False}
         found: list[int | None] = []

@@ -13,6 +13,7 @@ import typer
 from tuner.cli.console import (
     NO_RESULT,
     Interruption,
+    check_folder,
     one_line_errors,
     stop_interrupted,
     tell,
@@ -215,8 +216,7 @@ def _writable(table: Path, model: Path | None) -> Path:
     """Find out before a long search, not after it, that a file could not be written."""
     from tuner.table_files import check_path
 
-    if model is not None and not model.parent.is_dir():
-        raise FileNotFoundError(
-            f"--save-model must be in a folder that exists, got {model}; create the folder first"
-        )
-    return check_path(table)
+    for option, path in (("--save-model", model), ("--out", check_path(table))):
+        if path is not None:
+            check_folder(option, path)
+    return table

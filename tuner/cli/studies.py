@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli import options as o
-from tuner.cli.console import one_line_errors, tell
+from tuner.cli.console import check_folder, one_line_errors, tell
 from tuner.cli.printing import print_study, print_study_json
 
 
@@ -67,6 +67,6 @@ def plot(
         from tuner.figures import draw_study
         from tuner.study import load_study
 
-        path = out or Path(f"{kind}.png")
+        path = check_folder("--out", out or Path(f"{kind}.png"))
         draw_study(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
         tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
