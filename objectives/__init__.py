@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from objectives.model import FittedModel
     from objectives.module import ModuleObjective
     from objectives.module_model import FittedModule
+    from objectives.saved import load_model
 
 __all__ = [
     "METRICS", "MLP_TABLE", "CNNObjective", "DataWarning", "FittedModel", "FittedModule",
     "Hyperparameter", "ImageData", "MLPObjective", "Metric", "ModuleObjective", "load_images",
-    "load_tabular",
+    "load_model", "load_tabular",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,7 +31,8 @@ _HOMES = {
     "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
     "ImageData": "images", "METRICS": "metrics", "MLPObjective": "mlp",
     "MLP_TABLE": "hyperparameters",
-    "Metric": "metrics", "load_images": "images", "load_tabular": "data",
+    "Metric": "metrics", "load_images": "images", "load_model": "saved",
+    "load_tabular": "data",
 }  # fmt: skip
 
 

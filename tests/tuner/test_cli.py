@@ -169,7 +169,6 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
         (["mlp", "iris", "--storage", "s.txt"], "storage must end in .journal or .db"),
         (["mlp", "iris", "--fix", "dropout"], "--fix must be name=value"),
         (["mlp", "iris", "--fix", "dropuot=1"], "did you mean 'dropout'?"),
-        (["mlp", "iris", "--out", "/proc/1/fdinfo/t.csv"], "--out must be in a folder that"),
         (["mlp", "none.csv", "--target", "y"], "none.csv"),
         (["mlp", "iris", "--sampler", "tpee"], "tpe"),
         (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),

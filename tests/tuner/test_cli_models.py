@@ -134,9 +134,9 @@ def test_finetune_searches_with_a_backbone_of_random_weights(in_folder):
     space = json.dumps({"frozen_epochs": 0, "batch_size": 64})
 
     done = run(
-        "finetune", "digits", "--backbone", "mobilenet_v3_small", "--weights", "none", "--image-size",
-        "32", "--epochs", "1", "--n-trials", "1", "--space", space, "--fix", "dropout=0.1",
-        "--save-model", "m", "--json",
+        "finetune", "digits", "--backbone", "mobilenet_v3_small", "--weights", "none",
+        "--image-size", "32", "--epochs", "1", "--n-trials", "1", "--space", space,
+        "--fix", "dropout=0.1", "--save-model", "m", "--json",
     )  # fmt: skip
 
     assert done.exit_code == 0, done.output

@@ -12,6 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from tests.tuner.commands import SMALL, run
+from tests.tuner.test_storage_rights import without_rights
 from tuner import cli, networks, tune_cnn, tune_finetune, tune_mlp
 from tuner.cli.values import parse_space
 
@@ -59,10 +60,8 @@ def test_space_in_json_fixes_lists_and_ranges():
 )
 def test_defaults_on_the_command_line_are_those_of_the_function(command, function):
     typed = inspect.signature(command).parameters
-    defaults = networks.SEARCH_OPTIONS | {
-        name: parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
+    taken = inspect.signature(function).parameters.items()
+    defaults = networks.SEARCH_OPTIONS | {name: argument.default for name, argument in taken}
     shared = set(typed) & set(defaults)
 
     assert {name: typed[name].default for name in shared - {"trials"}} == {
@@ -134,6 +133,18 @@ def test_search_without_a_complete_trial_ends_with_1_and_keeps_its_table(hopeles
     assert "no trial is complete" in done.stderr
     assert done.stdout == ""
     assert (in_folder / "mlp-trials.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--save-model"])
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_search(option, in_folder):
+    folder = in_folder / "fixed"
+    folder.mkdir(mode=0o555)
+
+    with without_rights():
+        done = run("mlp", "iris", "--n-trials", "100000", option, folder / "t.csv")
+
+    assert done.exit_code == 2
+    assert f"{option} must be in a folder that can be written" in done.stderr
 
 
 @pytest.mark.filterwarnings("default")

@@ -23,7 +23,7 @@ def test_narrow_terminal_loses_the_bar_and_not_the_time(capsys):
         bar._bar.dynamic_ncols, bar._bar.ncols = None, 60
         bar.update(finished=118, pruned=48, failed=0, best=0.98611)
 
-    assert last_line(capsys) == "118/400, 48 pruned, best accuracy 0.9861 [00:00<00:00]"
+    assert last_line(capsys).rstrip() == "118/400, 48 pruned, best accuracy 0.9861 [00:00<00:00]"
 
 
 @pytest.mark.parametrize("best", [None, float("nan")])

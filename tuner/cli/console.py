@@ -74,7 +74,8 @@ def check_folder(option: str, path: Path) -> Path:
         raise FileNotFoundError(
             f"{option} must be in a folder that exists, got {path}; create the folder first"
         )
-    if not os.access(path.parent, os.W_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path.parent, os.W_OK, effective_ids=effective):
         raise PermissionError(f"{option} must be in a folder that can be written, got {path}")
     return path
 
