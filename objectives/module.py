@@ -28,7 +28,7 @@ from objectives.module_training import (
     make_optimizer,
 )
 from objectives.objective import run_trial
-from objectives.prepared import best_device, training_weight
+from objectives.prepared import pick_device, training_weight
 from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.space import free_space, make_space
 from objectives.tabular import TabularData
@@ -114,7 +114,7 @@ class ModuleObjective:
         self.loss = make_loss(loss, self.data.task)
         self.patience, self.seed = patience, seed
         self._optimizer, self._schedule = optimizer, schedule
-        self.device = torch.device(device) if device is not None else best_device()
+        self.device = pick_device(device)
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
         self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)

@@ -74,6 +74,8 @@ class ProgressBar:
         """
         text = _status(self._metric, pruned=pruned, failed=failed, best=best)
         self._bar.set_description_str(text, refresh=False)
+        if self._bar.total is not None:
+            self._bar.total = max(self._bar.total, finished)  # a study may have more than is asked
         self._bar.update(finished - self._bar.n)
 
     def say(self, text: str) -> None:

@@ -107,6 +107,7 @@ def test_the_file_in_the_readme_is_one(folder, in_folder):
         ('data = "none.csv"', "none.csv"),
         ('data = "iri"', "did you mean 'iris'?"),
         ("epochs = 1", "DATA must be given"),
+        ('data = "iris"\ndevice = "gpu9"', "device must be one that this machine has"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_sentence(line, message, folder):
