@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from objectives.data import DataWarning, load_tabular
     from objectives.hyperparameters import MLP_TABLE, Hyperparameter
     from objectives.images import ImageData, load_images
-    from objectives.load import load_model
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
     from objectives.model import FittedModel
     from objectives.module import ModuleObjective
     from objectives.module_model import FittedModule
+    from objectives.saved import load_model
 
 __all__ = [
     "METRICS", "MLP_TABLE", "CNNObjective", "DataWarning", "FittedModel", "FittedModule",
@@ -31,7 +31,7 @@ _HOMES = {
     "DataWarning": "data", "FittedModel": "model", "Hyperparameter": "hyperparameters",
     "ImageData": "images", "METRICS": "metrics", "MLPObjective": "mlp",
     "MLP_TABLE": "hyperparameters",
-    "Metric": "metrics", "load_images": "images", "load_model": "load",
+    "Metric": "metrics", "load_images": "images", "load_model": "saved",
     "load_tabular": "data",
 }  # fmt: skip
 

@@ -59,7 +59,8 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder and those within it, hidden ones left out, sorted."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -70,7 +71,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _classes(root: Path) -> tuple[list[Path], NDArray[np.str_]]:
-    found = {folder.name: _images(folder) for folder in _folders(root)}
+    found = {folder.name: images_in(folder) for folder in _folders(root)}
     if not found:
         raise ValueError(
             f"dataset must hold a folder for each class, got none in {str(root)!r}; "

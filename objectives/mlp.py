@@ -15,7 +15,7 @@ from objectives.losses import Loss
 from objectives.metrics import METRICS, Metric, get_metric
 from objectives.model import FittedModel
 from objectives.objective import describe_data, run_trial
-from objectives.prepared import Prepared, best_device, common_scaler
+from objectives.prepared import Prepared, common_scaler, pick_device
 from objectives.recipe import get_recipe
 from objectives.space import make_space
 from objectives.stacked import StackedMLP
@@ -97,7 +97,7 @@ class MLPObjective:
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task)
         self.patience, self.n_repeats, self.folds, self.seed = patience, n_repeats, folds, seed
-        self.device = torch.device(device) if device is not None else best_device()
+        self.device = pick_device(device)
         smoothing = self.recipe.label_smoothing if self.metric.name in _SMOOTHED_METRICS else 0.0
         self.loss = Loss(self.data.task, smoothing)
         pairs = [(self.data.train, self.data.valid)]

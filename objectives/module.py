@@ -32,7 +32,7 @@ from objectives.module_training import (
     make_optimizer,
 )
 from objectives.objective import describe_data, run_trial
-from objectives.prepared import best_device
+from objectives.prepared import pick_device
 from objectives.preprocessing import TabularEncoder, TargetScaler
 from objectives.tabular import TabularData
 from objectives.training_table import TRAINING_TABLE
@@ -126,7 +126,7 @@ class ModuleObjective:
         self._schedule = None if isinstance(schedule, str) else schedule
         self._clip = clip
         self.space = self._without_idle(wishes)
-        self.device = torch.device(device) if device is not None else best_device()
+        self.device = pick_device(device)
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
         self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)

@@ -92,6 +92,23 @@ def common_scaler(
     )
 
 
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """Return the device called ``device``, by default the best there is.
+
+    Raises:
+        ValueError: if torch knows no such device, or this machine has none.
+    """
+    if device is None:
+        return best_device()
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be one that this machine has, such as 'cpu' or 'cuda', got {device=} "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
 def best_device() -> torch.device:
     """Return CUDA or MPS where there is one, else the CPU."""
     if torch.cuda.is_available():

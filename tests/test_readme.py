@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import typer
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from objectives.documented import HEADER, cells
 from objectives.hyperparameters import MLP_TABLE, Hyperparameter
-from objectives.training_table import CNN_TABLE
+from objectives.training_table import CNN_TABLE, FINETUNE_TABLE
 from tuner.cli import app
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-HEADER = ("name", "range", "grid levels", "default", "meaning", "source")
+IMAGE_TABLES = {"cnn hyperparameters": CNN_TABLE, "finetune hyperparameters": FINETUNE_TABLE}
 COMMANDS = typer.main.get_command(app).commands
 
 
@@ -40,33 +40,20 @@ def shell_commands(text: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line]
 
 
-def search_range(row: Hyperparameter) -> str:
-    match row.distribution:
-        case None:
-            return "fixed"
-        case CategoricalDistribution(choices=choices):
-            return ", ".join(map(str, choices))
-        case FloatDistribution() | IntDistribution() as numbers:
-            low, high = row.from_stored(numbers.low), row.from_stored(numbers.high)
-            steps = ", powers of two" if row.powers_of_two else ", log" if numbers.log else ""
-            return f"{low:g} to {high:g}{steps}"
-        case other:
-            raise TypeError(f"no words for the range {other!r} of {row.name}")
-
-
 def hyperparameter_table(table: Mapping[str, Hyperparameter] = MLP_TABLE) -> str:
     rows = [HEADER, ("---",) * len(HEADER), *map(table_cells, table.values())]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def table_cells(row: Hyperparameter) -> tuple[str, ...]:
-    levels = ", ".join(map(str, row.grid))
-    return f"`{row.name}`", search_range(row), levels, str(row.default), row.help, row.source
+    name, *others = cells(row)
+    return f"`{name}`", *others
 
 
 def test_the_hyperparameter_table_is_the_one_in_the_code():
     assert generated("hyperparameters").search(TEXT).group() == hyperparameter_table()
-    assert generated("cnn hyperparameters").search(TEXT).group() == hyperparameter_table(CNN_TABLE)
+    for name, table in IMAGE_TABLES.items():
+        assert generated(name).search(TEXT).group() == hyperparameter_table(table)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -122,7 +109,9 @@ def renewed() -> str:
         output = run_python(first_block, Path(folder)).stdout
     text = generated("output").sub(lambda _: f"\n```text\n{output}```\n\n", TEXT)
     text = generated("hyperparameters").sub(lambda _: hyperparameter_table(), text)
-    return generated("cnn hyperparameters").sub(lambda _: hyperparameter_table(CNN_TABLE), text)
+    for name, table in IMAGE_TABLES.items():
+        text = generated(name).sub(hyperparameter_table(table).replace("\\", r"\\"), text)
+    return text
 
 
 if __name__ == "__main__":

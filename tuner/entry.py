@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults, fit_into
+from objectives.documented import documents
 from objectives.hyperparameters import MLP_TABLE, STARTER_GRID
 from objectives.messages import name_of
 from objectives.space import free_space, make_space
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from objectives.metrics import Metric
 
 
+@documents(MLP_TABLE)
 def tune_mlp(
     dataset: Any,
     *,

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from objectives.configurations import complete, defaults
+from objectives.documented import documents
 from objectives.hyperparameters import Hyperparameter
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tuner.call import describe_call
@@ -23,6 +24,7 @@ from tuner.samplers import LISTED, SamplerName, check_sampler
 from tuner.search import Callback
 
 
+@documents(TRAINING_TABLE)
 def tune_module(
     build: Callable[..., Any],
     dataset: Any,
@@ -102,6 +104,7 @@ def tune_module(
     return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
+@documents(CNN_TABLE)
 def tune_cnn(
     dataset: Any,
     *,
@@ -148,6 +151,7 @@ def tune_cnn(
     return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
+@documents(FINETUNE_TABLE)
 def tune_finetune(
     dataset: Any,
     *,
@@ -200,7 +204,8 @@ def tune_finetune(
     return _search(objective, search, seed=seed, study_name=study_name, call=call)
 
 
-_SEARCH: dict[str, Any] = {
+# What a search takes, with its defaults; options of other names go to the loader of the data.
+SEARCH_OPTIONS: dict[str, Any] = {
     "sampler": "tpe", "pruner": "median", "n_trials": None, "timeout": None, "n_jobs": 1,
     "enqueue": (), "trials": None, "include_default": True, "storage": None, "callbacks": (),
     "show_progress_bar": True, "executor": None, "start_from": None, "checkpoint": None,
@@ -210,9 +215,9 @@ _SEARCH: dict[str, Any] = {
 
 def _sorted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the search, with their defaults, and those of the data."""
-    search = {name: options.get(name, default) for name, default in _SEARCH.items()}
+    search = {name: options.get(name, default) for name, default in SEARCH_OPTIONS.items()}
     check_sampler(search["sampler"])
-    return search, {name: value for name, value in options.items() if name not in _SEARCH}
+    return search, {name: value for name, value in options.items() if name not in SEARCH_OPTIONS}
 
 
 def _wishes(

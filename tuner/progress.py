@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,9 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 _COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
+# Where a line has no room for the bar, it must not push the time out of sight.
+_NARROW = "{n_fmt}/{total_fmt}, {desc} [{elapsed}<{time_left}]"
+_NARROW_COLUMNS = 75
 _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
 
 
@@ -74,7 +78,13 @@ class ProgressBar:
         """
         text = _status(self._metric, pruned=pruned, failed=failed, best=best)
         self._bar.set_description_str(text, refresh=False)
+        if self._bar.total is not None:
+            self._bar.total = max(self._bar.total, finished)  # a study may have more than is asked
         self._bar.update(finished - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """Write a line of its own to stderr, above the bar."""
+        self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Draw the last state and leave the line; a second call does nothing."""
@@ -104,6 +114,8 @@ class _TimedBar(tqdm):  # type: ignore[type-arg]
         """What ``bar_format`` may name."""
         known = super().format_dict
         known["time_left"] = self._time_left(known)
+        if known["total"] is not None and (known["ncols"] or 80) < _NARROW_COLUMNS:
+            known["bar_format"] = _NARROW
         return known
 
     def _time_left(self, known: Any) -> str:

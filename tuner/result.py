@@ -263,7 +263,7 @@ class TuningResult:
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
 
     def _load(self, path: Path) -> FittedModel:
-        from objectives.load import load_model
+        from objectives.saved import load_model
 
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))

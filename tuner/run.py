@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -123,7 +122,6 @@ def _run(search: Search, objective: Any, n_jobs: int) -> None:
             run_function(search, objective)
     except KeyboardInterrupt:
         search.put_back()
-        print(
-            "interrupted: finished trials are kept; the same call with a storage goes on",
-            file=sys.stderr,
+        search.progress.say(
+            "interrupted: finished trials are kept; the same call with a storage goes on"
         )

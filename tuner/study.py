@@ -223,6 +223,18 @@ def _say(what: Any) -> str:
     return repr(what)
 
 
+def open_existing(storage: str | os.PathLike[str] | BaseStorage) -> BaseStorage:
+    """Open a storage as `open_storage` does, but make no file.
+
+    Raises:
+        FileNotFoundError: if a storage file does not exist.
+    """
+    is_file = isinstance(storage, str | os.PathLike) and "://" not in str(storage)
+    if is_file and not Path(str(storage)).exists():
+        raise FileNotFoundError(f"storage must be a file that exists, got {str(storage)!r}")
+    return open_storage(storage)
+
+
 def load_study(
     storage: str | os.PathLike[str] | BaseStorage, study_name: str | None = None
 ) -> optuna.Study:
@@ -232,13 +244,7 @@ def load_study(
         ValueError: if there is no such study, none at all, or several and no name was given.
         FileNotFoundError: if a storage file does not exist.
     """
-    if (
-        isinstance(storage, str | os.PathLike)
-        and "://" not in str(storage)
-        and not Path(storage).exists()
-    ):
-        raise FileNotFoundError(f"storage must be a file that exists, got {str(storage)!r}")
-    opened = open_storage(storage)
+    opened = open_existing(storage)
     names = optuna.get_all_study_names(opened)
     if study_name is None and len(names) == 1:
         study_name = names[0]

@@ -102,6 +102,31 @@ def test_show_prints_the_counts_and_the_best_trial_first(journal):
     ]
 
 
+def test_show_gives_a_script_the_counts_and_the_best(journal):
+    found = json.loads(run("show", journal, "--json").stdout)
+
+    assert found["states"] == {"COMPLETE": 3, "PRUNED": 1}
+    assert (found["metric"], found["direction"]) == ("accuracy", "maximize")
+    assert [(trial["number"], trial["params"]) for trial in found["best"]] == [
+        (2, {"dropout": 0.2}), (1, {"dropout": 0.1}), (0, {"dropout": 0.0}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (["export", "--out", "t.csv"], {"rows": 4, "file": "t.csv"}),
+        (["plot", "--kind", "history"], {"kind": "history", "file": "history.png"}),
+    ],
+    ids=["export", "plot"],
+)
+def test_what_was_written_is_said_to_a_script(command, found, journal, in_folder):
+    done = run(command[0], journal, *command[1:], "--json")
+
+    assert json.loads(done.stdout) == found
+    assert (in_folder / found["file"]).exists()
+
+
 def test_show_of_a_study_without_trials_says_so(tmp_path):
     optuna.create_study(storage=open_storage(tmp_path / "s.journal"), study_name="empty")
 
@@ -135,6 +160,15 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
         (["export", "study.journal", "--out", "no/t.csv"], "path must be in a folder that exists"),
         (["export", "study.journal", "--study-name", "x", "--out", "t.csv"], "study_name must be"),
         (["show", "text.db"], "error:"),
+        (["plot", "study.journal", "--kind", "curvs"], "did you mean 'curves'?"),
+        (["plot", "study.journal", "--out", "no/f.png"], "--out must be in a folder that exists"),
+        (["mlp"], "DATA must be given"),
+        (["mlp", "iris", "--metric", "acuracy"], "metric must be one of accuracy"),
+        (["mlp", "things.csv", "--target", "kin"], "did you mean 'kind'?"),
+        (["mlp", "things.csv"], "target must name the column to predict"),
+        (["mlp", "iris", "--storage", "s.txt"], "storage must end in .journal or .db"),
+        (["mlp", "iris", "--fix", "dropout"], "--fix must be name=value"),
+        (["mlp", "iris", "--fix", "dropuot=1"], "did you mean 'dropout'?"),
         (["mlp", "none.csv", "--target", "y"], "none.csv"),
         (["mlp", "iris", "--sampler", "tpee"], "tpe"),
         (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),
@@ -149,7 +183,9 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistake_is_one_line_on_stderr_with_exit_code_2(arguments, message, journal, in_folder):
+def test_mistake_is_one_line_on_stderr_with_exit_code_2(
+    arguments, message, journal, csv, in_folder
+):
     (in_folder / "study.txt").write_text("")
     (in_folder / "text.db").write_text("this is no database, but long enough to look at" * 10)
     before = sorted(path.name for path in in_folder.iterdir())
@@ -166,13 +202,14 @@ def test_mistake_is_one_line_on_stderr_with_exit_code_2(arguments, message, jour
 # --- what starting costs ---
 
 
-@pytest.mark.parametrize("command", ["help", "export", "show", "diagnose"])
+@pytest.mark.parametrize("command", ["help", "export", "show", "diagnose", "show --json"])
 def test_commands_that_train_nothing_do_not_import_torch(command, journal, tmp_path):
     arguments = {
         "help": ["--help"],
         "export": ["export", str(journal), "--out", str(tmp_path / "trials.csv")],
         "show": ["show", str(journal)],
         "diagnose": ["diagnose", str(journal)],
+        "show --json": ["show", str(journal), "--json"],
     }[command]
     code = (
         "import sys\nfrom tuner.cli import app\n"

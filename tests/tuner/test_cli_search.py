@@ -12,7 +12,9 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from tests.tuner.commands import SMALL, run
-from tuner.console import parse_space
+from tests.tuner.test_storage_rights import without_rights
+from tuner import cli, networks, tune_cnn, tune_finetune, tune_mlp
+from tuner.cli.values import parse_space
 
 
 def start(*arguments, cwd):
@@ -51,18 +53,21 @@ def test_space_in_json_fixes_lists_and_ranges():
     }
 
 
-def test_defaults_on_the_command_line_are_those_of_the_function():
-    from tuner.cli import mlp
-    from tuner.entry import tune_mlp
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [(cli.mlp, tune_mlp), (cli.cnn, tune_cnn), (cli.finetune, tune_finetune)],
+    ids=["mlp", "cnn", "finetune"],
+)
+def test_defaults_on_the_command_line_are_those_of_the_function(command, function):
+    typed = inspect.signature(command).parameters
+    taken = inspect.signature(function).parameters.items()
+    defaults = networks.SEARCH_OPTIONS | {name: argument.default for name, argument in taken}
+    shared = set(typed) & set(defaults)
 
-    typed = inspect.signature(mlp).parameters
-    function = inspect.signature(tune_mlp).parameters
-    shared = set(typed) & set(function)
-
-    assert {name: typed[name].default for name in shared} == {
-        name: function[name].default for name in shared
+    assert {name: typed[name].default for name in shared - {"trials"}} == {
+        name: defaults[name] for name in shared - {"trials"}
     }
-    assert {"sampler", "pruner", "n_trials", "patience", "recipe", "seed", "study_name"} <= shared
+    assert {"sampler", "pruner", "n_trials", "patience", "seed", "study_name", "metric"} <= shared
 
 
 def test_search_prints_the_best_beside_the_default_and_where_the_table_is(in_folder):
@@ -116,6 +121,32 @@ def test_manual_search_runs_the_given_trials(in_folder):
     assert "default" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    "hopeless",
+    [["--timeout", "0.000001"], ["--fix", "learning_rate=1e30", "--fix", "optimizer=sgd"]],
+    ids=["no-time", "all-diverge"],
+)
+def test_search_without_a_complete_trial_ends_with_1_and_keeps_its_table(hopeless, in_folder):
+    done = run("mlp", "iris", *SMALL, *hopeless)
+
+    assert done.exit_code == 1, done.output
+    assert "no trial is complete" in done.stderr
+    assert done.stdout == ""
+    assert (in_folder / "mlp-trials.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--save-model"])
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_search(option, in_folder):
+    folder = in_folder / "fixed"
+    folder.mkdir(mode=0o555)
+
+    with without_rights():
+        done = run("mlp", "iris", "--n-trials", "100000", option, folder / "t.csv")
+
+    assert done.exit_code == 2
+    assert f"{option} must be in a folder that can be written" in done.stderr
+
+
 @pytest.mark.filterwarnings("default")
 def test_stored_search_called_again_goes_on_to_the_total(in_folder):
     arguments = ["mlp", "iris", "--storage", "s.journal", "--epochs", "2", "--quiet"]
@@ -148,7 +179,7 @@ def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_
     assert "Traceback" not in errors
     assert "interrupted: " in errors
     assert "mlp-trials.csv" in errors
-    assert ("run the same command to go on" in errors) == bool(storage)
+    assert ("to go on: tuner resume s.journal --study-name mlp\n" in errors) == bool(storage)
     assert ("add --storage" in errors) != bool(storage)
     trials = pd.read_csv(tmp_path / "mlp-trials.csv")
     assert len(trials) >= 1

@@ -18,6 +18,21 @@ def test_line_shows_done_pruned_failed_and_best(capsys):
     assert "2 pruned, 1 failed, best accuracy 0.9712 [00:00<00:00]" in line
 
 
+def test_narrow_terminal_loses_the_bar_and_not_the_time(capsys):
+    with ProgressBar(total=400, timeout=None, metric="accuracy", enabled=True) as bar:
+        bar._bar.dynamic_ncols, bar._bar.ncols = None, 60
+        bar.update(finished=118, pruned=48, failed=0, best=0.98611)
+
+    assert last_line(capsys).rstrip() == "118/400, 48 pruned, best accuracy 0.9861 [00:00<00:00]"
+
+
+def test_a_study_with_more_trials_than_asked_is_done(capsys):
+    with ProgressBar(total=40, timeout=None, metric="accuracy", enabled=True) as bar:
+        bar.update(finished=43, pruned=18, failed=0, best=1.0)
+
+    assert last_line(capsys).startswith("43/43 trials |")
+
+
 @pytest.mark.parametrize("best", [None, float("nan")])
 def test_best_is_a_dash_until_there_is_one_and_no_failures_are_not_mentioned(best, capsys):
     with ProgressBar(total=8, timeout=None, metric="rmse", enabled=True) as bar:

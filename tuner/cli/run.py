@@ -1,0 +1,223 @@
+"""What the commands that train do: search, tell what came of it, go on, join in."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tuner.cli.console import (
+    NO_RESULT,
+    Interruption,
+    check_folder,
+    one_line_errors,
+    stop_interrupted,
+    tell,
+)
+from tuner.cli.printing import print_json, print_result
+from tuner.cli.values import parse_assignments, parse_space, read_json
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tuner.result import TuningResult
+
+# What is the command's own, and no argument of the function by the same name.
+_OWN = ("data", "config", "space", "fix", "trials", "out", "save_model", "quiet", "as_json")
+
+
+def search_by_command(entry: str, ctx: typer.Context) -> None:
+    """Search with the entry point of that name, and print and write what came of it.
+
+    Args:
+        entry: such as ``"tune_mlp"``.
+        ctx: of the command, with what was typed. What was not is taken from ``--config``, if that
+            says it.
+
+    Raises:
+        typer.Exit: for mistakes, an interruption, or a search without a complete trial.
+    """
+    with one_line_errors():
+        typed = ctx.params
+        options = {
+            name: value for name, value in typed.items() if name not in _OWN and value is not None
+        }
+        if typed["config"] is not None:
+            options |= _configured(entry, ctx)
+        options |= _asked(typed, options.get("space"))
+        data = options.pop("data", None)
+        if data is None:
+            raise ValueError("DATA must be given, got none; name it, or give data in --config")
+        files = {name: options.pop(name, None) for name in ("out", "save_model")}
+        if options.get("weights") == "none":
+            options["weights"] = None
+        _search_and_tell(entry, data, options, as_json=typed["as_json"], **files)
+
+
+def _configured(entry: str, ctx: typer.Context) -> dict[str, Any]:
+    """Return what the configuration file says, less what was typed, which wins."""
+    from tuner.call import read_space
+    from tuner.cli.config import read_config
+
+    found = read_config(Path(ctx.params["config"]), entry)
+    if "space" in found:
+        found["space"] = read_space(found["space"])
+    return {name: value for name, value in found.items() if not _was_typed(ctx, name)}
+
+
+def _was_typed(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _asked(typed: Mapping[str, Any], configured: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the command's own arguments that were typed, as the function takes them."""
+    found = {name: typed[name] for name in ("data", "out", "save_model")}
+    if typed["trials"] is not None:
+        found["trials"] = read_json(typed["trials"], "--trials", list)
+    if typed["space"] is not None or typed["fix"]:
+        space = configured or {} if typed["space"] is None else parse_space(typed["space"])
+        found["space"] = space | parse_assignments(typed["fix"] or [], "--fix")
+    if typed["quiet"] or typed["as_json"]:
+        found["show_progress_bar"] = False
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def repeat_by_command(
+    storage: str, study_name: str | None, data: str | None, changes: dict[str, Any],
+    out: Path | None, save_model: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Make the call that a study records again, with ``changes``, as `search_by_command` does."""
+    with one_line_errors():
+        entry, dataset, options = recorded(storage, study_name, data)
+        _search_and_tell(entry, dataset, options | changes, out, save_model, as_json)
+
+
+def recorded(
+    storage: str, study_name: str | None, data: str | None
+) -> tuple[str, Any, dict[str, Any]]:
+    """Return entry point, dataset and options that go on with a stored study."""
+    from tuner.call import recorded_call
+    from tuner.study import load_study
+
+    study = load_study(storage, study_name)
+    entry, dataset, options = recorded_call(study, data=data)
+    return entry, dataset, options | {"storage": storage, "study_name": study.study_name}
+
+
+def join_in(
+    storage: str, study_name: str | None, data: str | None, timeout: float | None, wait: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Train trials of a study beside other processes, and say how many came to an end here."""
+    with one_line_errors():
+        from tuner.call import recorded_call
+        from tuner.tables import count_states
+
+        # As Ctrl-C: trials under way go back into the queue. It is what a scheduler sends.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        study = _awaited(storage, study_name, wait)
+        entry, dataset, options = recorded_call(study, data=data)
+        ended: list[int] = []
+        options |= {
+            "storage": storage, "study_name": study.study_name, "timeout": timeout,
+            "show_progress_bar": False, "callbacks": [lambda _, trial: ended.append(trial.number)],
+        }  # fmt: skip
+        result = search(entry, dataset, options, table=None)
+        counts = count_states(result.study)
+        tell(
+            f"{len(ended)} trials ended here; study {study.study_name}: "
+            f"{counts or 'no trials yet'}",
+            {"study_name": study.study_name, "ended_here": sorted(ended), "counts": counts},
+            as_json,
+        )
+
+
+def _awaited(storage: str, study_name: str | None, wait: float) -> optuna.Study:
+    """Load a study that another process may be about to make."""
+    from tuner.call import recorded_call
+    from tuner.study import CALL, load_study
+
+    end = time.monotonic() + wait
+    while True:
+        try:
+            study = load_study(storage, study_name)
+            if CALL in study.user_attrs:
+                return study
+            if time.monotonic() >= end:
+                recorded_call(study)  # says what is wrong
+        except (FileNotFoundError, ValueError):
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.5)
+
+
+def _search_and_tell(
+    entry: str, data: Any, options: dict[str, Any], out: Path | None, save_model: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from tuner.table_files import file_name
+    from tuner.tables import count_states, has_complete
+
+    name = file_name(options["study_name"])
+    model = None if save_model is None else Path(save_model)
+    table = _writable(Path(out or f"{name}-trials.csv"), model)
+    result = search(entry, data, options, table)
+    if not has_complete(result.study):
+        typer.echo(
+            f"no trial is complete ({count_states(result.study) or 'none had ended'}), so there is "
+            f"no best one; raise n_trials or timeout, or see why in {table}",
+            err=True,
+        )
+        raise typer.Exit(NO_RESULT)
+    if model is not None:
+        result.model.save(model)
+    (print_json if as_json else print_result)(result, table, model)
+
+
+def search(
+    entry: str, data: Any, options: dict[str, Any], table: Path | None,
+    then: Callable[[TuningResult], object] | None = None,
+) -> TuningResult:  # fmt: skip
+    """Search with the entry point of that name, and write the trial table.
+
+    Args:
+        entry: such as ``"tune_mlp"``.
+        data: its dataset.
+        options: its other arguments.
+        table: where to write the trials; None for nowhere.
+        then: called with the result while Ctrl-C is still noticed.
+
+    Raises:
+        typer.Exit: after Ctrl-C, when what there is has been told.
+    """
+    result = None
+    with Interruption() as interruption:
+        try:
+            import tuner
+
+            begin: Callable[..., TuningResult] = getattr(tuner, entry)
+            result = begin(data, **options)
+            if then is not None and not interruption.noticed:
+                then(result)
+        except KeyboardInterrupt:
+            interruption.noticed = True
+    if result is not None and table is not None:
+        result.export(table)
+    if result is None or interruption.noticed:
+        stop_interrupted(result, table, options)
+    return result
+
+
+def _writable(table: Path, model: Path | None) -> Path:
+    """Find out before a long search, not after it, that a file could not be written."""
+    from tuner.table_files import check_path
+
+    for option, path in (("--save-model", model), ("--out", check_path(table))):
+        if path is not None:
+            check_folder(option, path)
+    return table
