@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives.batched_metrics import probabilities
-from objectives.model_file import check_target
+from objectives.file_writing import check_target
 
 if TYPE_CHECKING:
     from objectives.model import FittedModel

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from objectives.batched_metrics import probabilities
 from objectives.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
+from objectives.file_writing import replace_file
 from objectives.image_data import ImageSplit
 from objectives.image_readers import image_batch
 from objectives.metrics import Metric, get_metric
 from objectives.model import FittedModel
-from objectives.model_file import pack_labels, replace_file, unpack_labels
+from objectives.model_file import pack_labels, unpack_labels
 from objectives.module_cohort import predictions
 from objectives.module_training import columns
 from objectives.pixels import Size

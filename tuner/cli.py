@@ -1,4 +1,4 @@
-"""The ``tuner`` command: search, go on, join in, export tables, show a study, plot, diagnose it.
+"""The ``tuner`` command: search, go on, join in, export tables, show a study, plot, diagnose, report it.
 
 Only `mlp` needs torch, and the others need Optuna and pandas alone, so each command imports what it
 uses when it runs.
@@ -257,3 +257,17 @@ def plot(
         path = out or Path(f"{kind}.png")
         draw_study(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
         typer.echo(f"{kind}: {path}")
+
+
+@app.command()
+def report(
+    study: StudyPath,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    study_name: StudyName = None,
+) -> None:
+    """Write a study's report: one HTML file that opens offline."""
+    with one_line_errors():
+        from tuner.report import write_report
+        from tuner.study import load_study
+
+        typer.echo(f"report: {write_report(load_study(study, study_name), out)}")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,6 +241,30 @@ class TuningResult:
 
         self._needs_objective("confirm")
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
+
+    def report(
+        self, path: str | os.PathLike[str], *, confirmed: pd.DataFrame | None = None
+    ) -> Path:
+        """Write the study as one HTML file that opens offline, see `tuner.report.write_report`.
+
+        The best model's predictions on the validation split are in it if this process has that
+        model: read `model` before, where another process trained it.
+
+        Args:
+            path: a file ending in ``.html``; one already there is replaced.
+            confirmed: what `confirm` returned, to be shown with its intervals.
+
+        Raises:
+            ValueError: if ``path`` ends otherwise or its folder does not exist; before any work.
+        """
+        from tuner.report import write_report
+
+        best = self.best_trial.number if tables.has_complete(self.study) else None
+        number, model = self._model or (None, None)
+        model = model if number == best else None
+        return write_report(
+            self.study, path, objective=self.objective, model=model, confirmed=confirmed
+        )
 
     @property
     def _seed(self) -> int:
