@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from tuner.diagnosis import Diagnosis, diagnose
     from tuner.entry import tune, tune_mlp
     from tuner.networks import tune_cnn, tune_finetune, tune_module
-    from tuner.result import TestScore, TuningResult
+    from tuner.result import TuningResult
+    from tuner.score import TestScore
     from tuner.study import StudyMismatchError, load_study
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 _HOMES = {
     "Diagnosis": "tuner.diagnosis",
     "StudyMismatchError": "tuner.study",
-    "TestScore": "tuner.result",
+    "TestScore": "tuner.score",
     "TuningResult": "tuner.result",
     "diagnose": "tuner.diagnosis",
     "load_study": "tuner.study",

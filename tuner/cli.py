@@ -1,4 +1,4 @@
-"""The ``tuner`` command: search, go on, join in, export tables, show a study, plot, diagnose, report it.
+"""The ``tuner`` command: search, go on, join in, export; show, plot, diagnose, report a study.
 
 Only `mlp` needs torch, and the others need Optuna and pandas alone, so each command imports what it
 uses when it runs.

@@ -73,7 +73,8 @@ def question_facts(study: optuna.Study) -> Facts:
     if begun and ended:
         span = f"{min(begun):%Y-%m-%d %H:%M} to {max(ended):%Y-%m-%d %H:%M}"
         facts.append(("trained", span))
-    return [("metric", f"{metric} ({better} is better; direction {direction})"), *facts]
+    facts.insert(0, ("direction", direction))
+    return [("metric", f"{metric}, {better} is better"), *facts]
 
 
 def record_of(study: optuna.Study) -> Mapping[str, Any]:

@@ -15,7 +15,8 @@ from tuner.tables import trials_dataframe
 if TYPE_CHECKING:
     import optuna
 
-_ALWAYS = ("number", "state", "value")
+_FIRST = ("number", "state", "value")
+_LEFT_OUT = ("seed",)  # Ten digits that tell a reader nothing; the exported table has them.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +78,7 @@ def trial_table(study: optuna.Study) -> TrialTable:
     complete = trials["state"] == "COMPLETE"
     best_first = trials[complete].sort_values("value", ascending=ascending, kind="stable")
     ordered = pd.concat([best_first, trials[~complete]])
-    named = [name for name in map(str, trials) if trials[name].notna().any() or name in _ALWAYS]
-    same = [
-        name
-        for name in named
-        if name not in _ALWAYS and len(trials) > 1 and trials[name].nunique(dropna=False) == 1
-    ]
-    shown = [name for name in named if name not in same]
+    shown, same = _arranged(trials)
     columns = [Column(name=_heading(name), is_number=_is_number(trials[name])) for name in shown]
     cells = zip(*(_cells(ordered[name]) for name in shown), strict=True)
     best = int(best_first["number"].iloc[0]) if len(best_first) else None
@@ -95,6 +90,17 @@ def trial_table(study: optuna.Study) -> TrialTable:
         columns=columns, rows=rows, states=dict(Counter(trials["state"])), ascending=ascending,
         same=[f"{_heading(name)}={_cells(trials[name])[0].text}" for name in same],
     )  # fmt: skip
+
+
+def _arranged(trials: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Columns to show, hyperparameters beside the value, and those in which no trial differs."""
+    names = [str(name) for name in trials if name not in (*_FIRST, *_LEFT_OUT)]
+    others = [name for name in names if trials[name].notna().any()]
+    is_same = [len(trials) > 1 and trials[name].nunique(dropna=False) == 1 for name in others]
+    same = [name for name, alike in zip(others, is_same, strict=True) if alike]
+    differing = [name for name in others if name not in same]
+    differing.sort(key=lambda name: not name.startswith("params_"))
+    return [*_FIRST, *differing], same
 
 
 def _heading(column: str) -> str:

@@ -47,7 +47,8 @@ def tiles(
 ) -> list[tuple[str, str]]:
     """The numbers that are looked for first."""
     states = count_states(study).partition(": ")
-    found = [(states[2] or "trials", states[0].partition(" ")[0] or "0")]
+    counted = f"trials: {states[2]}" if states[2] else "trials"
+    found = [(counted, states[0].partition(" ")[0] or "0")]
     if best is not None:
         found.insert(0, ("best value", short(best.value)))
     if default is not None:

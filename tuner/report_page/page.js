@@ -53,9 +53,9 @@
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = names[column];
+    button.append(...head.childNodes);
     button.addEventListener("click", () => sort(column));
-    head.replaceChildren(button);
+    head.append(button);
   });
   const controls = document.getElementById("controls");
   controls.addEventListener("submit", (event) => event.preventDefault());
