@@ -66,10 +66,10 @@ def _dataset_lines(dataset: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _argument_lines(options: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        yield f"    {name}={_literal(value)},"
     for name, words in objects.items():
         yield f"    {name}=...,{_comment(words)}"
+    for name, value in options.items():
+        yield f"    {name}={_literal(value)},"
 
 
 def _comment(words: Any) -> str:

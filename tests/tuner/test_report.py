@@ -85,8 +85,8 @@ def test_result_reports_what_was_asked_and_what_came_of_it(result, tmp_path):
         "Which configuration gives the highest accuracy on the validation split?",
         "sepal length (cm), sepal width (cm)",
         "train 90 fitted on",
-        f"hyperparameter searched best (trial {best}) default (trial 0)",
-        "dropout 0 to 0.1",
+        f"hyperparameter best (trial {best}) default (trial 0) searched",
+        "0.1 0 to 0.1",
         "Still sealed: neither the search nor this report has seen its 30 rows.",
         "too few trials for the space",
         'result = tune_mlp( "iris",',
@@ -141,7 +141,7 @@ def test_study_made_by_optuna_alone_is_reported_as_far_as_it_tells(tmp_path):
     page = report_of(study, tmp_path)
 
     assert "Which configuration gives the lowest value?" in page.text
-    assert "x -1 to 1" in page.text
+    assert "-1 to 1" in page.text
     for missing in ("nothing of its data", "no test split", "no versions", "records no call",
                     "does not tell its default"):  # fmt: skip
         assert missing in page.text
@@ -153,7 +153,7 @@ def test_functions_result_is_reported_too(tmp_path):
 
     page = Page(result.report(tmp_path / "study.html"))
 
-    assert "result = tune( objective=..., # tests.tuner.test_report." in page.text
+    assert "result = tune( objective=..., #" in page.text
 
 
 @pytest.mark.parametrize(
