@@ -107,6 +107,7 @@ def test_every_figure_is_inside_the_page_and_in_words(result, tmp_path):
     assert "confusion matrix" in images[-1]["alt"]
 
 
+@pytest.mark.slow
 def test_test_split_is_never_opened_and_a_recorded_score_is_shown(tmp_path):
     result = tune_mlp("iris", n_trials=2, epochs=2, show_progress_bar=False)
     result.report(tmp_path / "sealed.html")
@@ -220,7 +221,7 @@ def test_names_values_and_errors_are_text_and_nothing_else(tmp_path):
 
 
 def test_columns_and_classes_are_text_and_nothing_else(tmp_path):
-    rows = pd.DataFrame({NASTY[0]: range(60), NASTY[1]: [0.5, 1.5, 2.5] * 20})
+    rows = pd.DataFrame({NASTY[0]: range(60), NASTY[1]: [0.5, 1.5, 2.5, 4.5] * 15})
     rows["kind"] = [NASTY[0], NASTY[3], "\u98df\u7269"] * 20
     result = tune_mlp(rows, target="kind", n_trials=1, epochs=2, show_progress_bar=False)
 

@@ -123,7 +123,7 @@ def test_empty_cells_come_last_both_ways(clicks, show):
     assert numbers(browser)[0] == 4
     for _ in range(clicks):
         button(browser, "value").click()
-    assert numbers(browser)[-1] == 4
+    assert set(numbers(browser)[-2:]) == {3, 4}
 
 
 def test_keys_sort_too(show):
