@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tuner import plots
+from tuner.evidence import Evidence
 from tuner.plot_data import importances_data
 from tuner.plots_params import varied_names
 from tuner.records import count_states, has_complete, study_metric
-from tuner.report_facts import record_of
 
 if TYPE_CHECKING:
     import optuna
@@ -95,7 +95,7 @@ def _of_trials(study: optuna.Study) -> Iterator[_Drawing]:
             f"Learning curves of {len(data.curve)} trials in valid {metric} by epoch.{best}",
             False,
         )
-    if has_complete(study) and record_of(study):
+    if _has_losses(study):
         yield (
             partial(plots.plot_losses, study),
             "Does the best trial over- or underfit?",
@@ -108,6 +108,11 @@ def _of_trials(study: optuna.Study) -> Iterator[_Drawing]:
         f"Bars of when each trial began and ended, by worker; {counts}.",
         False,
     )
+
+
+def _has_losses(study: optuna.Study) -> bool:
+    curve = Evidence(study).best_curve
+    return curve is not None and bool(curve[["train_loss", "valid_loss"]].notna().any(axis=None))
 
 
 def _of_hyperparameters(study: optuna.Study) -> Iterator[_Drawing]:
