@@ -1,9 +1,4 @@
-"""The report as a file: what is in it, what is left out, and that nothing in it can run."""
-
-import base64
-import hashlib
-import re
-from html.parser import HTMLParser
+"""The report as a file: what is in it, and what is left out."""
 
 import optuna
 import pandas as pd
@@ -11,69 +6,19 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.tuner.commands import run
+from tests.tuner.reports import Page, report_of
 from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import load_study, tune, tune_mlp
-from tuner.call_text import call_in_python
 from tuner.report import write_report
 from tuner.report_facts import default_params
 from tuner.report_trials import trial_table
 from tuner.study import OPENINGS
-
-NASTY = (
-    "<script>document.title='run'</script>",
-    "\"><img src=x onerror=document.title='run'>",
-    "</script><script>document.title='run'</script>",
-    "' onmouseover='run' & {{ 7 * 7 }} $\\frac$",
-)
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text of a page."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.tags, self.texts = [], []
-        self.feed(self.source)
-        self.text = " ".join(" ".join(self.texts).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-
-def report_of(study, folder, **options):
-    return Page(write_report(study, folder / "study.html", **options))
 
 
 @pytest.fixture(scope="module")
 def result():
     return tune_mlp("iris", n_trials=5, epochs=4, space={"dropout": (0.0, 0.1)},
                     show_progress_bar=False)  # fmt: skip
-
-
-def nasty_study():
-    study = optuna.create_study(study_name=" ".join(NASTY), direction="maximize")
-    study.set_user_attr("fusetune", {"metric": NASTY[1], "sampler": NASTY[0],
-                                     "space": {NASTY[0]: {"choices": list(NASTY)}}})  # fmt: skip
-    study.set_user_attr("call", {"function": "tune_mlp", "dataset": {"path": NASTY[0]},
-                                 "options": {"target": NASTY[1]}})  # fmt: skip
-    choices = optuna.distributions.CategoricalDistribution(NASTY)
-    for value, text in enumerate(NASTY * 2):
-        study.add_trial(
-            create_trial(
-                value=float(value), params={name: text for name in NASTY},
-                distributions={name: choices for name in NASTY},
-                user_attrs={"stopped": text},
-            )
-        )  # fmt: skip
-    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "\x00 ".join(NASTY)}))
-    return study
 
 
 def test_result_reports_what_was_asked_and_what_came_of_it(result, tmp_path):
@@ -209,54 +154,6 @@ def test_trials_are_listed_best_first_with_what_differs_between_them():
     assert table.states == {"COMPLETE": 2, "PRUNED": 1}
 
 
-def test_names_values_and_errors_are_text_and_nothing_else(tmp_path):
-    page = report_of(nasty_study(), tmp_path)
-
-    assert len(page.all("script")) == 1
-    assert all(image["src"].startswith("data:") for image in page.all("img"))
-    attributes = {name for _, attrs in page.tags for name in attrs}
-    assert [name for name in attributes if name.startswith("on")] == []
-    for text in NASTY:
-        assert " ".join(text.split()) in page.text
-
-
-def test_columns_and_classes_are_text_and_nothing_else(tmp_path):
-    rows = pd.DataFrame({NASTY[0]: range(60), NASTY[1]: [0.5, 1.5, 2.5, 4.5] * 15})
-    rows["kind"] = [NASTY[0], NASTY[3], "\u98df\u7269"] * 20
-    result = tune_mlp(rows, target="kind", n_trials=1, epochs=2, show_progress_bar=False)
-
-    page = Page(result.report(tmp_path / "study.html"))
-
-    assert f"columns (2) {NASTY[0]}, {NASTY[1]}" in page.text
-    assert NASTY[3] in page.text
-    assert len(page.all("script")) == 1
-    assert all("onerror" not in attrs for _, attrs in page.tags)
-
-
-def test_policy_allows_this_pages_own_style_and_script_alone(tmp_path):
-    page = report_of(make_study(*peaked(3)), tmp_path)
-
-    policy = page.all("meta")[1]["content"]
-    assert policy.startswith("default-src 'none'; img-src data:;")
-    for tag in ("style", "script"):
-        content = re.search(f"<{tag}>(.*)</{tag}>", page.source, re.DOTALL).group(1)
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in policy
-    assert all("style" not in attrs for _, attrs in page.tags)
-
-
-def test_passwords_are_not_in_the_report(tmp_path):
-    url = "postgresql://me:geheim@host/db"
-    study = make_study(make_trial(state=TrialState.FAIL, error=f"cannot reach {url}"))
-    study.set_user_attr("call", {"function": "tune_mlp", "dataset": {"path": url},
-                                 "options": {"target": "y"}, "objects": {"x": url}})  # fmt: skip
-
-    page = report_of(study, tmp_path)
-
-    assert "geheim" not in page.source
-    assert "postgresql://me:***@host/db" in page.text
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -280,38 +177,6 @@ def test_study_of_several_directions_is_refused_and_the_old_report_stays(tmp_pat
         report_of(study, tmp_path)
 
     assert (tmp_path / "study.html").read_text() == "old"
-
-
-def test_call_in_the_report_gives_the_same_table_again(tmp_path):
-    first = tune_mlp(
-        "iris", n_trials=4, epochs=3, seed=7, sampler="random", storage=tmp_path / "s.journal",
-        space={"learning_rate": (0.001, 0.1), "activation": ["relu", "tanh"],
-               "dropout": optuna.distributions.FloatDistribution(0.0, 0.3)},
-        show_progress_bar=False,
-    )  # fmt: skip
-    names = {}
-
-    exec(call_in_python(first.study), names)
-
-    again = names["result"].trials_dataframe().drop(columns="duration_s")
-    pd.testing.assert_frame_equal(again, first.trials_dataframe().drop(columns="duration_s"))
-
-
-@pytest.mark.parametrize("name", ["x\nimport os", "f()", "", "a b"])
-def test_call_that_is_no_call_is_not_shown_as_a_program(name):
-    study = make_study()
-    study.set_user_attr("call", {"function": name, "dataset": None, "options": {}, "objects": {}})
-
-    assert call_in_python(study) == ""
-
-
-def test_comment_in_the_call_cannot_end_its_line():
-    study = make_study()
-    study.set_user_attr("call", {"function": "tune_mlp", "dataset": {"object": "a\nimport os"},
-                                 "options": {}, "objects": {"device": "b\u2028c"}})  # fmt: skip
-
-    compile(call_in_python(study), "call", "exec")
-    assert "    ...,  # a import os\n    device=...,  # b c\n" in call_in_python(study)
 
 
 def test_command_writes_the_report_and_says_where(tmp_path):

@@ -7,8 +7,8 @@ import warnings
 import pytest
 from optuna.trial import TrialState
 
+from tests.tuner.reports import nasty_study
 from tests.tuner.studies import make_study, make_trial, peaked
-from tests.tuner.test_report import nasty_study
 from tuner.report import write_report
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
