@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from tuner.entry import tune, tune_mlp
     from tuner.load import load_result
     from tuner.networks import tune_cnn, tune_finetune, tune_module
-    from tuner.result import TestScore, TuningResult
+    from tuner.result import TuningResult
+    from tuner.score import TestScore
     from tuner.study import StudyMismatchError, load_study
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 _HOMES = {
     "Diagnosis": "tuner.diagnosis",
     "StudyMismatchError": "tuner.study",
-    "TestScore": "tuner.result",
+    "TestScore": "tuner.score",
     "TuningResult": "tuner.result",
     "diagnose": "tuner.diagnosis",
     "load_result": "tuner.load",

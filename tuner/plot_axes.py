@@ -61,12 +61,21 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     # The pad leaves a row for the legend, which would hide trials inside the axes.
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
-    ax.set_xlabel(xlabel)
+    ax.set_title(plain(title), loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
+    ax.set_xlabel(plain(xlabel))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def plain(text: str) -> str:
+    """A user's own name for matplotlib, which takes what stands between two ``$`` for a formula.
+
+    >>> plain("$5 to $10") == r"\\$5 to \\$10"
+    True
+    """
+    return text.replace("$", r"\$")
 
 
 def say(ax: Axes, text: str) -> Axes:
@@ -90,7 +99,7 @@ def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:
     side of the median are left outside the axis.
     """
     better = "higher" if direction == "maximize" else "lower"
-    ax.set_ylabel(f"valid {metric} ({better} is better)")
+    ax.set_ylabel(plain(f"valid {metric} ({better} is better)"))
     finite = values[np.isfinite(values)]
     if not finite.size:
         return

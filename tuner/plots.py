@@ -21,6 +21,7 @@ from tuner.plot_axes import (
     LOOKS,
     legend,
     new_axes,
+    plain,
     say,
     scale_values,
     scatter_trials,
@@ -144,7 +145,7 @@ def plot_importances(study: optuna.Study, ax: Axes | None = None) -> Axes:
     if not importances:
         return say(ax, f"importances need {MIN_FOR_IMPORTANCES} complete trials that differ")
     names, shares = zip(*list(importances.items())[:_MAX_BARS][::-1], strict=True)
-    bars = ax.barh(names, shares, color=LOOKS["COMPLETE"].color, height=0.65)
+    bars = ax.barh(list(map(plain, names)), shares, color=LOOKS["COMPLETE"].color, height=0.65)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
     ax.set_xlim(0, 1.15 * max(shares))
     ax.grid(visible=False, axis="y")
@@ -169,7 +170,7 @@ def overview(study: optuna.Study) -> Figure:
     names = [*varied_names(study), None, None]
     for ax, name in zip(axes[1, 1:], names[:2], strict=True):
         plot_hyperparameter(study, name, ax)
-    figure.suptitle(_headline(study), x=0.01, ha="left")
+    figure.suptitle(plain(_headline(study)), x=0.01, ha="left")
     return figure
 
 

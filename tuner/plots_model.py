@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, PredictionErrorDisplay
 
-from tuner.plot_axes import LOOKS, new_axes
+from tuner.plot_axes import LOOKS, new_axes, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,13 +46,15 @@ def plot_confusion(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
-    n_classes = len(set(np.asarray(true).tolist()) | set(np.asarray(predicted).tolist()))
+    labels = np.unique([*np.asarray(true).tolist(), *np.asarray(predicted).tolist()])
+    n_classes = len(labels)
     if ax is None:
         side = max(4.6, _INCHES_A_CLASS * n_classes + 1.2)
         _, ax = plt.subplots(figsize=(side, side), layout="constrained")
     ax = new_axes(ax, f"Confusion on {len(true)} validation rows", "")
     ConfusionMatrixDisplay.from_predictions(
         true, predicted, ax=ax, normalize="true", cmap="Blues", colorbar=False,
+        labels=labels, display_labels=[plain(str(label)) for label in labels],
         include_values=n_classes <= _MAX_COUNTED, values_format=".2f",
         im_kw={"vmin": 0.0, "vmax": 1.0}, text_kw={"fontsize": "small"},
         xticks_rotation=0 if n_classes <= _MAX_COUNTED else 90,

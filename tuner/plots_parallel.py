@@ -16,6 +16,7 @@ from tuner.plot_axes import (
     colorbar,
     levels_of,
     new_axes,
+    plain,
     say,
 )
 from tuner.plots_params import varied_names
@@ -71,11 +72,11 @@ def plot_parallel(study: optuna.Study, ax: Axes | None = None) -> Axes:
     for column, (low, high) in enumerate(data.ends):
         for end, text, where in ((0.0, low, "top"), (1.0, high, "bottom")):
             ax.annotate(
-                text, (column, end), (0, -9 if where == "top" else 9), ha="center", va=where,
+                plain(text), (column, end), (0, -9 if where == "top" else 9), ha="center", va=where,
                 textcoords="offset points", fontsize="small",
             )  # fmt: skip
     ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.15, 1.15), yticks=[])
-    ax.set_xticks(columns, data.names, rotation=20)
+    ax.set_xticks(columns, list(map(plain, data.names)), rotation=20)
     ax.grid(visible=True, axis="x", color="#8C8C8C", linewidth=0.8)
     ax.spines[["left", "bottom"]].set_visible(False)
     colorbar(ax, drawn)

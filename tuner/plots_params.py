@@ -20,6 +20,7 @@ from tuner.plot_axes import (
     legend,
     levels_of,
     new_axes,
+    plain,
     say,
     scale_values,
     scatter_trials,
@@ -128,7 +129,7 @@ def plot_rank(
         return say(ax, "needs complete trials and two hyperparameters that differ")
     both = [f"params_{name}" for name in found[:2]]
     rows = evidence.complete[::-1].dropna(subset=both)
-    ax.set_ylabel(found[1])
+    ax.set_ylabel(plain(found[1]))
     x, y = (
         _scale(ax, axis, rows[column], evidence.ranges.get(name))
         for axis, column, name in zip("xy", both, found[:2], strict=True)
@@ -183,7 +184,9 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not is_number:
         levels = levels_of(values)
-        ax.set(**{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": levels})
+        ax.set(
+            **{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": list(map(plain, levels))}
+        )
         ax.set(**{f"{axis}lim": (-0.5, len(levels) - 0.5)})
         return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64))
     numbers: npt.NDArray[np.float64] = values.to_numpy(dtype=np.float64)

@@ -4,58 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 
 from tuner import tables
 from tuner.artifacts import Artifacts
 from tuner.records import records, trained_as, trial_params
+from tuner.score import TestScore, score_test
 from tuner.study import OPENINGS, RECORD
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from objectives.metrics import Metric
     from objectives.model import FittedModel
     from tuner.diagnosis import Diagnosis
-
-_N_RESAMPLES = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestScore:
-    """The tuned metric on the test split, with a 95% bootstrap interval.
-
-    Args:
-        metric: its name.
-        value: its value; ``float(score)`` is this number.
-        low: lower end of the interval (2.5% quantile of resampled rows).
-        high: upper end.
-        n: rows in the test split.
-    """
-
-    __test__ = False  # for pytest: a score, not a test case
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __float__(self) -> float:
-        """Return the value alone."""
-        return self.value
-
-    def __repr__(self) -> str:
-        """Return the value with its interval."""
-        interval = f"95% interval {self.low:.4f} to {self.high:.4f}, n={self.n}"
-        return f"test_{self.metric} {self.value:.4f} ({interval})"
 
 
 class TuningResult:
@@ -197,7 +163,7 @@ class TuningResult:
         """
         self._needs_objective("test_score")
         model = self.model if model is None else model
-        score = _score(model, self.objective.data.open_test(), self.objective.metric)
+        score = score_test(model, self.objective.data.open_test(), self.objective.metric)
         entry = {
             "trial": self.best_trial.number, "value": score.value, "low": score.low, "high":
             score.high, "n": score.n, "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -262,6 +228,30 @@ class TuningResult:
         self._needs_objective("confirm")
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
 
+    def report(
+        self, path: str | os.PathLike[str], *, confirmed: pd.DataFrame | None = None
+    ) -> Path:
+        """Write the study as one HTML file that opens offline, see `tuner.report.write_report`.
+
+        The best model's predictions on the validation split are in it if this process has that
+        model: read `model` before, where another process trained it.
+
+        Args:
+            path: a file ending in ``.html``; one already there is replaced.
+            confirmed: what `confirm` returned, to be shown with its intervals.
+
+        Raises:
+            ValueError: if ``path`` ends otherwise or its folder does not exist; before any work.
+        """
+        from tuner.report import write_report
+
+        best = self.best_trial.number if tables.has_complete(self.study) else None
+        number, model = self._model or (None, None)
+        model = model if number == best else None
+        return write_report(
+            self.study, path, objective=self._objective, model=model, confirmed=confirmed
+        )
+
     def _load(self, path: Path) -> FittedModel:
         from objectives.saved import load_model
 
@@ -289,20 +279,3 @@ class TuningResult:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _score(model: FittedModel, split: Any, metric: Metric) -> TestScore:
-    prediction = (
-        model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
-    )
-    value = metric.score(split.y, prediction, split.weight)
-    rng, resampled = np.random.default_rng(0), []
-    for _ in range(_N_RESAMPLES):
-        rows = rng.integers(0, len(split.y), len(split.y))
-        weight = None if split.weight is None else split.weight[rows]
-        # NaN where a resample lacks the classes that the metric needs.
-        resampled.append(metric.score(split.y[rows], prediction[rows], weight))
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
-    return TestScore(
-        metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y)
-    )

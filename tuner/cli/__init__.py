@@ -14,7 +14,7 @@ from tuner.cli.help import SearchCommand
 from tuner.cli.predicting import predict
 from tuner.cli.searches import cnn, finetune, mlp
 from tuner.cli.serving import dashboard
-from tuner.cli.studies import diagnose, export, plot, show
+from tuner.cli.studies import diagnose, export, plot, report, show
 
 app = typer.Typer(
     name="tuner",
@@ -27,7 +27,7 @@ app = typer.Typer(
 for _search in (mlp, cnn, finetune):
     app.command(cls=SearchCommand)(_search)
 app.command("try")(try_params)
-for _command in (resume, worker, show, export, plot, diagnose, predict, dashboard):
+for _command in (resume, worker, show, export, plot, diagnose, report, predict, dashboard):
     app.command()(_command)
 
 

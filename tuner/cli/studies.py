@@ -1,4 +1,4 @@
-"""The commands that read a stored study: export, show, diagnose, plot."""
+"""The commands that read a stored study: export, show, diagnose, plot, report."""
 
 from __future__ import annotations
 
@@ -70,3 +70,18 @@ def plot(
         path = check_folder("--out", out or Path(f"{kind}.png"))
         draw_study(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
         tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
+
+
+def report(
+    study: o.StudyPath,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    study_name: o.StudyName = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Write a study's report: one HTML file that opens offline."""
+    with one_line_errors():
+        from tuner.report import write_report
+        from tuner.study import load_study
+
+        path = write_report(load_study(study, study_name), out)
+        tell(f"report: {path}", {"file": str(path)}, as_json)
