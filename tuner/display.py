@@ -42,15 +42,16 @@ def result_html(result: TuningResult) -> str:
     """
     study = result.study
     head = f"<b>study {escape(study.study_name)}</b>, {count_states(study) or 'no trials yet'}"
-    parts = []
+    parts, fixed = [], ""
     if has_complete(study):
         default = _default_trial(result)
         head += f"<br>{_values(result, default)}"
-        parts.append(_configuration(result, default))
+        table, fixed = _configuration(result, default)
+        parts.append(table)
     if finished(study):
         parts.append(_history(study))
     shown = "".join(f"<div>{part}</div>" for part in parts)
-    return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div></div>'
+    return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div>{fixed}</div>'
 
 
 def _default_trial(result: TuningResult) -> FrozenTrial | None:
@@ -65,7 +66,7 @@ def _values(result: TuningResult, default: FrozenTrial | None) -> str:
     return line if default is None else f"{line}, default {default.value:.4g}"
 
 
-def _configuration(result: TuningResult, default: FrozenTrial | None) -> str:
+def _configuration(result: TuningResult, default: FrozenTrial | None) -> tuple[str, str]:
     """What was searched, or differs from the default, as a table; the rest as a line."""
     best = result.best_params
     known = best if default is None else trial_params(default)
@@ -77,7 +78,7 @@ def _configuration(result: TuningResult, default: FrozenTrial | None) -> str:
     with pd.option_context("display.max_colwidth", None):  # Else long choices end in dots.
         table = pd.DataFrame(columns, index=rows).to_html(border=0) if rows else ""
     fixed = ", ".join(f"{name}={_cell(best[name])}" for name in best if name not in rows)
-    return table + (f"<p>fixed: {escape(fixed)}</p>" if fixed else "")
+    return table, f"<p>fixed: {escape(fixed)}</p>" if fixed else ""
 
 
 def _cell(value: Any) -> str:
