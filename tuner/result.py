@@ -276,6 +276,11 @@ class TuningResult:
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
         return f"{head}\n  {best}\n  {params}"
 
+    def _repr_html_(self) -> str:
+        from tuner.display import result_html
+
+        return result_html(self)
+
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
