@@ -44,7 +44,7 @@ def result_html(result: TuningResult) -> str:
     head = f"<b>study {escape(study.study_name)}</b>, {count_states(study) or 'no trials yet'}"
     parts, fixed = [], ""
     if has_complete(study):
-        default = _default_trial(result)
+        default = result.default_trial
         head += f"<br>{_values(result, default)}"
         table, fixed = _configuration(result, default)
         parts.append(table)
@@ -52,12 +52,6 @@ def result_html(result: TuningResult) -> str:
         parts.append(_history(study))
     shown = "".join(f"<div>{part}</div>" for part in parts)
     return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div>{fixed}</div>'
-
-
-def _default_trial(result: TuningResult) -> FrozenTrial | None:
-    from tuner.console import default_trial
-
-    return default_trial(result) if hasattr(result.objective, "space") else None
 
 
 def _values(result: TuningResult, default: FrozenTrial | None) -> str:

@@ -31,6 +31,7 @@ from tuner.report_figures import draw_pictures
 from tuner.report_trials import trial_table
 from tuner.storage import redacted
 from tuner.study import quiet_optuna
+from tuner.untuned import default_params, default_trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +116,8 @@ def _values(study: optuna.Study, objective: Any) -> dict[str, Any]:
     """Everything on the page that is neither drawn nor handed in."""
     metric, direction = study_metric(study)
     best = study.best_trial if has_complete(study) else None
-    params = facts.default_params(study, objective)
-    default = facts.default_trial(study, params)
+    params = default_params(study, objective)
+    default = default_trial(study, params)
     diagnosis, table = diagnose(study, objective), trial_table(study)
     return {
         "study_name": study.study_name,

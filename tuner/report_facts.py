@@ -9,10 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.configurations import defaults
-from objectives.hyperparameters import MLP_TABLE, Hyperparameter
-from objectives.space import make_space
-from objectives.training_table import CNN_TABLE, FINETUNE_TABLE
 from tuner.evidence import Evidence, short
 from tuner.records import finished, records, study_metric, trial_params
 from tuner.study import CALL, OPENINGS, RECORD
@@ -23,11 +19,6 @@ if TYPE_CHECKING:
 
 Facts = list[tuple[str, str]]
 
-_TABLES: dict[str, Mapping[str, Hyperparameter]] = {
-    "mlp": MLP_TABLE,
-    "cnn": CNN_TABLE,
-    "finetune": FINETUNE_TABLE,
-}
 # Entries of a study's record that say how it was tuned, and what to call them.
 _SETTINGS = {
     "objective": "objective",
@@ -175,40 +166,6 @@ def range_in_words(entry: Any) -> str:
         return ", ".join(map(str, entry["choices"]))
     extra = ", powers of two" if entry.get("powers_of_two") else ", log" if entry.get("log") else ""
     return f"{short(entry['low'])} to {short(entry['high'])}{extra}"
-
-
-def default_params(study: optuna.Study, objective: Any = None) -> dict[str, Any] | None:
-    """The default configuration of the space that a study searched.
-
-    Args:
-        study: any study.
-        objective: what was tuned, if it is at hand.
-
-    Returns:
-        A value for each hyperparameter; None where the objective is not at hand and the study was
-        not made with a ready-made one whose hyperparameters are documented.
-    """
-    space = getattr(objective, "space", None)
-    if space:
-        return defaults(space)
-    record = record_of(study)
-    table, described = _TABLES.get(str(record.get("objective"))), record.get("space", {})
-    if table is None or not described or not described.keys() <= table.keys():
-        return None
-    named = {name: table[name] for name in described}
-    return defaults(make_space(named, {name: _wish(entry) for name, entry in described.items()}))
-
-
-def _wish(entry: Mapping[str, Any]) -> Any:
-    if "fixed" in entry:
-        return entry["fixed"]
-    return list(entry["choices"]) if "choices" in entry else (entry["low"], entry["high"])
-
-
-def default_trial(study: optuna.Study, params: Mapping[str, Any] | None) -> FrozenTrial | None:
-    """The first complete trial of the default configuration, if one ran it."""
-    complete = [trial for trial in finished(study) if trial.state.name == "COMPLETE"]
-    return next((t for t in complete if params is not None and trial_params(t) == params), None)
 
 
 def value_facts(

@@ -80,6 +80,15 @@ class TuningResult:
         return self.study.best_trial
 
     @property
+    def default_trial(self) -> optuna.trial.FrozenTrial | None:
+        """The first complete trial of the default configuration, beside which a tuned result
+        stands; None if none ran it.
+        """
+        from tuner.untuned import default_params, default_trial
+
+        return default_trial(self.study, default_params(self.study, self._objective))
+
+    @property
     def best_params(self) -> dict[str, Any]:
         """The best trial's configuration, fixed hyperparameters included."""
         trial = self.best_trial

@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-    from optuna.trial import FrozenTrial
 
     from tuner.result import TuningResult
 
@@ -25,7 +24,7 @@ def print_result(result: TuningResult, table: Path, model: Path | None) -> None:
 
     from tuner.tables import count_states, trial_params
 
-    best, default = result.best_trial, default_trial(result)
+    best, default = result.best_trial, result.default_trial
     shown = Table("hyperparameter", f"best (trial {best.number})")
     trials = [best]
     if default is not None:
@@ -47,7 +46,7 @@ def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
     """Print what `print_result` prints as one JSON object."""
     from tuner.tables import finished
 
-    test, default = result.test_score(), default_trial(result)
+    test, default = result.test_score(), result.default_trial
     found = {
         "study_name": result.study.study_name,
         "metric": test.metric,
@@ -61,16 +60,6 @@ def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
         "model": None if model is None else str(model),
     }
     typer.echo(json.dumps(found))
-
-
-def default_trial(result: TuningResult) -> FrozenTrial | None:
-    """Trial 0, if it ran the default configuration and is complete; else None."""
-    from objectives.configurations import defaults
-    from tuner.tables import finished, trial_params
-
-    first = finished(result.study)[0]
-    is_default = trial_params(first) == defaults(result.objective.space)
-    return first if is_default and first.number == 0 and first.state.name == "COMPLETE" else None
 
 
 def print_study(study: optuna.Study) -> None:
