@@ -21,7 +21,17 @@ from objectives.space import describe
 from tuner.artifacts import Artifacts, check_artifact_store, default_folder
 from tuner.copying import begin_with
 from tuner.executors import Share, check_executor, run_elsewhere
-from tuner.plan import Plan, given, listed_trials, queue, total_trials, with_brought
+from tuner.heartbeat import Heartbeat
+from tuner.plan import (
+    Plan,
+    Space,
+    given,
+    listed_trials,
+    missing,
+    queue,
+    total_trials,
+    with_brought,
+)
 from tuner.progress import ProgressBar
 from tuner.pruners import make_pruner
 from tuner.records import finished
@@ -61,7 +71,7 @@ def conduct(
     opened = open_storage(storage)
     with storage_errors(storage):
         study = _begin(opened, plan, study_name, start_from)
-        queue(study, plan.space, planned, strict=strict)
+        _queue_once(study, opened, plan.space, planned, strict)
         total = with_brought(study, plan, total)
     if plan.sampler == "grid":
         print(f"grid of {len(planned)} trials", file=sys.stderr)
@@ -75,7 +85,7 @@ def conduct(
 
     def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
         with storage_errors(storage):
-            queue(study, plan.space, [given(plan.space, params)], strict=strict, again=True)
+            queue(study, plan.space, [given(plan.space, params)], strict=strict)
             number = study.get_trials(deepcopy=False)[-1].number
         return run(len(finished(study)) + 1, None, False, number)  # type: ignore[no-any-return]
 
@@ -103,6 +113,18 @@ def _begin(opened: BaseStorage, plan: Plan, name: str, start_from: Any) -> Tuned
         begin_with(study, opened, source, space=plan.space, n_trials=plan.n_trials)
     _note_call(study, plan.call)
     return study
+
+
+def _queue_once(
+    study: TunedStudy, opened: BaseStorage, space: Space, planned: list[dict[str, Any]],
+    strict: bool,
+) -> None:  # fmt: skip
+    """Queue the planned trials; of several processes that begin at once one does, others wait."""
+    if not missing(study, planned):
+        return
+    with Heartbeat(study, opened, task="queueing trials") as heartbeat:
+        heartbeat.wait_for_turn()
+        queue(study, space, missing(study, planned), strict=strict)
 
 
 def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:

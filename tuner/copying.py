@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 import zlib
 from collections import Counter
@@ -26,7 +25,6 @@ from tuner.study import OPENINGS
 _BEGUN = "begun_with"
 
 _TASK = "copying trials"
-_PAUSE_S = 0.1
 
 Space = Mapping[str, Hyperparameter]
 
@@ -68,15 +66,14 @@ def begin_with(
     """
     name = source.study_name
     with Heartbeat(study, storage, task=_TASK) as heartbeat:
-        while not has_begun_with(study, name):
-            if any(number < heartbeat.number for number in heartbeat.others(task=_TASK)):
-                time.sleep(_PAUSE_S)
-                continue
-            fitting = _copy(study, source, space)
-            _carry_openings(study, source)
-            begun = study.user_attrs.get(_BEGUN, {})
-            study.set_user_attr(_BEGUN, begun | {name: fitting})
-            _tell(study, source, space, fitting, n_trials)
+        heartbeat.wait_for_turn()
+        if has_begun_with(study, name):
+            return
+        fitting = _copy(study, source, space)
+        _carry_openings(study, source)
+        begun = study.user_attrs.get(_BEGUN, {})
+        study.set_user_attr(_BEGUN, begun | {name: fitting})
+        _tell(study, source, space, fitting, n_trials)
 
 
 def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:

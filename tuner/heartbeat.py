@@ -25,6 +25,9 @@ from tuner.storage import StorageError
 INTERVAL_S = 5.0
 _MISSED = 6
 
+# Between two looks whether it is one's turn.
+_TURN_S = 0.1
+
 _PREFIX = "worker:"
 _STOP = "stop_requested"
 
@@ -113,6 +116,11 @@ class Heartbeat:
         """
         signs = self._others().values()
         return sorted(s["number"] for s in signs if task is None or s.get("task") == task)
+
+    def wait_for_turn(self) -> None:
+        """Wait while a living process of a lower number is at the same task."""
+        while any(number < self.number for number in self.others(task=self._task)):
+            time.sleep(_TURN_S)
 
     def _others(self) -> dict[str, dict[str, Any]]:
         """Return the signs of the other processes that are alive."""

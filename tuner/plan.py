@@ -140,18 +140,17 @@ def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({json.dumps(params, sort_keys=True): params for params in planned}.values())
 
 
-def queue(
-    study: optuna.Study,
-    space: Space,
-    planned: list[dict[str, Any]],
-    *,
-    strict: bool,
-    again: bool = False,
-) -> None:
-    """Put planned trials into the study's queue, except those that are in the study already."""
+def missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the planned trials that the study does not hold yet, each once."""
     there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
     known = {json.dumps(params, sort_keys=True) for params in there if params}
-    for params in _distinct(planned):
-        if again or json.dumps(params, sort_keys=True) not in known:
-            stored = to_stored(space, params, strict=strict) if space else params
-            study.enqueue_trial(stored, user_attrs={"params": params})
+    return [p for p in _distinct(planned) if json.dumps(p, sort_keys=True) not in known]
+
+
+def queue(
+    study: optuna.Study, space: Space, planned: list[dict[str, Any]], *, strict: bool
+) -> None:
+    """Put trials into the study's queue."""
+    for params in planned:
+        stored = to_stored(space, params, strict=strict) if space else params
+        study.enqueue_trial(stored, user_attrs={"params": params})
