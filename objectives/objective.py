@@ -161,13 +161,14 @@ class TrialRecord:
         rest = {
             "seed": self.seed,
             "worker": self.worker,
+            "stopped": stopped,
             "epochs_run": len(self.results),
             "duration_s": sum(result.duration_s for result in self.results),
             **found,
             **last,
         }
         params = {} if self.has_params else {"params": dict(self.params)}
-        return {"stopped": stopped, "curve": self._curve(), "record": rest, **params}
+        return {"curve": self._curve(), "record": rest, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]
