@@ -70,6 +70,8 @@ class Stack:
         batch_size: rows a step and member.
         n_rows: rows an epoch and member, the same for all; None for those of the first part.
         shape: the layer arguments of `StackedMLP`, without activations.
+        dtype: of the matrix products of training, see `objectives.precision`; parameters, loss and
+            metric are float32.
     """
 
     def __init__(
@@ -82,11 +84,13 @@ class Stack:
         batch_size: int,
         shape: Mapping[str, Any],
         n_rows: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.members: list[Member] = []
         self._data, self._recipe, self._loss, self._metric = data, recipe, loss, metric
         self._batch_size, self._shape = batch_size, shape
         self._n_rows = data.n_epoch_rows[0] if n_rows is None else n_rows
+        self._dtype = dtype
         self._net: StackedMLP | None = None
 
     def add(self, member: Member) -> None:
@@ -135,7 +139,7 @@ class Stack:
         if self._net is None:
             self._net = self.network([str(m.params["activation"]) for m in self.members])
             self._net.flat = torch.stack([m.row for m in self.members])
-            self._tape = Tape(self._net)
+            self._tape = Tape(self._net, self._dtype)
             for member, row in zip(self.members, self._net.flat, strict=True):
                 member.row = row
         return self._net
@@ -199,7 +203,7 @@ class Stack:
         if all(m.params["dropout"] == 0 for m in self.members):
             return lambda step, rows: [None] * n_layers
         size = (len(self.members), n_steps, n_layers, self._batch_size, width)
-        drawn = torch.empty(size, device=self._data.x.device)
+        drawn = torch.empty(size, device=self._data.x.device, dtype=self._dtype)
         for member, mask in zip(self.members, drawn, strict=True):
             member.keep(mask)
         return lambda step, rows: [drawn[:, step, layer, :rows] for layer in range(n_layers)]

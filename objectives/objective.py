@@ -54,7 +54,7 @@ class Cohort(Protocol):
         """Say whether such a trial would train efficiently beside what is here."""
 
     def group(self, params: Mapping[str, Any]) -> Hashable:
-        """Return what trials have in common that train as one; others train side by side."""
+        """Return what trials have in common that train as one; None for one that trains alone."""
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; it starts with the next epoch."""

@@ -99,6 +99,9 @@ def mlp(
         int | None, typer.Option(help="Cross-validate each trial on so many folds.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="modern, or plain for the textbook net.")] = "modern",
+    precision: Annotated[
+        str, typer.Option(help="float32, or auto: bfloat16 where that is faster.")
+    ] = "float32",
     seed: Seed = 0,
     storage: Storage = None,
     study_name: Annotated[str, typer.Option(help="Name of the study in the storage.")] = "mlp",
@@ -113,8 +116,8 @@ def mlp(
     options: dict[str, Any] = {
         "target": target, "task": task, "metric": metric, "sampler": sampler, "pruner": pruner,
         "n_trials": n_trials, "timeout": timeout, "epochs": epochs, "patience": patience,
-        "n_jobs": n_jobs, "n_repeats": n_repeats, "folds": folds, "recipe": recipe, "seed": seed,
-        "storage": storage, "study_name": study_name,
+        "n_jobs": n_jobs, "n_repeats": n_repeats, "folds": folds, "recipe": recipe,
+        "precision": precision, "seed": seed, "storage": storage, "study_name": study_name,
         "show_progress_bar": not (quiet or as_json),
     }  # fmt: skip
     search_by_command("tune_mlp", data, options, space, trials, out, save_model, as_json)

@@ -28,6 +28,7 @@ _COMPARED = (
     "patience",
     "n_repeats",
     "folds",
+    "precision",
     "backbone",
     "weights",
     "task",

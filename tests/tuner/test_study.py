@@ -168,6 +168,7 @@ OTHERS = {
     "sizes": ({"valid_size": 0.3}, "split valid_size"),
     "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
     "folds": ({"folds": 3}, "folds None, now 3"),
+    "precision": ({"precision": "auto"}, "precision 'float32', now 'auto'"),
 }
 
 
