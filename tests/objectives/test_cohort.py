@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -229,46 +227,3 @@ def test_repeats_are_averaged_and_predict_together() -> None:
 def test_counts_that_are_no_counts_are_refused(n_repeats: Any, patience: Any) -> None:
     with pytest.raises(ValueError, match=r"(n_repeats|patience) must be a whole number"):
         make_objective(n_repeats=n_repeats, patience=patience)
-
-
-OUT_OF_MEMORY = """
-import resource, warnings
-import torch
-from objectives.mlp import MLPObjective
-from tests.objectives.test_cohort import DEFAULTS, make_objective, numbers, run
-
-objective = make_objective()
-wide = DEFAULTS | {"hidden_units": 1500, "n_layers": 3, "epochs": 2}
-alone = objective.cohort(seed=0)
-alone.add(3, wide)
-expected = run(alone)[3]
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-cohort = objective.cohort(seed=0)
-for number in range(8):
-    cohort.add(number, wide)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-# One such network takes about 20 MB, and its moments and gradients three times as much again.
-resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.RLIM_INFINITY))
-curves = run(cohort)
-print(sorted(curves), [curve[-1].stopped for curve in curves.values()])
-if "epochs" in curves[3][-1].stopped:
-    assert numbers(curves[3])[0] == __import__("pytest").approx(numbers(expected)[0], rel=1e-3)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
-@pytest.mark.parametrize(
-    ("room", "ending"), [(500 << 20, "epochs"), (1 << 20, "out of memory")], ids=["tight", "none"]
-)
-def test_where_memory_runs_out_a_cohort_is_halved_and_a_lone_trial_ends(
-    room: int, ending: str, pytestconfig: pytest.Config
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY.replace("ROOM", str(room))],
-        capture_output=True, text=True, timeout=240, cwd=pytestconfig.rootpath,
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{list(range(8))} {[ending] * 8}"
-    assert "is halved" in done.stderr
