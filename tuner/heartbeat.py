@@ -110,7 +110,9 @@ class Heartbeat:
 
     def _others(self) -> dict[str, dict[str, Any]]:
         """Return the signs of the other processes that are alive."""
-        signs = self._signs() if self.is_shared else {}
+        return self._living(self._signs()) if self.is_shared else {}
+
+    def _living(self, signs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
 
     def put_back(self) -> None:
@@ -178,8 +180,9 @@ class Heartbeat:
         other's sign when it looks again; where both do, both move, until they part.
         """
         _ACTIVE.add(self._token)
-        others = self._others()
-        for token in self._signs().keys() - others.keys() - {self._token}:
+        signs = self._signs()  # once: one that signs in meanwhile is not among the dead
+        others = self._living(signs)
+        for token in signs.keys() - others.keys() - {self._token}:
             self._study.set_user_attr(_PREFIX + token, None)
         while True:
             taken = {sign["number"] for sign in others.values()}
