@@ -27,8 +27,7 @@ from objectives.metrics import METRICS
 from objectives.recipe import RECIPES
 from objectives.tensors import Parts, TensorData
 
-SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256),
-          (3, 512, 256))  # fmt: skip
+SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256))
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
 
 
