@@ -1,11 +1,12 @@
 """Our training step against the bare matrix products of the same shapes, in the same run.
 
-    python benchmarks/roofline.py [--repeats 5]
+    python benchmarks/roofline.py [--repeats 5] [--dtype bfloat16]
 
 One thread. A step of K stacked networks (64 inputs, 10 classes, dropout 0.2, Adam) needs three
 products for each layer: forward, and backward for weights and inputs (the first layer's inputs need
 none). The table has microseconds a step and network for one network and for sixteen as one, the
-products alone, and the ratios of the medians.
+products alone, and the ratios of the medians. The bare products are in float32, also beside steps
+in bfloat16: what the two tables differ in is what that type gains.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
 
 
-def make_stack(k: int, n_layers: int, width: int, batch: int) -> Stack:
+def make_stack(
+    k: int, n_layers: int, width: int, batch: int, dtype: torch.dtype = torch.float32
+) -> Stack:
     """Return a stack of ``k`` networks on random rows, enough for N_STEPS steps an epoch."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch * N_STEPS, N_INPUTS, generator=generator)
@@ -47,7 +50,7 @@ def make_stack(k: int, n_layers: int, width: int, batch: int) -> Stack:
     recipe = RECIPES["plain"]
     stack = Stack(
         data=Parts([data]), recipe=recipe, loss=Loss("multiclass"), metric=METRICS["accuracy"],
-        batch_size=batch, shape=shape,
+        batch_size=batch, shape=shape, dtype=dtype,
     )  # fmt: skip
     params = {name: row.default for name, row in MLP_TABLE.items()}
     for number in range(k):
@@ -92,13 +95,16 @@ def main() -> None:
     """Time both sides in turn and print a row for each shape."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    dtype = getattr(torch, options.dtype)
     print("layers x width, batch   ours K=1  bare K=1  ratio   ours K=16  bare K=16  ratio")
     for n_layers, width, batch in SHAPES:
         line = f"{n_layers} x {width}, {batch}".ljust(22)
         for k in (1, 16):
-            stack, bare = make_stack(k, n_layers, width, batch), products(k, n_layers, width, batch)
+            shape = (k, n_layers, width, batch)
+            stack, bare = make_stack(*shape, dtype), products(*shape)
             sides: list[list[float]] = [[], []]
             for _ in range(options.repeats + 1):
                 sides[0].append(seconds(stack.train_epoch))

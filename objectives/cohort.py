@@ -18,6 +18,7 @@ from objectives.losses import Loss
 from objectives.member import Member, RowOptimizer
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.precision import Precision, product_dtype
 from objectives.recipe import Recipe
 from objectives.tensors import Parts
 
@@ -48,6 +49,7 @@ class Training:
         n_repeats: members a trial and fold, alike but for their seeds; the trial's value is the
             mean of all.
         seed: a trial's seed follows from it and the trial's number.
+        precision: of the matrix products, see `objectives.precision`.
     """
 
     tensors: Parts
@@ -58,6 +60,7 @@ class Training:
     patience: int | None
     n_repeats: int
     seed: int
+    precision: Precision = "float32"
 
     @property
     def n_members(self) -> int:
@@ -235,33 +238,44 @@ class MLPCohort:
             noise=torch.Generator(device).manual_seed(noise), part=k // self._training.n_repeats,
         )  # fmt: skip
 
-    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Return what trials have in common that train as one: shape and batch size."""
+        return None if self._is_heavy(params) else self._alike(params)
+
+    def _alike(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         n_rows = max(self._training.tensors.n_epoch_rows)
         return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
 
     def _keys(self, params: Mapping[str, Any]) -> list[_Key]:
         """Return for each part which stack its members train in: those of as many rows share."""
-        group = self.group(params)
+        group = self._alike(params)
         return [(group, n_rows) for n_rows in self._training.tensors.n_epoch_rows]
 
     def _is_heavy(self, params: Mapping[str, Any]) -> bool:
-        if self._training.tensors.x.device.type != "cpu":
-            return False
+        on_cpu = self._training.tensors.x.device.type == "cpu"
+        return on_cpu and self._n_multiplications(params) > _ALONE
+
+    def _n_multiplications(self, params: Mapping[str, Any]) -> int:
+        """Count those of one step of one member: forward, and backward for weights and inputs."""
         shape = self._training.shape(params)
         width, inner = shape["hidden_units"], shape["n_layers"] - 1
         weights = width * (shape["n_inputs"] + inner * width + shape["n_outputs"])
         n_rows = max(self._training.tensors.n_epoch_rows)
-        return bool(3 * _rows_a_step(params, n_rows) * weights > _ALONE)
+        return int(3 * _rows_a_step(params, n_rows) * weights)
 
     def _find(self, key: _Key) -> Stack | None:
         return next((stack for other, stack in self._stacks if other == key), None)
 
     def _new_stack(self, key: _Key, params: Mapping[str, Any]) -> Stack:
         shared, (_, n_rows) = self._training, key
+        dtype = product_dtype(
+            shared.precision, device=shared.tensors.x.device,
+            n_multiplications=self._n_multiplications(params),
+        )  # fmt: skip
         stack = Stack(
             data=shared.tensors, recipe=shared.recipe, loss=shared.loss, metric=shared.metric,
             batch_size=_rows_a_step(params, n_rows), n_rows=n_rows, shape=shared.shape(params),
+            dtype=dtype,
         )  # fmt: skip
         self._stacks.append((key, stack))
         return stack

@@ -15,6 +15,7 @@ from objectives.losses import Loss
 from objectives.metrics import METRICS, Metric, get_metric
 from objectives.model import FittedModel
 from objectives.objective import describe_data, run_trial
+from objectives.precision import Precision, check_precision
 from objectives.prepared import Prepared, common_scaler, pick_device
 from objectives.recipe import get_recipe
 from objectives.space import make_space
@@ -50,6 +51,8 @@ class MLPObjective:
         folds: cross-validation with so many folds of the training and validation rows, one network
             a fold (and repeat) trained as one stack; the value of an epoch is their mean, and the
             fitted model predicts by all of them. None validates on the validation split alone.
+        precision: of the matrix products of training: ``"float32"``, or ``"auto"``, which is
+            bfloat16 where that is faster, see `objectives.precision.product_dtype`.
         seed: of splits, folds, weights, data order and dropout.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
         data_options: further arguments of `load_tabular`, such as ``groups`` or ``class_weight``.
@@ -79,6 +82,7 @@ class MLPObjective:
         patience: int | None = 20,
         n_repeats: int = 1,
         folds: int | None = None,
+        precision: Precision = "float32",
         seed: int = 0,
         device: str | torch.device | None = None,
         **data_options: Any,
@@ -86,6 +90,7 @@ class MLPObjective:
         check_count("patience", patience)
         check_count("n_repeats", n_repeats)
         _check_folds(folds)
+        self.precision = check_precision(precision)
         self.recipe = get_recipe(recipe)
         self.space: Mapping[str, Any] = make_space(MLP_TABLE, space)
         if isinstance(dataset, TabularData) and data_options:
@@ -120,6 +125,7 @@ class MLPObjective:
         return {
             "objective": "mlp", "metric": self.metric.name, "recipe": self.recipe.name,
             "patience": self.patience, "n_repeats": self.n_repeats, "folds": self.folds,
+            "precision": self.precision,
             **describe_data(self.data),
         }  # fmt: skip
 
@@ -175,6 +181,7 @@ class MLPObjective:
             patience=patience,
             n_repeats=self.n_repeats,
             seed=seed,
+            precision=self.precision,
         )
         return MLPCohort(training, lambda rows, params: self._fitted(prepared, rows, params))
 

@@ -54,7 +54,7 @@ class Cohort(Protocol):
         """Say whether such a trial would train efficiently beside what is here."""
 
     def group(self, params: Mapping[str, Any]) -> Hashable:
-        """Return what trials have in common that train as one; others train side by side."""
+        """Return what trials have in common that train as one; None for one that trains alone."""
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; it starts with the next epoch."""
@@ -200,6 +200,7 @@ class TrialRecord:
         rest = {
             "seed": self.seed,
             "worker": self.worker,
+            "stopped": stopped,
             "epochs_run": len(self.results),
             "duration_s": sum(result.duration_s for result in self.results),
             **found,
@@ -207,7 +208,7 @@ class TrialRecord:
         }
         params = {} if self.has_params else {"params": dict(self.params)}
         curve = {"curve": self._curve()} if self.results else {}
-        return {"stopped": stopped, **curve, "record": rest, **params}
+        return {**curve, "record": rest, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]

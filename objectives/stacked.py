@@ -152,15 +152,22 @@ class Tape:
 
     Args:
         net: the networks; their ``flat`` may be changed in place between steps, but not replaced.
+        dtype: of the pass; None for that of the parameters. In bfloat16 it works on a copy of
+            them, and what comes out has the type of what goes in, as ``grad`` that of the
+            parameters.
 
     Attributes:
         grad: (K, n_parameters), overwritten by each `backward`.
     """
 
-    def __init__(self, net: StackedMLP) -> None:
+    def __init__(self, net: StackedMLP, dtype: torch.dtype | None = None) -> None:
+        dtype = net.flat.dtype if dtype is None else dtype
         self.grad = torch.zeros_like(net.flat)
-        self._layers = net.layers(net.flat)
-        self._grads = net.layers(self.grad)
+        self._flat = net.flat
+        # `to` gives the same tensor where the type is its own: then nothing is copied below.
+        self._rounded, self._rounded_grad = net.flat.to(dtype), self.grad.to(dtype)
+        self._layers = net.layers(self._rounded)
+        self._grads = net.layers(self._rounded_grad)
         self._scales = net.scales()
         self._groups = net.groups()
 
@@ -172,7 +179,9 @@ class Tape:
             masks: for each hidden layer, dropout factors (K, B, H) (0, or 1 / (1 - p)), or None for
                 no dropout.
         """
-        self._h, self._z, self._out, self._masks = [x], [], [], masks
+        if self._rounded is not self._flat:
+            self._rounded.copy_(self._flat)
+        self._h, self._z, self._out, self._masks = [x.to(self._rounded.dtype)], [], [], masks
         for (weight, bias), scale, mask in zip(
             self._layers[:-1], self._scales, masks, strict=False
         ):
@@ -182,10 +191,11 @@ class Tape:
             self._out.append(h)
             self._h.append(h if mask is None else h * mask)
         weight, bias = self._layers[-1]
-        return torch.baddbmm(bias, self._h[-1], weight, alpha=self._scales[-1])
+        return torch.baddbmm(bias, self._h[-1], weight, alpha=self._scales[-1]).to(x.dtype)
 
     def backward(self, grad: Tensor) -> None:
         """Fill ``self.grad``, given the loss's gradient for the outputs (K, B, C)."""
+        grad = grad.to(self._rounded.dtype)
         for layer in reversed(range(len(self._layers))):
             weight_grad, bias_grad = self._grads[layer]
             scale = self._scales[layer]
@@ -197,6 +207,8 @@ class Tape:
                 mask = self._masks[layer - 1]
                 grad = grad if mask is None else grad.mul_(mask)
                 grad = self._activate_backward(grad, self._z[layer - 1], self._out[layer - 1])
+        if self._rounded_grad is not self.grad:
+            self.grad.copy_(self._rounded_grad)
 
     def _activate(self, z: Tensor) -> Tensor:
         if len(self._groups) == 1:

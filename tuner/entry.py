@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.pruners import BasePruner
@@ -45,6 +45,7 @@ def tune_mlp(
     n_repeats: int = 1,
     folds: int | None = None,
     recipe: str = "modern",
+    precision: Literal["float32", "auto"] = "float32",
     enqueue: Sequence[Params] = (),
     trials: Sequence[Params] | None = None,
     include_default: bool = True,
@@ -97,6 +98,9 @@ def tune_mlp(
             those rows instead.
         recipe: ``"modern"`` or the textbook's ``"plain"``: what surrounds the tuned
             hyperparameters.
+        precision: of the matrix products of training. ``"auto"`` makes those of large networks in
+            bfloat16 where the processor does so natively, about 1.5 times as fast; weights, loss
+            and metric stay float32. A study then comes out otherwise on another kind of processor.
         enqueue: configurations to try first, under any sampler; what they leave out is at its
             default.
         trials: the configurations of a manual search.
@@ -155,7 +159,8 @@ def tune_mlp(
     firsts = [complete(rows, params) for params in enqueue]
     objective = MLPObjective(
         dataset, target=target, metric=metric, space=rows, recipe=recipe, patience=patience,
-        n_repeats=n_repeats, folds=folds, seed=seed, device=device, **data_options,
+        n_repeats=n_repeats, folds=folds, precision=precision, seed=seed, device=device,
+        **data_options,
     )  # fmt: skip
     if include_default and sampler not in LISTED:
         good = [] if objective.good is None else [fit_into(rows, objective.good)]

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from objectives.configurations import from_stored, searched
+from objectives.hyperparameters import Space
 
 
 class HandedTrial(optuna.Trial):
@@ -42,3 +48,31 @@ class HandedTrial(optuna.Trial):
         values = trial.intermediate_values
         trial.intermediate_values = {s: v for s, v in values.items() if s not in self._stale}
         return self.study.pruner.prune(self.study, trial)
+
+
+def whole_trial(
+    state: TrialState,
+    space: Space,
+    stored: Mapping[str, Any],
+    params: Mapping[str, Any] | None = None,
+) -> FrozenTrial:
+    """Return a trial to be put into a study that has its hyperparameters already.
+
+    So it takes one write, where Optuna makes one for each hyperparameter that is suggested.
+
+    Args:
+        state: RUNNING or WAITING.
+        space: the search space.
+        stored: the searched hyperparameters, by their stored names.
+        params: the whole configuration; by default what ``stored`` stands for.
+
+    Raises:
+        ValueError: if a hyperparameter is missing or out of its range.
+    """
+    rows = searched(space).values()
+    return create_trial(
+        state=state,
+        params=dict(stored),
+        distributions={row.stored_name: row.distribution for row in rows if row.distribution},
+        user_attrs={"params": dict(params or from_stored(space, stored))},
+    )

@@ -10,9 +10,11 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from objectives.configurations import complete, grid_cells, to_stored
 from objectives.hyperparameters import Hyperparameter
+from tuner.handed import whole_trial
 from tuner.pruners import PrunerName
 from tuner.records import ORIGIN
 from tuner.samplers import LISTED, SamplerName
@@ -153,4 +155,7 @@ def queue(
     """Put trials into the study's queue."""
     for params in planned:
         stored = to_stored(space, params, strict=strict) if space else params
-        study.enqueue_trial(stored, user_attrs={"params": params})
+        try:
+            study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
+        except ValueError:  # given by hand, it may lie outside the range, or be of no space
+            study.enqueue_trial(stored, user_attrs={"params": params})

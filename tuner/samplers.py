@@ -10,7 +10,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.messages import hint
 
@@ -45,10 +45,14 @@ class KnownSpaceSampler(TPESampler):
     Args:
         distributions: the space, by the names that the study stores.
         seed: of the sampler.
+        alone: whether no other trial is under way, which would count as a bad one. It makes no
+            difference then but that `draw` needs no trial.
     """
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution], *, seed: int) -> None:
-        super().__init__(seed=seed, multivariate=True)
+    def __init__(
+        self, distributions: Mapping[str, BaseDistribution], *, seed: int, alone: bool = False
+    ) -> None:
+        super().__init__(seed=seed, multivariate=True, constant_liar=not alone)
         self._in_order = dict(distributions)
         self._distributions = dict(sorted(distributions.items()))
 
@@ -73,6 +77,11 @@ class KnownSpaceSampler(TPESampler):
             for name, distribution in self._in_order.items()
             if name in search_space and not distribution.single()
         }
+
+    def draw(self, study: Study) -> dict[str, Any]:
+        """Draw a configuration for a trial that is yet to be made, while no other is under way."""
+        none = create_trial(state=TrialState.WAITING)
+        return self.sample_relative(study, none, dict(self._distributions))
 
 
 class _SeedByName:
@@ -122,13 +131,15 @@ def sampler_source(
     seed: int,
     worker: int = 0,
     distributions: Mapping[str, BaseDistribution] | None = None,
-) -> Callable[[int], BaseSampler]:
+) -> Callable[..., BaseSampler]:
     """Return a function that gives the sampler for the next trial, from the number already there.
 
     Optuna stores trials but not a sampler's random state, so a resumed study that reused its seed
     would draw its first points again, and so would every worker. Here each trial has a seed of its
     own, from (seed, worker, trials there): a study that was cut off draws what it would have drawn.
     A sampler object of the user's is used as it is.
+
+    The function's keyword ``alone`` is that of `KnownSpaceSampler`.
 
     Args:
         sampler: a name, or an Optuna sampler.
@@ -141,13 +152,14 @@ def sampler_source(
     """
     check_sampler(sampler)
     if isinstance(sampler, BaseSampler):
-        return lambda n_existing: sampler
+        return lambda n_existing, *, alone=False: sampler
 
-    def source(n_existing: int) -> BaseSampler:
+    def source(n_existing: int, *, alone: bool = False) -> BaseSampler:
         derived = _seed_of(seed, worker, n_existing)
         if sampler == "tpe":
-            known = KnownSpaceSampler(distributions, seed=derived) if distributions else None
-            return known or _TPEByName(seed=derived)
+            if distributions:
+                return KnownSpaceSampler(distributions, seed=derived, alone=alone)
+            return _TPEByName(seed=derived)
         return RandomSampler(seed=derived) if distributions else _RandomByName(seed=derived)
 
     return source

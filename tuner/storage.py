@@ -241,18 +241,11 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
     Raises:
         StorageError: in place of such an error.
     """
-    from sqlalchemy.exc import DBAPIError
-
-    errors: tuple[type[Exception], ...] = (StorageInternalError, DBAPIError, *others)
-    if "redis" in sys.modules:
-        errors += (sys.modules["redis"].RedisError,)
-    if "grpc" in sys.modules:
-        errors += (sys.modules["grpc"].RpcError,)
     try:
         yield
     except StorageError:
         raise
-    except errors as error:
+    except (*_errors(), *others) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         cause = getattr(cause, "orig", None) or cause or error
         raise StorageError(
@@ -260,6 +253,18 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
             f"({_without(str(storage), cause)}); make it available and writable and see to free "
             "space, then make the same call again: finished trials are kept"
         ) from None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return the errors of those databases whose libraries are loaded."""
+    found: tuple[type[Exception], ...] = (StorageInternalError,)
+    if "sqlalchemy.exc" in sys.modules:
+        found += (sys.modules["sqlalchemy.exc"].DBAPIError,)
+    if "redis" in sys.modules:
+        found += (sys.modules["redis"].RedisError,)
+    if "grpc" in sys.modules:
+        found += (sys.modules["grpc"].RpcError,)
+    return found
 
 
 def _name(storage: object) -> str:

@@ -30,6 +30,7 @@ _COMPARED = (
     "patience",
     "n_repeats",
     "folds",
+    "precision",
     "backbone",
     "weights",
     "build",

@@ -211,7 +211,7 @@ class _Worker:
         return self._started
 
     def has_room(self, group: Hashable) -> bool:
-        return group == self._group and len(self.trials) < self._max_trials
+        return group is not None and group == self._group and len(self.trials) < self._max_trials
 
     def add(
         self, number: int, params: Mapping[str, Any], group: Hashable, state: bytes | None

@@ -152,6 +152,32 @@ def test_hand_written_gradients_equal_autograd(
     torch.testing.assert_close(tape.grad, net.flat.grad)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_pass_in_bfloat16_gives_outputs_and_gradients_near_those_in_float32(
+    activation: str,
+) -> None:
+    net = StackedMLP(
+        activations=[activation] * 2, n_inputs=40, n_outputs=3, n_layers=2, hidden_units=50,
+        reference_width=256.0,
+    )  # fmt: skip
+    rows = [he_init(net, torch.Generator().manual_seed(k)) for k in range(2)]
+    net.flat = torch.stack(rows)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 32, 40, generator=generator)
+    masks = torch.rand(2, 2, 32, 50, generator=generator)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        tape = Tape(net, dtype)
+        outputs = tape.forward(x, list(masks.to(dtype)))
+        tape.backward(outputs)
+        found.append((outputs, tape.grad))
+
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        error = (rounded - exact).norm() / exact.norm()
+        assert 0 < error < 0.02  # a rounding is up to 0.004
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_plain_recipe_trains_exactly_as_a_torch_loop_does(activation: str, optimizer: str) -> None:

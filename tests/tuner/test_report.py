@@ -10,9 +10,9 @@ from tests.tuner.reports import Page, report_of
 from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import load_study, tune, tune_mlp
 from tuner.report import write_report
-from tuner.report_facts import default_params
 from tuner.report_trials import trial_table
 from tuner.study import OPENINGS
+from tuner.untuned import default_params
 
 
 @pytest.fixture(scope="module")

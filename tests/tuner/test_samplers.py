@@ -27,6 +27,16 @@ def test_tpe_with_a_known_space_draws_what_optunas_own_draws():
     assert known == inferred
 
 
+def test_a_configuration_drawn_before_its_trial_is_the_one_drawn_by_it():
+    study = optuna.create_study()
+    for number in range(15):
+        early = KnownSpaceSampler(SPACE, seed=number, alone=True).draw(study)
+        study.sampler = KnownSpaceSampler(SPACE, seed=number)
+        trial = study.ask(SPACE)
+        assert early == trial.params
+        study.tell(trial, (trial.params["b"] - 0.3) ** 2 + trial.params["a"])
+
+
 @pytest.mark.parametrize("name", ["tpe", "random"])
 def test_each_trial_and_worker_draws_from_a_seed_of_its_own(name):
     def first_draws(**seeds):

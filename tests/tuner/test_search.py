@@ -251,7 +251,7 @@ def test_plain_optuna_gives_the_trials_of_a_search():
     study.optimize(objective, n_trials=3)
 
     assert len(study.trials) == 3
-    assert {"curve", "record", "stopped"} <= set(study.best_trial.user_attrs)
+    assert {"curve", "record"} <= set(study.best_trial.user_attrs)
     searched = tune_mlp(
         "iris", sampler="manual", space=SMALL, trials=[study.trials[0].user_attrs["params"]], **FAST
     )

@@ -55,6 +55,21 @@ def test_a_study_in_two_halves_equals_one_that_ran_through(sampler, tmp_path):
     assert table(halves).equals(table(whole))
 
 
+SEARCHED = {"sampler": "tpe", "n_trials": 12}, {"sampler": "random", "n_trials": 3}
+
+
+@pytest.mark.parametrize("call", [*SEARCHED, {"sampler": "grid", "space": {"dropout": [0.0, 0.1]}}])
+def test_a_trial_is_written_with_its_hyperparameters_and_not_one_by_one(call, tmp_path):
+    path = tmp_path / "s.journal"
+
+    tune_mlp("iris", storage=path, **FAST, **{"space": SPACE, **call})
+
+    logs = [json.loads(line) for line in path.read_text().splitlines()]
+    whole = [set(log["params"]) == set(log["distributions"]) for log in logs if "params" in log]
+    assert whole == [True] * len(load_study(path).trials)
+    assert not any("param_name" in log for log in logs)
+
+
 def test_trials_left_running_are_handed_out_again_under_their_own_numbers(storage):
     opened = open_storage(storage)
     study = open_study(opened, name="s", direction="minimize", record={})

@@ -29,6 +29,7 @@ OTHERS = {
     "sizes": ({"valid_size": 0.3}, "split valid_size"),
     "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
     "folds": ({"folds": 3}, "folds None, now 3"),
+    "precision": ({"precision": "auto"}, "precision 'float32', now 'auto'"),
     "epochs": ({"epochs": 3}, "epochs fixed at 2, now fixed at 3"),
     "groups": ({"groups": list(range(50)) * 3}, "split kind 'stratified', now 'group'"),
     "time": ({"time": list(range(150))}, "split kind 'stratified', now 'time'"),

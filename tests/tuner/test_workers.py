@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from objectives.configurations import defaults
+from objectives.mlp import MLPObjective
 from tuner import tune_mlp
+from tuner.workers import ProcessCohort
 
 SMALL = {"n_layers": 1, "hidden_units": [8, 16], "batch_size": 32}
 FAST = {"space": SMALL, "epochs": 5, "pruner": "none", "show_progress_bar": False}
@@ -65,6 +68,23 @@ def test_trials_of_a_process_that_is_killed_are_trained_again_and_come_out_the_s
     assert values(together) == pytest.approx(values(alone), abs=0.02)
     frame = together.curves_dataframe()
     assert frame.groupby("number")["epoch"].apply(list).map(len).tolist() == [20] * 24
+
+
+def test_networks_too_large_to_gain_by_stacking_train_one_a_process():
+    objective = MLPObjective("iris", space={"epochs": 2})
+    wide = defaults(objective.space) | {"hidden_units": 700}
+    cohort, number = ProcessCohort(objective, seed=0, n_jobs=2), 0
+    try:
+        while not all(worker.trials for worker in cohort._workers):
+            if cohort.room(wide):
+                cohort.add(number, wide)
+                number += 1
+            cohort.train_epoch()
+        for _ in range(3):
+            cohort.train_epoch()
+            assert not cohort.room(wide)
+    finally:
+        cohort.close()
 
 
 SCRIPT = """

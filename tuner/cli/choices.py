@@ -8,6 +8,7 @@ SAMPLERS = ("tpe", "random", "grid", "manual")
 PRUNERS = ("median", "asha", "hyperband", "none")
 TASKS = ("binary", "multiclass", "regression")
 RECIPES = ("modern", "plain")
+PRECISIONS = ("float32", "auto")
 METRICS = (
     "accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro", "rmse", "mae", "r2",
 )  # fmt: skip

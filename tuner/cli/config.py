@@ -26,6 +26,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _KIND_OF = {
     **dict.fromkeys(
         (*_FILES, "dataset", "target", "task", "metric", "sampler", "pruner", "recipe", "storage",
+         "precision", "start_from", "artifact_store",
          "study_name", "device", "backbone", "weights"), "a text",
     ),
     **dict.fromkeys(
@@ -33,7 +34,7 @@ _KIND_OF = {
         "a whole number",
     ),
     **dict.fromkeys(("timeout", "valid_size", "test_size"), "a number"),
-    **dict.fromkeys(("include_default", "show_progress_bar", "skip_corrupt"), "true or false"),
+    **dict.fromkeys(("include_default", "show_progress_bar", "skip_corrupt", "checkpoint"), "true or false"),
     "space": "a table",
     "categorical": "a list",
     **dict.fromkeys(("trials", "enqueue"), "a list of tables"),
@@ -105,6 +106,8 @@ def _located(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
     paths = {name: str(folder / found[name]) for name in ("out", "save_model") if name in found}
     if "storage" in found and "://" not in found["storage"]:
         paths["storage"] = str(folder / found["storage"])
+    if "artifact_store" in found:
+        paths["artifact_store"] = str(folder / found["artifact_store"])
     if "weights" in found and found["weights"].endswith((".pth", ".safetensors")):
         paths["weights"] = str(folder / found["weights"])
     if "data" in found and (_is_path(found["data"]) or (folder / found["data"]).exists()):

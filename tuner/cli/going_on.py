@@ -26,6 +26,7 @@ def resume(
     n_trials: o.NTrials = None,
     timeout: o.Timeout = None,
     n_jobs: o.NJobs = 1,
+    artifact_store: o.ArtifactStore = None,
     out: o.Out = None,
     save_model: o.SaveModel = None,
     quiet: o.Quiet = False,
@@ -33,7 +34,8 @@ def resume(
 ) -> None:
     """Go on with a study that was interrupted, or to a larger total, as it was begun."""
     changes = {"timeout": timeout, "n_jobs": n_jobs, "show_progress_bar": not (quiet or as_json)}
-    changes |= {} if n_trials is None else {"n_trials": n_trials}
+    given = {"n_trials": n_trials, "artifact_store": artifact_store}
+    changes |= {name: value for name, value in given.items() if value is not None}
     repeat_by_command(study, study_name, data, changes, out, save_model, as_json)
 
 
@@ -75,8 +77,9 @@ def worker(
     ] = None,
     data: o.DataElsewhere = None,
     timeout: o.Timeout = None,
+    artifact_store: o.ArtifactStore = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the study to be there.")] = 60.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Join in a study from any machine that reaches its storage, until the study is done."""
-    join_in(storage, study, data, timeout, wait, as_json)
+    join_in(storage, study, data, timeout, artifact_store, wait, as_json)

@@ -61,6 +61,32 @@ Pruner = Annotated[
     str,
     typer.Option(help=f"{listing(choices.PRUNERS)}.", autocompletion=completer(choices.PRUNERS)),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32, or auto: large networks' products in bfloat16 where that is faster.",
+        autocompletion=completer(choices.PRECISIONS),
+    ),
+]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="A study in the same storage whose trials to begin with, as far as they fit."
+    ),
+]
+Checkpoint = Annotated[
+    bool | None,
+    typer.Option(
+        help="Save trials under way each five epochs, or never; default: those that last longer "
+        "than a minute, each minute."
+    ),
+]
+ArtifactStore = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for checkpoints and the best model; default: beside the study's file."
+    ),
+]
 Recipe = Annotated[
     str,
     typer.Option(

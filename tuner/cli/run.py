@@ -110,8 +110,8 @@ def recorded(
 
 
 def join_in(
-    storage: str, study_name: str | None, data: str | None, timeout: float | None, wait: float,
-    as_json: bool,
+    storage: str, study_name: str | None, data: str | None, timeout: float | None,
+    artifact_store: str | None, wait: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Train trials of a study beside other processes, and say how many came to an end here."""
     with one_line_errors():
@@ -125,6 +125,7 @@ def join_in(
         ended: list[int] = []
         options |= {
             "storage": storage, "study_name": study.study_name, "timeout": timeout,
+            "artifact_store": artifact_store,
             "show_progress_bar": False, "callbacks": [lambda _, trial: ended.append(trial.number)],
         }  # fmt: skip
         result = search(entry, dataset, options, table=None)

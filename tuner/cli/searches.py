@@ -18,7 +18,10 @@ def mlp(
     pruner: o.Pruner = "median", n_trials: o.NTrials = None, timeout: o.Timeout = None,
     epochs: o.Epochs = None, patience: o.Patience = 20, n_jobs: o.NJobs = 1,
     n_repeats: o.NRepeats = 1, folds: o.Folds = None, recipe: o.Recipe = "modern",
+    precision: o.Precision = "float32",
     seed: o.Seed = 0, storage: o.Storage = None, study_name: o.NewStudyName = "mlp",
+    start_from: o.StartFrom = None, checkpoint: o.Checkpoint = None,
+    artifact_store: o.ArtifactStore = None,
     space: o.Space = None, fix: o.Fix = None, trials: o.Trials = None, out: o.Out = None,
     save_model: o.SaveModel = None, quiet: o.Quiet = False, as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
@@ -32,6 +35,8 @@ def cnn(
     n_trials: o.NTrials = None, timeout: o.Timeout = None, epochs: o.Epochs = None,
     patience: o.Patience = 10, image_size: o.ImageSize = None, n_jobs: o.NJobs = 1,
     seed: o.Seed = 0, storage: o.Storage = None, study_name: o.NewStudyName = "cnn",
+    start_from: o.StartFrom = None, checkpoint: o.Checkpoint = None,
+    artifact_store: o.ArtifactStore = None,
     space: o.Space = None, fix: o.Fix = None, trials: o.Trials = None, out: o.Out = None,
     save_model: o.SaveModel = None, quiet: o.Quiet = False, as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
@@ -46,6 +51,8 @@ def finetune(
     n_trials: o.NTrials = None, timeout: o.Timeout = None, epochs: o.Epochs = None,
     patience: o.Patience = 5, image_size: o.ImageSize = None, n_jobs: o.NJobs = 1,
     seed: o.Seed = 0, storage: o.Storage = None, study_name: o.NewStudyName = "finetune",
+    start_from: o.StartFrom = None, checkpoint: o.Checkpoint = None,
+    artifact_store: o.ArtifactStore = None,
     space: o.Space = None, fix: o.Fix = None, trials: o.Trials = None, out: o.Out = None,
     save_model: o.SaveModel = None, quiet: o.Quiet = False, as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
