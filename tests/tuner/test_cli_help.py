@@ -56,11 +56,22 @@ def test_docstrings_list_every_hyperparameter(function, table):
         (choices.METRICS, metrics.METRICS),
         (choices.TASKS, get_args(targets.Task)),
         (choices.RECIPES, recipe.RECIPES),
+        (choices.PRECISIONS, get_args(precision.Precision)),
         (choices.TABLES, files.BUILTINS),
         (choices.IMAGES, image_readers.BUILTINS),
         (choices.FIGURES, figures.OF_A_STUDY),
     ],
-    ids=["sampler", "pruner", "metric", "task", "recipe", "tables", "images", "figures"],
+    ids=[
+        "sampler",
+        "pruner",
+        "metric",
+        "task",
+        "recipe",
+        "precision",
+        "tables",
+        "images",
+        "figures",
+    ],
 )
 def test_names_that_are_offered_are_those_that_are_taken(offered, known):
     assert sorted(offered) == sorted(known)

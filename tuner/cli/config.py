@@ -34,7 +34,9 @@ _KIND_OF = {
         "a whole number",
     ),
     **dict.fromkeys(("timeout", "valid_size", "test_size"), "a number"),
-    **dict.fromkeys(("include_default", "show_progress_bar", "skip_corrupt", "checkpoint"), "true or false"),
+    **dict.fromkeys(
+        ("include_default", "show_progress_bar", "skip_corrupt", "checkpoint"), "true or false"
+    ),
     "space": "a table",
     "categorical": "a list",
     **dict.fromkeys(("trials", "enqueue"), "a list of tables"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,8 +33,12 @@ def resume(
     as_json: o.AsJson = False,
 ) -> None:
     """Go on with a study that was interrupted, or to a larger total, as it was begun."""
-    changes = {"timeout": timeout, "n_jobs": n_jobs, "show_progress_bar": not (quiet or as_json)}
-    given = {"n_trials": n_trials, "artifact_store": artifact_store}
+    changes: dict[str, Any] = {
+        "timeout": timeout,
+        "n_jobs": n_jobs,
+        "show_progress_bar": not (quiet or as_json),
+    }
+    given: dict[str, Any] = {"n_trials": n_trials, "artifact_store": artifact_store}
     changes |= {name: value for name, value in given.items() if value is not None}
     repeat_by_command(study, study_name, data, changes, out, save_model, as_json)
 
