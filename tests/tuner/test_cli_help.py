@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from objectives import files, image_readers, metrics, recipe, targets
+from objectives import files, image_readers, metrics, precision, recipe, targets
 from objectives.hyperparameters import MLP_TABLE
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tests.tuner.commands import run
