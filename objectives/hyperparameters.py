@@ -47,6 +47,7 @@ class Hyperparameter:
         maximum: largest legal number.
         open_ends: whether ``minimum`` and ``maximum`` themselves are illegal.
         words: legal words (all legal values of a choice; ``"full"`` for the batch size).
+        flags: legal ones of True and False, for a hyperparameter of a user's own.
         help: one line for people.
         source: where the numbers come from.
     """
@@ -62,6 +63,7 @@ class Hyperparameter:
     maximum: float = math.inf
     open_ends: bool = False
     words: tuple[str, ...] = ()
+    flags: tuple[bool, ...] = ()
     help: str = ""
     source: str = ""
 
@@ -113,6 +115,8 @@ class Hyperparameter:
             ValueError: if it is not; the message names the hyperparameter, the value and what is
                 legal.
         """
+        if isinstance(value, bool) and value in self.flags:
+            return value
         if isinstance(value, str):
             if value in self.words:
                 return value
@@ -134,7 +138,7 @@ class Hyperparameter:
         return self.minimum <= value <= self.maximum
 
     def _rule(self) -> str:
-        words = ", ".join(self.words)
+        words = ", ".join(map(str, (*self.words, *self.flags)))
         if self.kind == "choice":
             return f"one of {words}"
         above = f"above {self.minimum:g}" if self.open_ends else f"at least {self.minimum:g}"

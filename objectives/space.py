@@ -136,8 +136,9 @@ def free_space(space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
     """Return the space of a user's own objective, whose names are free; kinds follow from the
     values.
 
-    >>> describe(free_space({"x": (0.0, 1.0), "kernel": ["rbf", "poly"]}))
-    {'x': {'low': 0.0, 'high': 1.0}, 'kernel': {'choices': ['rbf', 'poly']}}
+    >>> describe(free_space({"x": (0.0, 1.0), "kernel": ["rbf", "poly"], "skip": [True, False]}))
+    {'x': {'low': 0.0, 'high': 1.0}, 'kernel': {'choices': ['rbf', 'poly']},
+     'skip': {'choices': [True, False]}}
     """
     return {
         name: wish if isinstance(wish, Hyperparameter) else _free_row(name, wish)
@@ -150,7 +151,8 @@ def _free_row(name: str, wish: Any) -> Hyperparameter:
     if not values:
         raise ValueError(f"{name} must have at least one choice, got an empty list")
     words = tuple(value for value in values if isinstance(value, str))
-    numbers = [value for value in values if not isinstance(value, str)]
+    flags = tuple(value for value in values if isinstance(value, bool))
+    numbers = [value for value in values if not isinstance(value, str | bool)]
     kind: Any = (
         "choice"
         if not numbers
@@ -158,7 +160,7 @@ def _free_row(name: str, wish: Any) -> Hyperparameter:
         if all(isinstance(value, int) for value in numbers)
         else "float"
     )
-    row = Hyperparameter(name=name, kind=kind, default=values[0], words=words)
+    row = Hyperparameter(name=name, kind=kind, default=values[0], words=words, flags=flags)
     return _entry(row, wish)
 
 

@@ -34,6 +34,7 @@ def run_cohort(search: Search, cohort: Cohort) -> None:
                 cohort.drop(number)
                 search.fail(number, error)
             continue
+        search.progress.tick()
         for number, result in results.items():
             _take(search, cohort, number, result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 import warnings
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,9 @@ _COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
 _NARROW = "{n_fmt}/{total_fmt}, {desc} [{elapsed}<{time_left}]"
 _NARROW_COLUMNS = 75
 _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
+
+
+_TICK_S = 0.5
 
 
 class ProgressBar:
@@ -65,6 +69,7 @@ class ProgressBar:
             disable=not enabled,
         )
         self._bar.timeout = timeout
+        self._drawn_at = time.monotonic()
         self._bar.refresh()  # The first line was drawn before the bar knew its time limit.
 
     def update(self, *, finished: int, pruned: int, failed: int, best: float | None) -> None:
@@ -81,6 +86,13 @@ class ProgressBar:
         if self._bar.total is not None:
             self._bar.total = max(self._bar.total, finished)  # a study may have more than is asked
         self._bar.update(finished - self._bar.n)
+
+    def tick(self) -> None:
+        """Move the clock on while a long trial trains; drawn at most twice a second."""
+        now = time.monotonic()
+        if not self._bar.disable and now - self._drawn_at >= _TICK_S:
+            self._drawn_at = now
+            self._bar.refresh()
 
     def say(self, text: str) -> None:
         """Write a line of its own to stderr, above the bar."""

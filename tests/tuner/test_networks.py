@@ -228,3 +228,17 @@ def test_weights_are_known_by_their_content_wherever_they_lie(tmp_path):
             tune_finetune((PICTURES, SHADES), weights=weights, **call)
     with pytest.raises(StudyMismatchError, match="backbone 'mobilenet_v3_small', now 'resnet18'"):
         tune_finetune((PICTURES, SHADES), weights=None, **call | {"backbone": "resnet18"})
+
+
+def build_with_or_without(n_inputs, n_outputs, skip):
+    assert isinstance(skip, bool)
+    return nn.Sequential(nn.Identity() if skip else nn.Tanh(), nn.Linear(n_inputs, n_outputs))
+
+
+def test_a_hyperparameter_of_ones_own_may_be_true_or_false():
+    space = {"skip": [True, False]}
+    result = tune_module(build_with_or_without, "iris", space=space, sampler="grid", **FAST)
+
+    assert result.trials_dataframe()["params_skip"].tolist() == [True, False]
+    with pytest.raises(ValueError, match="skip must be one of True, got False"):
+        tune_module(build_with_or_without, "iris", space={"skip": True}, enqueue=[{"skip": False}])

@@ -99,3 +99,13 @@ def test_interrupted_search_leaves_its_line(capsys):
         interrupted_search()
 
     assert capsys.readouterr().err.endswith("\n")
+
+
+def test_the_clock_moves_on_while_a_long_trial_trains(capsys, monkeypatch):
+    monkeypatch.setattr("tuner.progress._TICK_S", 0.0)
+    with ProgressBar(total=2, timeout=None, metric="accuracy", enabled=True) as bar:
+        capsys.readouterr()
+        bar.tick()
+        drawn = capsys.readouterr().err
+
+    assert "0/2 trials" in drawn
