@@ -216,24 +216,18 @@ class ModuleObjective:
         return self.build, self.loss, self._optimizer, self._schedule, self._clip
 
     @property
-    def described(self) -> dict[str, str]:
-        """What was given as a function, and the loss, by name: what a study records of them."""
+    def record(self) -> dict[str, Any]:
+        """What trials depend on beside their hyperparameters and seeds, in plain JSON types.
+
+        Of the user's own functions, and the loss, that is their names.
+        """
         given = {
             "build": self.build if self.kind == "module" else None, "loss": self.loss,
             "optimizer": self._optimizer, "schedule": self._schedule, "clip": self._clip,
         }  # fmt: skip
-        return names_of(given)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What trials depend on beside their hyperparameters and seeds, in plain JSON types.
-
-        Of the user's own functions that is their names.
-        """
         return {
             "objective": self.kind, "metric": self.metric.name, "patience": self.patience,
-            **dict.fromkeys(("build", "loss", "optimizer", "schedule", "clip")), **self.described,
-            **describe_data(self.data),
+            **dict.fromkeys(given), **names_of(given), **describe_data(self.data),
         }  # fmt: skip
 
     @property
