@@ -92,10 +92,11 @@ class Artifacts:
         What goes wrong here, be it a full disk or a model that no file can hold, is a warning: the
         search goes on, and the model can be trained again from its seed.
         """
-        if not self:
+        suffix = getattr(model, "suffix", None)  # an objective of one's own may have no such model
+        if not self or suffix is None:
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"trial-{trial.number}{model.suffix}"
+            path = Path(folder) / f"trial-{trial.number}{suffix}"
             try:
                 model.save(path)
                 found = upload_artifact(

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
+from objectives import MLPObjective
 from tests.tuner.test_checkpoints import CALL, epochs_trained, files
 from tuner import load_result, load_study, tune, tune_mlp, tune_module
 
@@ -136,3 +137,22 @@ def test_a_study_that_begins_with_another_ones_trials_leaves_its_model_alone(tmp
     found = load_result(storage, "first")
     artifacts = found._artifacts.model(found.best_trial, found._load)
     assert (artifacts.predict_proba([[5.1, 3.5, 1.4, 0.2]]) == expected).all()
+
+
+class WithoutModels(MLPObjective):
+    """An objective of one's own whose cohorts give no models."""
+
+    def cohort(self, *, seed):
+        cohort = super().cohort(seed=seed)
+        cohort.model = lambda number: None
+        return cohort
+
+
+def test_an_objective_without_models_is_searched_all_the_same(tmp_path):
+    storage = tmp_path / "study.journal"
+    objective = WithoutModels("iris", space={"epochs": 2})
+
+    result = tune(objective, n_trials=2, storage=storage, show_progress_bar=False)
+
+    assert set(result.trials_dataframe()["state"]) == {"COMPLETE"}
+    assert files(storage, start="") == []
