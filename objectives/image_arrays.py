@@ -12,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from objectives.image_data import LazyImages
+from objectives.image_data import _CHUNK_IMAGES, LazyImages
 from objectives.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
 from objectives.readers import as_array
-
-_CHUNK_IMAGES = 256
 
 
 class ImageOptions(NamedTuple):

@@ -3,6 +3,7 @@
 import difflib
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 SHOWN = 8
 
@@ -64,3 +65,21 @@ def listed(names: Iterable[object], *, quote: bool = True) -> str:
     every = [repr(name) if quote else str(name) for name in names]
     rest = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + rest
+
+
+def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:
+    """Return ``value`` if it is a whole number of at least 1.
+
+    Args:
+        name: what the message calls it.
+        value: to check.
+        or_none: whether None is allowed, too.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not whole and not (or_none and value is None):
+        rule = "a whole number of at least 1" + (" or None" if or_none else "")
+        raise ValueError(f"{name} must be {rule}, got {name}={value!r}")
+    return value

@@ -12,6 +12,7 @@ from objectives.cohort import MLPCohort, Training
 from objectives.data import Split, TabularData, load_tabular
 from objectives.hyperparameters import MLP_TABLE, Value
 from objectives.losses import Loss
+from objectives.messages import check_count
 from objectives.metrics import METRICS, Metric, get_metric
 from objectives.model import FittedModel
 from objectives.objective import describe_data, run_trial
@@ -87,7 +88,7 @@ class MLPObjective:
         device: str | torch.device | None = None,
         **data_options: Any,
     ) -> None:
-        check_count("patience", patience)
+        check_count("patience", patience, or_none=True)
         check_count("n_repeats", n_repeats)
         _check_folds(folds)
         self.precision = check_precision(precision)
@@ -216,14 +217,6 @@ class MLPObjective:
             "hidden_units": params["hidden_units"],
             "reference_width": self.recipe.reference_width,
         }
-
-
-def check_count(name: str, value: int | None) -> None:
-    """Raise ValueError unless ``value`` is a count; patience may also be None."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not whole and not (name == "patience" and value is None):
-        cure = "a whole number of at least 1" + (" or None" if name == "patience" else "")
-        raise ValueError(f"{name} must be {cure}, got {name}={value!r}")
 
 
 def _check_folds(folds: int | None) -> None:

@@ -14,7 +14,8 @@ from objectives.feeds import Inputs, ModuleData, call
 from objectives.hyperparameters import Hyperparameter, Value
 from objectives.image_data import ImageData
 from objectives.metrics import Metric, get_metric
-from objectives.mlp import check_count, task_of
+from objectives.messages import check_count
+from objectives.mlp import task_of
 from objectives.module_cohort import ModuleCohort
 from objectives.module_data import feed, load_module_data
 from objectives.module_inputs import ImageSpec, TableInputs, accepted
@@ -111,7 +112,7 @@ class ModuleObjective:
         device: str | torch.device | None = None,
         **data_options: Any,
     ) -> None:
-        check_count("patience", patience)
+        check_count("patience", patience, or_none=True)
         self.build = build
         wishes = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
         self.space: Mapping[str, Hyperparameter] = self._space(wishes)

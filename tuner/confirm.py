@@ -13,7 +13,7 @@ import pandas as pd
 
 from objectives.configurations import defaults
 from objectives.objective import BestEpoch
-from tuner.plan import check_count
+from objectives.messages import check_count
 from tuner.records import trial_params
 from tuner.tables import trials_dataframe
 

@@ -18,7 +18,8 @@ from objectives.messages import name_of
 from objectives.space import free_space, make_space
 from tuner.call import describe_call
 from tuner.conduct import conduct
-from tuner.plan import Params, Plan, check_count, given
+from objectives.messages import check_count
+from tuner.plan import Params, Plan, given
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler

@@ -17,7 +17,8 @@ from objectives.hyperparameters import Hyperparameter
 from objectives.training_table import CNN_TABLE, FINETUNE_TABLE, TRAINING_TABLE
 from tuner.call import describe_call
 from tuner.conduct import conduct
-from tuner.plan import Params, Plan, check_count
+from objectives.messages import check_count
+from tuner.plan import Params, Plan
 from tuner.pruners import PrunerName
 from tuner.result import TuningResult
 from tuner.samplers import LISTED, SamplerName, check_sampler

@@ -12,6 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from objectives.messages import check_count
 from objectives.configurations import complete, grid_cells, to_stored
 from objectives.hyperparameters import Hyperparameter
 from tuner.handed import whole_trial
@@ -71,17 +72,6 @@ class Plan:
     def for_one_process(self) -> Plan:
         """Return the plan for a worker that trains by itself."""
         return replace(self, n_jobs=1)
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return ``value`` if it is a whole number of at least 1.
-
-    Raises:
-        ValueError: if it is not; the message calls it ``name``.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {name}={value!r}")
-    return value
 
 
 def given(space: Space, params: Params) -> dict[str, Any]:

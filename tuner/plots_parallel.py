@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_AXES = 10
-_FEW_LEVELS, _FAN = 12, 0.08
+_FEW_VALUES, _FAN = 12, 0.08
 
 
 class ParallelData(NamedTuple):
@@ -87,7 +87,7 @@ def _fanned(data: ParallelData) -> Floats:
     """Positions with lines through one level fanned out by rank, so that each is seen."""
     position = data.position.copy()
     for column in position.T:
-        if len(np.unique(column)) <= _FEW_LEVELS < len(column):
+        if len(np.unique(column)) <= _FEW_VALUES < len(column):
             column += _FAN * (data.rank - 0.5)
     return position
 

@@ -136,15 +136,15 @@ def configuration_rows(
             name=name,
             searched=range_in_words(space.get(name)),
             is_fixed="fixed" in space.get(name, {}),
-            best=_cell(chosen.get(name)),
-            default=_cell((default or {}).get(name)),
+            best=_text(chosen.get(name)),
+            default=_text((default or {}).get(name)),
         )
         for name in names
     ]
     return sorted(rows, key=lambda row: row.is_fixed)
 
 
-def _cell(value: Any) -> str:
+def _text(value: Any) -> str:
     return "" if value is None else short(value)
 
 
@@ -175,7 +175,7 @@ def value_facts(
     columns = []
     for trial in (best, default):
         attrs = {} if trial is None else {"value": trial.value} | records(trial)
-        columns.append([_cell(attrs.get(name)) for name in ("value", *_OUTCOMES)])
+        columns.append([_text(attrs.get(name)) for name in ("value", *_OUTCOMES)])
     rows = list(zip((f"valid_{metric}", *_OUTCOMES), *columns, strict=True))
     return [row for row in rows if row[1] or row[2]]
 
@@ -188,7 +188,7 @@ def opening_sentences(study: optuna.Study) -> list[str]:
 
 
 def _opening(metric: str, entry: Mapping[str, Any]) -> str:
-    value, low, high = (_cell(entry.get(name)) for name in ("value", "low", "high"))
+    value, low, high = (_text(entry.get(name)) for name in ("value", "low", "high"))
     interval = f"95% interval {low} to {high}, n={entry.get('n')}"
     return (
         f"test_{metric} {value} ({interval}), the model of trial {entry.get('trial')}, opened "
