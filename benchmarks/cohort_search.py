@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from stack_costs import CLOCKS, Params, Widths, costs, gains, shape_of
 
-from tuner.samplers import KnownSpaceSampler, sampler_source
+from tuner.search.samplers import KnownSpaceSampler, sampler_source
 
 BUDGETS = (32, 64, 96)
 # In the mean time of a random trial that trains alone.

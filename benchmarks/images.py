@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from objectives.cnn import CNNObjective
-from objectives.configurations import defaults
-from objectives.image_data import ImageData
-from objectives.images import load_images
+from objectives.images.data import ImageData
+from objectives.images.load import load_images
+from objectives.space.space import defaults
 from tuner import tune_cnn
 
 N_ROUNDS = 3
@@ -135,9 +135,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument(
-        "--names", nargs="+",
+        "--names",
+        nargs="+",
         default=["mnist_t10k", "sign_digits48", "cifar10_sub12k", "hymenoptera160"],
-    )  # fmt: skip
+    )
     options = parser.parse_args()
     print(f"{'set':16} default  tuned trials pruned  epochs/s  plain  ratio")
     for name in options.names:

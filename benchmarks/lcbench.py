@@ -42,9 +42,14 @@ BUCKETS: Mapping[str, BaseDistribution] = {
     "log2_max_units": IntDistribution(6, 10),
 }
 _COLUMNS = (
-    "batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "num_layers",
+    "max_units",
     "max_dropout",
-)  # fmt: skip
+)
 
 
 def decoded(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,9 +150,12 @@ def _with_reference(task: Task) -> Task:
     curves = [task.accuracy(np.insert(rows, 0, epoch, axis=1)) for epoch in epochs]
     values = np.max(curves, axis=0)
     return Task(
-        name=task.name, embedding=task.embedding, weights=task.weights,
-        best=float(values.max()), median=float(np.median(values)),
-    )  # fmt: skip
+        name=task.name,
+        embedding=task.embedding,
+        weights=task.weights,
+        best=float(values.max()),
+        median=float(np.median(values)),
+    )
 
 
 def _random_column(name: str, rng: np.random.Generator) -> Array:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from objectives.hyperparameters import MLP_TABLE
 from objectives.metrics import METRICS
 from objectives.objective import EpochResult, run_trial
-from objectives.space import make_space
+from objectives.space.space import make_space
+from objectives.space.tables import MLP_TABLE
 from tuner import tune
 
 N_EPOCHS = 20

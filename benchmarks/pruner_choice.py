@@ -18,8 +18,8 @@ from optuna.pruners import (
 from optuna.trial import TrialState
 
 from objectives.objective import BestEpoch
-from tuner.pruners import make_pruner, report_interval
-from tuner.samplers import sampler_source
+from tuner.search.pruners import make_pruner, report_interval
+from tuner.search.samplers import sampler_source
 
 # In trials of all epochs.
 BUDGETS = (16, 32, 64)
@@ -84,13 +84,11 @@ def regrets(task: Task, name: str, *, seed: int, patience: int | None) -> dict[s
         inside = [(at, value) for at, value in ends if at <= budget * EPOCHS]
         found[f"budget {budget}"] = float(task.regret(np.array(inside[-1][1])))
     states = [t.state for t in study.get_trials(deepcopy=False)]
-    return found | {
-        "n trials": len(ends), "n pruned": states.count(TrialState.PRUNED)
-    }  # fmt: skip
+    return found | {"n trials": len(ends), "n pruned": states.count(TrialState.PRUNED)}
 
 
 def _run(study: optuna.Study, task: Task, patience: int | None) -> tuple[float, int]:
-    """Simulate one trial as `tuner.loop` runs it; return its value if complete, and its epochs."""
+    """Simulate one trial as `tuner.search.loop` runs it; return its value and its epochs."""
     trial = study.ask()
     curve = task.curve(suggest(trial, SPACE))
     interval = report_interval("median", epochs=EPOCHS)

@@ -22,14 +22,23 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from objectives.data import TabularData
+from objectives.data.table import TabularData
 from objectives.metrics import Metric
 from tuner import TuningResult, tune_mlp
 
 NAMES = (
-    "adult", "credit_g", "titanic", "phoneme", "sick", "letter", "california_housing", "diamonds",
-    "wine_quality", "bike_sharing", "nyc_taxi_fare",
-)  # fmt: skip
+    "adult",
+    "credit_g",
+    "titanic",
+    "phoneme",
+    "sick",
+    "letter",
+    "california_housing",
+    "diamonds",
+    "wine_quality",
+    "bike_sharing",
+    "nyc_taxi_fare",
+)
 METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 
 
@@ -101,10 +110,14 @@ def main() -> None:
         frame, meta = load(options.folder, name)
         start = time.perf_counter()
         result = tune_mlp(
-            frame, target="target", metric=METRICS[meta["task"]],
-            categorical=meta["categorical_columns"] or None, n_trials=options.n_trials,
-            seed=options.seed, show_progress_bar=False,
-        )  # fmt: skip
+            frame,
+            target="target",
+            metric=METRICS[meta["task"]],
+            categorical=meta["categorical_columns"] or None,
+            n_trials=options.n_trials,
+            seed=options.seed,
+            show_progress_bar=False,
+        )
         rows.append(row(name, result, time.perf_counter() - start, meta))
         print(
             pd.DataFrame(rows[-1:]).round(4).to_string(index=False, header=len(rows) == 1),

@@ -22,13 +22,12 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives.configurations import from_stored
-from objectives.hyperparameters import MLP_TABLE
-from objectives.space import describe, stored_space
-from tuner.figures import draw_study
-from tuner.report import write_report
-from tuner.storage import open_storage
-from tuner.study import load_study
+from objectives.space.space import describe, from_stored, stored_space
+from objectives.space.tables import MLP_TABLE
+from tuner.plots.figures import draw_study
+from tuner.report.html import write_report
+from tuner.storage.backends import open_storage
+from tuner.storage.study import load_study
 
 
 def made_up_trial(number: int, n_epochs: int, rng: np.random.Generator) -> FrozenTrial:
@@ -41,8 +40,10 @@ def made_up_trial(number: int, n_epochs: int, rng: np.random.Generator) -> Froze
         for name, distribution in space.items()
     }
     params = from_stored(MLP_TABLE, stored)
-    ending = rng.choice(["epochs", "patience", "pruned", "diverged at epoch 3", "error"],
-                        p=[0.5, 0.36, 0.1, 0.03, 0.01])  # fmt: skip
+    ending = rng.choice(
+        ["epochs", "patience", "pruned", "diverged at epoch 3", "error"],
+        p=[0.5, 0.36, 0.1, 0.03, 0.01],
+    )
     n_run = {"epochs": n_epochs, "patience": n_epochs // 2}.get(ending, 5)
     level = 0.95 - 0.1 * abs(np.log10(float(params["learning_rate"]) / 0.003))
     values = level * (1 - 0.7 ** np.arange(1, n_run + 1)) + rng.normal(0, 0.004, n_run)
@@ -63,11 +64,14 @@ def made_up_trial(number: int, n_epochs: int, rng: np.random.Generator) -> Froze
             "seed": number,
             **({"error": "RuntimeError: made up"} if ending == "error" else {"stopped": ending}),
             "curve": {
-                "value": values.tolist(), "valid_loss": losses, "train_loss": losses,
-                "learning_rate": [params["learning_rate"]] * n_run, "duration_s": [0.05] * n_run,
+                "value": values.tolist(),
+                "valid_loss": losses,
+                "train_loss": losses,
+                "learning_rate": [params["learning_rate"]] * n_run,
+                "duration_s": [0.05] * n_run,
             },
         },
-    )  # fmt: skip
+    )
 
 
 def make_study(path: Path, n_trials: int, n_epochs: int) -> None:
@@ -75,11 +79,20 @@ def make_study(path: Path, n_trials: int, n_epochs: int) -> None:
     study = optuna.create_study(
         study_name="made up", direction="maximize", storage=open_storage(path)
     )
-    study.set_user_attr("fusetune", {
-        "objective": "mlp", "metric": "accuracy", "sampler": "random", "pruner": "median",
-        "patience": 10, "seed": 0, "task": "multiclass", "space": describe(MLP_TABLE),
-        "split": {"kind": "stratified", "n_train": 6000, "n_valid": 2000, "n_test": 2000},
-    })  # fmt: skip
+    study.set_user_attr(
+        "fusetune",
+        {
+            "objective": "mlp",
+            "metric": "accuracy",
+            "sampler": "random",
+            "pruner": "median",
+            "patience": 10,
+            "seed": 0,
+            "task": "multiclass",
+            "space": describe(MLP_TABLE),
+            "split": {"kind": "stratified", "n_train": 6000, "n_valid": 2000, "n_test": 2000},
+        },
+    )
     rng = np.random.default_rng(0)
     study.add_trials([made_up_trial(number, n_epochs, rng) for number in range(n_trials)])
 

@@ -19,13 +19,12 @@ from collections.abc import Callable
 
 import torch
 
-from objectives.engine import Stack
-from objectives.hyperparameters import MLP_TABLE
-from objectives.losses import Loss
-from objectives.member import Member, RowOptimizer
 from objectives.metrics import METRICS
-from objectives.recipe import RECIPES
-from objectives.tensors import Parts, TensorData
+from objectives.space.tables import MLP_TABLE
+from objectives.training.losses import Loss
+from objectives.training.recipe import RECIPES
+from objectives.training.stack import Member, RowOptimizer, Stack
+from objectives.training.tensors import Parts, TensorData
 
 SHAPES = ((2, 64, 16), (2, 64, 64), (2, 128, 32), (2, 128, 128), (3, 256, 64), (3, 256, 256))
 N_INPUTS, N_CLASSES, N_STEPS = 64, 10, 40
@@ -40,28 +39,44 @@ def make_stack(
     y = torch.randint(N_CLASSES, (len(x),), generator=generator)
     targets = torch.nn.functional.one_hot(y, N_CLASSES).float()
     data = TensorData(
-        x=x, targets=targets, weight=None, valid_x=x[:1], valid_targets=targets[:1],
-        valid_y=y[:1], valid_weight=None,
-    )  # fmt: skip
+        x=x,
+        targets=targets,
+        weight=None,
+        valid_x=x[:1],
+        valid_targets=targets[:1],
+        valid_y=y[:1],
+        valid_weight=None,
+    )
     shape = {
-        "n_inputs": N_INPUTS, "n_outputs": N_CLASSES, "n_layers": n_layers,
-        "hidden_units": width, "reference_width": None,
-    }  # fmt: skip
+        "n_inputs": N_INPUTS,
+        "n_outputs": N_CLASSES,
+        "n_layers": n_layers,
+        "hidden_units": width,
+        "reference_width": None,
+    }
     recipe = RECIPES["plain"]
     stack = Stack(
-        data=Parts([data]), recipe=recipe, loss=Loss("multiclass"), metric=METRICS["accuracy"],
-        batch_size=batch, shape=shape, dtype=dtype,
-    )  # fmt: skip
+        data=Parts([data]),
+        recipe=recipe,
+        loss=Loss("multiclass"),
+        metric=METRICS["accuracy"],
+        batch_size=batch,
+        shape=shape,
+        dtype=dtype,
+    )
     params = {name: row.default for name, row in MLP_TABLE.items()}
     for number in range(k):
         row = recipe.init(stack.network(["relu"]), torch.Generator().manual_seed(number))
         stack.add(
             Member(
-                number=number, params=params, row=row, optimizer=RowOptimizer(params, recipe, row),
+                number=number,
+                params=params,
+                row=row,
+                optimizer=RowOptimizer(params, recipe, row),
                 order=torch.Generator().manual_seed(number),
                 noise=torch.Generator().manual_seed(number),
             )
-        )  # fmt: skip
+        )
     return stack
 
 

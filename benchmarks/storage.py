@@ -39,7 +39,7 @@ from optuna.trial import create_trial  # noqa: E402
 
 from tests.tuner.servers import grpc_proxy, postgresql_server, redis_server  # noqa: E402
 from tuner import load_study, tune  # noqa: E402
-from tuner.storage import open_storage  # noqa: E402
+from tuner.storage.backends import open_storage  # noqa: E402
 from tuner.tables import trials_dataframe  # noqa: E402
 
 N_REPORTS = 20
@@ -150,16 +150,20 @@ def work(url: str, n_trials: int, seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     tune(clocked, n_trials=n_trials, storage=url, callbacks=[clocked.told], **CALL)
     return {
-        "joined": clocked.began - start, "span": clocked.ended - clocked.began,
-        "slept": clocked.slept, "ask": clocked.asks, "report": clocked.reports,
-        "tell": clocked.tells, "cpu": time.process_time() - clocked.cpu,
-    }  # fmt: skip
+        "joined": clocked.began - start,
+        "span": clocked.ended - clocked.began,
+        "slept": clocked.slept,
+        "ask": clocked.asks,
+        "report": clocked.reports,
+        "tell": clocked.tells,
+        "cpu": time.process_time() - clocked.cpu,
+    }
 
 
 def time_workers(n_workers: int, n_trials: int, seconds: float, kind: str) -> None:
     """Print the share of time that workers lose to the storage, and what became of the trials."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "sqlalchemy", "grpc", "tuner.entry"])
+    context.set_forkserver_preload(["__main__", "sqlalchemy", "grpc", "tuner.api"])
     with (
         storage_of(kind) as storage,
         ProcessPoolExecutor(

@@ -75,16 +75,23 @@ def main() -> None:
     def sleeping(**search: Any) -> Any:
         space = {"x": (0.0, 1.0)}
         return tune(
-            Sleep(options.sleep_ms / 1000), space=space, n_trials=options.n_trials,
-            pruner="none", **search,
-        )  # fmt: skip
+            Sleep(options.sleep_ms / 1000),
+            space=space,
+            n_trials=options.n_trials,
+            pruner="none",
+            **search,
+        )
 
     def training(**search: Any) -> Any:
         space = {"epochs": 20, "hidden_units": (64, 128), "batch_size": 32}
         return tune_mlp(
-            "digits", space=space, n_trials=options.n_trials, pruner="none", patience=None,
+            "digits",
+            space=space,
+            n_trials=options.n_trials,
+            pruner="none",
+            patience=None,
             **search,
-        )  # fmt: skip
+        )
 
     for name, search in (("sleep", sleeping), ("MLP", training)):
         for kind in options.storages:

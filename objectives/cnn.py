@@ -9,21 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.augment import augment
-from objectives.checks import DataWarning
-from objectives.feeds import Inputs
-from objectives.image_data import ImageData
-from objectives.images import load_images
+from objectives.data.checks import DataWarning
+from objectives.images.augment import augment
+from objectives.images.data import ImageData
+from objectives.images.load import load_images
 from objectives.module import ModuleObjective
-from objectives.module_training import decayed, make_optimizer
-from objectives.space import make_space
-from objectives.training_table import CNN_TABLE
+from objectives.space.space import make_space
+from objectives.space.tables import CNN_TABLE
+from objectives.training.feeds import Inputs
+from objectives.training.optimizers import decayed, make_optimizer
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
 
 _SMALL = 24
 """Images of at least this many pixels a side are halved by the stem, twice from four times it on:
 a convolution at full size costs four times as much and gains little."""
+
 
 _LARGEST = 128
 
@@ -61,18 +63,21 @@ class Block(nn.Module):
     def __init__(self, n_in: int, n_out: int, stride: int, activation: str) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out),
+            nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(n_out),
             _ACTIVATIONS[activation](),
-            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False), nn.BatchNorm2d(n_out),
-        )  # fmt: skip
+            nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
         self.shortcut = nn.Sequential()
         if stride > 1 or n_in != n_out:
             # Pixels are left out first: given a stride, a 1x1 convolution of fewer than 8 channels
             # writes beyond its memory (channels last on a CPU, torch 2.14).
             self.shortcut = nn.Sequential(
-                nn.AvgPool2d(1, stride), nn.Conv2d(n_in, n_out, 1, bias=False),
+                nn.AvgPool2d(1, stride),
+                nn.Conv2d(n_in, n_out, 1, bias=False),
                 nn.BatchNorm2d(n_out),
-            )  # fmt: skip
+            )
         self.activation = _ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,10 +87,18 @@ class Block(nn.Module):
 
 
 def build(
-    *, n_channels: int, image_size: Sequence[int], n_outputs: int, n_layers: int,
-    hidden_units: int, activation: str, dropout: float,
-    mean: Sequence[float] | None = None, std: Sequence[float] | None = None, **_: Any,
-) -> nn.Sequential:  # fmt: skip
+    *,
+    n_channels: int,
+    image_size: Sequence[int],
+    n_outputs: int,
+    n_layers: int,
+    hidden_units: int,
+    activation: str,
+    dropout: float,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    **_: Any,
+) -> nn.Sequential:
     """Build a residual network of three stages, for pixels from 0 to 255.
 
     Args:
@@ -112,8 +125,9 @@ def build(
     layers: list[nn.Module] = [
         Normalise(mean or [0.5] * n_channels, std or [0.25] * n_channels),
         nn.Conv2d(n_channels, hidden_units, 3, stem_stride, 1, bias=False),
-        nn.BatchNorm2d(hidden_units), _ACTIVATIONS[activation](),
-    ]  # fmt: skip
+        nn.BatchNorm2d(hidden_units),
+        _ACTIVATIONS[activation](),
+    ]
     if min(image_size) >= 4 * _SMALL:
         layers.append(nn.MaxPool2d(2))
     width = hidden_units
@@ -132,7 +146,7 @@ class CNNObjective(ModuleObjective):
     the validation split.
 
     Args:
-        dataset: whatever `objectives.images.load_images` takes.
+        dataset: whatever `objectives.load_images` takes.
         options: as of `ModuleObjective`: ``space``, ``metric``, ``patience``, ``seed``, ``device``;
             others go to `load_images`.
 
@@ -151,8 +165,9 @@ class CNNObjective(ModuleObjective):
             warnings.warn(
                 f"images are {height}x{width}, more than the {_LARGEST} pixels a side that this "
                 f"network is made for; give image_size={_LARGEST}, or use tune_finetune",
-                DataWarning, stacklevel=2,
-            )  # fmt: skip
+                DataWarning,
+                stacklevel=2,
+            )
 
     def _load(self, dataset: Any, **options: Any) -> ImageData:
         options.pop("target", None)

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.backbones import (
+from objectives.cnn import CNNObjective
+from objectives.images.data import ImageData
+from objectives.models.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Backbone,
@@ -17,18 +19,22 @@ from objectives.backbones import (
     make_network,
     pretrained,
 )
-from objectives.cnn import CNNObjective
-from objectives.image_data import ImageData
 from objectives.module import ModuleObjective
-from objectives.module_training import make_optimizer
-from objectives.training_table import FINETUNE_TABLE
+from objectives.space.tables import FINETUNE_TABLE
+from objectives.training.optimizers import make_optimizer
 
 
 def build(
-    *, backbone: str, n_outputs: int, dropout: float = 0.0,
-    mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
-    image_size: Sequence[int] = (224, 224), state: Mapping[str, Tensor] | None = None, **_: Any,
-) -> Backbone:  # fmt: skip
+    *,
+    backbone: str,
+    n_outputs: int,
+    dropout: float = 0.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    image_size: Sequence[int] = (224, 224),
+    state: Mapping[str, Tensor] | None = None,
+    **_: Any,
+) -> Backbone:
     """Build a network of torchvision with a new head.
 
     Args:
@@ -49,7 +55,7 @@ class FinetuneObjective(CNNObjective):
     """Fine-tune a pretrained classification network of torchvision on images.
 
     Args:
-        dataset: whatever `objectives.images.load_images` takes.
+        dataset: whatever `objectives.load_images` takes.
         backbone: name of a model of `torchvision.models`.
         weights: ``"DEFAULT"`` or another name of torchvision's weights for it, a ``.pth`` or
             ``.safetensors`` file of a state dict, or None for random weights.

@@ -8,24 +8,25 @@ from typing import Any
 
 import torch
 
-from objectives.cohort import MLPCohort, Training
-from objectives.data import Split, TabularData, load_tabular
-from objectives.hyperparameters import MLP_TABLE, Value
-from objectives.losses import Loss
-from objectives.messages import check_count
-from objectives.metrics import METRICS, Metric, get_metric
-from objectives.model import FittedModel
+from objectives._messages import check_count
+from objectives.data.table import Split, TabularData, load_tabular
+from objectives.metrics import Metric, get_metric, task_of
+from objectives.models.mlp import FittedModel
 from objectives.objective import describe_data, run_trial
-from objectives.precision import Precision, check_precision
-from objectives.prepared import Prepared, common_scaler, pick_device
-from objectives.recipe import get_recipe
-from objectives.space import make_space
-from objectives.stacked import StackedMLP
-from objectives.tensors import Parts
+from objectives.space.hyperparameter import Value
+from objectives.space.space import make_space
+from objectives.space.tables import MLP_TABLE
+from objectives.training.device import Precision, check_precision, pick_device
+from objectives.training.losses import Loss
+from objectives.training.mlp_cohort import MLPCohort, Training
+from objectives.training.recipe import get_recipe
+from objectives.training.stacked_mlp import StackedMLP
+from objectives.training.tensors import Parts, Prepared, common_scaler
 
 # Label smoothing helps where only the most likely class counts, and harms where probabilities or
 # ranks do.
 _SMOOTHED_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+
 
 # Batch sizes that did well below so many training rows, on the validation rows of eight tables.
 _GOOD_BATCHES = ((64, 1500), (128, 5000), (256, math.inf))
@@ -38,13 +39,13 @@ class MLPObjective:
     through `cohort`.
 
     Args:
-        dataset: whatever `objectives.data.load_tabular` takes.
+        dataset: whatever `objectives.load_tabular` takes.
         target: column to predict, where ``dataset`` is a DataFrame or a file.
         metric: name of the metric; by default accuracy for classes and rmse for values. A metric of
             values such as mae makes a target of few whole numbers a regression.
         space: search space; by default the ranges of `MLP_TABLE`. See
             `objectives.space.make_space`.
-        recipe: ``"modern"`` or ``"plain"``, see `objectives.recipe`.
+        recipe: ``"modern"`` or ``"plain"``, see `objectives.training.recipe`.
         patience: epochs without improvement of the metric after which a trial ends; None never ends
             it.
         n_repeats: networks a trial, alike but for their seeds and trained as one stack; the value
@@ -53,7 +54,7 @@ class MLPObjective:
             a fold (and repeat) trained as one stack; the value of an epoch is their mean, and the
             fitted model predicts by all of them. None validates on the validation split alone.
         precision: of the matrix products of training: ``"float32"``, or ``"auto"``, which is
-            bfloat16 where that is faster, see `objectives.precision.product_dtype`.
+            bfloat16 where that is faster, see `objectives.training.device.product_dtype`.
         seed: of splits, folds, weights, data order and dropout.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
         data_options: further arguments of `load_tabular`, such as ``groups`` or ``class_weight``.
@@ -124,11 +125,15 @@ class MLPObjective:
     def record(self) -> dict[str, Any]:
         """What trials depend on beside their hyperparameters and seeds, in plain JSON types."""
         return {
-            "objective": "mlp", "metric": self.metric.name, "recipe": self.recipe.name,
-            "patience": self.patience, "n_repeats": self.n_repeats, "folds": self.folds,
+            "objective": "mlp",
+            "metric": self.metric.name,
+            "recipe": self.recipe.name,
+            "patience": self.patience,
+            "n_repeats": self.n_repeats,
+            "folds": self.folds,
             "precision": self.precision,
             **describe_data(self.data),
-        }  # fmt: skip
+        }
 
     def cohort(self, *, seed: int) -> MLPCohort:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
@@ -223,9 +228,3 @@ def _check_folds(folds: int | None) -> None:
     whole = isinstance(folds, int) and not isinstance(folds, bool) and folds >= 2
     if folds is not None and not whole:
         raise ValueError(f"folds must be a whole number of at least 2 or None, got folds={folds!r}")
-
-
-def task_of(metric: str | Metric | None) -> str | None:
-    """Return the task that a metric leaves no choice about, so that the target need not say it."""
-    found = METRICS.get(metric) if isinstance(metric, str) else metric
-    return found.tasks[0] if isinstance(found, Metric) and len(found.tasks) == 1 else None

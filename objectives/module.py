@@ -8,41 +8,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.cohort import is_out_of_memory
-from objectives.configurations import defaults
-from objectives.feeds import Inputs, ModuleData, call
-from objectives.hyperparameters import Hyperparameter, Value
-from objectives.image_data import ImageData
-from objectives.metrics import Metric, get_metric
-from objectives.messages import check_count
-from objectives.mlp import task_of
-from objectives.module_cohort import ModuleCohort
-from objectives.module_data import feed, load_module_data
-from objectives.module_inputs import ImageSpec, TableInputs, accepted
-from objectives.module_model import FittedModule
-from objectives.module_space import check_arguments, module_space, names_of, with_names, without
-from objectives.module_training import (
+from objectives._messages import check_count
+from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.table import TabularData
+from objectives.images.data import ImageData
+from objectives.metrics import Metric, get_metric, task_of
+from objectives.models.inputs import ImageSpec, TableInputs, accepted
+from objectives.models.module import FittedModule
+from objectives.objective import describe_data, run_trial
+from objectives.space.hyperparameter import Hyperparameter, Value
+from objectives.space.space import (
+    check_arguments,
+    defaults,
+    module_space,
+    names_of,
+    with_names,
+    without,
+)
+from objectives.space.tables import TRAINING_TABLE
+from objectives.training.device import is_out_of_memory, pick_device
+from objectives.training.feeds import FedSplit, Inputs, ModuleData, call, feed, load_module_data
+from objectives.training.losses import (
     Clip,
-    FedSplit,
     LossFunction,
-    ModuleTraining,
     OptimizerMaker,
     check_weighable,
     columns,
     make_loss,
-    make_optimizer,
 )
-from objectives.objective import describe_data, run_trial
-from objectives.prepared import pick_device
-from objectives.preprocessing import TabularEncoder, TargetScaler
-from objectives.tabular import TabularData
-from objectives.training_table import TRAINING_TABLE
+from objectives.training.module_cohort import ModuleCohort, ModuleTraining
+from objectives.training.optimizers import make_optimizer
 
 
 class ModuleObjective:
     """Train a module of your own and report the tuned metric on the validation split.
 
-    Hyperparameters that training knows (`objectives.training_table.TRAINING_TABLE`: learning_rate,
+    Hyperparameters that training knows (`objectives.space.tables.TRAINING_TABLE`: learning_rate,
     epochs, batch_size, optimizer, momentum, weight_decay, schedule, clip_norm, label_smoothing)
     steer the training loop; all others go to ``build``, and so does any of the former that it has
     an argument for. Where ``build`` has arguments of these names it is told of the data:
@@ -53,7 +54,7 @@ class ModuleObjective:
         build: ``build(**hyperparameters)`` returns an `nn.Module`. Its outputs have one column for
             values, one or two for two classes, else one a class: logits, without softmax. Images
             come as uint8 (B, C, H, W), values of a regression are standardised.
-        dataset: see `objectives.module_data.load_module_data`.
+        dataset: see `objectives.training.feeds.load_module_data`.
         target: column to predict, in a table.
         space: hyperparameters by name, see `objectives.space.make_space`; those of ``build`` take
             a fixed value, a list, a ``(low, high)`` range or an Optuna distribution. Unless named,
@@ -223,13 +224,20 @@ class ModuleObjective:
         Of the user's own functions, and the loss, that is their names.
         """
         given = {
-            "build": self.build if self.kind == "module" else None, "loss": self.loss,
-            "optimizer": self._optimizer, "schedule": self._schedule, "clip": self._clip,
-        }  # fmt: skip
+            "build": self.build if self.kind == "module" else None,
+            "loss": self.loss,
+            "optimizer": self._optimizer,
+            "schedule": self._schedule,
+            "clip": self._clip,
+        }
         return {
-            "objective": self.kind, "metric": self.metric.name, "patience": self.patience,
-            **dict.fromkeys(given), **names_of(given), **describe_data(self.data),
-        }  # fmt: skip
+            "objective": self.kind,
+            "metric": self.metric.name,
+            "patience": self.patience,
+            **dict.fromkeys(given),
+            **names_of(given),
+            **describe_data(self.data),
+        }
 
     @property
     def hints(self) -> dict[str, Any]:
@@ -278,12 +286,23 @@ class ModuleObjective:
 
     def _cohort(self, train: FedSplit, *, seed: int, patience: int | None) -> ModuleCohort:
         training = ModuleTraining(
-            train=train, valid=self._valid, task=self.data.task,
-            n_classes=self.n_classes, metric=self.metric, build=self._build,
-            optimizer=self._make_optimizer, loss=self.loss, schedule=self._schedule,
-            clip=self._clip, change=self._change(), before_epoch=self._before_epoch(),
-            scaler=self.scaler, patience=patience, seed=seed, device=self.device,
-        )  # fmt: skip
+            train=train,
+            valid=self._valid,
+            task=self.data.task,
+            n_classes=self.n_classes,
+            metric=self.metric,
+            build=self._build,
+            optimizer=self._make_optimizer,
+            loss=self.loss,
+            schedule=self._schedule,
+            clip=self._clip,
+            change=self._change(),
+            before_epoch=self._before_epoch(),
+            scaler=self.scaler,
+            patience=patience,
+            seed=seed,
+            device=self.device,
+        )
         return ModuleCohort(training, self._fitted)
 
     def _fitted(self, module: nn.Module, params: Mapping[str, Any]) -> FittedModule:
@@ -292,8 +311,15 @@ class ModuleObjective:
         if isinstance(data, ImageData):
             images = ImageSpec(n_channels=data.n_channels, size=data.image_size)
         return FittedModule(
-            module=module, task=data.task, metric=self.metric, classes=data.classes,
-            target_scaler=self.scaler, params=params, hints=self.hints, images=images,
+            module=module,
+            task=data.task,
+            metric=self.metric,
+            classes=data.classes,
+            target_scaler=self.scaler,
+            params=params,
+            hints=self.hints,
+            images=images,
             table=self._table(),
-            kind=self.kind, example=self._example(),
-        )  # fmt: skip
+            kind=self.kind,
+            example=self._example(),
+        )

@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from optuna.exceptions import TrialPruned
 
-from objectives.configurations import suggest
-from objectives.hyperparameters import Hyperparameter, Value
 from objectives.metrics import Metric
+from objectives.space.hyperparameter import Hyperparameter, Value
+from objectives.space.space import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class SavableCohort(Cohort, Protocol):
     """A cohort whose trials can be cut off and go on in another process."""
 
     def state(self, number: int) -> bytes:
-        """Return all that the next epochs of a member follow from, see `objectives.checkpoint`."""
+        """Return what the next epochs of a member follow from, see `objectives.training.state`."""
 
     def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
         """Take in a trial where `state` left it, in place of `add`.
@@ -106,7 +106,7 @@ def describe_data(data: Any) -> dict[str, Any]:
     """Return what a study records of its data, in plain JSON types: content, split, weights.
 
     Args:
-        data: `objectives.tabular.TabularData`, or the arrays or images of the other loaders.
+        data: `objectives.data.table.TabularData`, or the arrays or images of the other loaders.
     """
     weights = data.class_weight
     return {

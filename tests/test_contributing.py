@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.module_model import FittedModule
+from objectives.models.module import FittedModule
 from tests.objectives.networks import KINDS, SIGNALS
 from tuner import tune
 
@@ -32,9 +32,12 @@ def test_the_example_is_short_and_clean():
 
     for check in (["check"], ["format", "--check"]):
         subprocess.run(
-            [sys.executable, "-m", "ruff", *check, *options], cwd=ROOT, input=example_code(),
-            text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "ruff", *check, *options],
+            cwd=ROOT,
+            input=example_code(),
+            text=True,
+            check=True,
+        )
     assert len(example_code().splitlines()) <= 60
 
 

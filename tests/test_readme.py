@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from objectives.documented import HEADER, cells
-from objectives.hyperparameters import MLP_TABLE, Hyperparameter
-from objectives.training_table import CNN_TABLE, FINETUNE_TABLE
+from objectives.space.hyperparameter import Hyperparameter
+from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, HEADER, MLP_TABLE, cells
 from tuner.cli import app
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from objectives._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tuner.diagnosis import Diagnosis, diagnose
-    from tuner.entry import tune, tune_mlp
-    from tuner.load import load_result
-    from tuner.networks import tune_cnn, tune_finetune, tune_module
-    from tuner.result import TuningResult
-    from tuner.score import TestScore
-    from tuner.study import StudyMismatchError, load_study
+    from tuner.api import tune, tune_cnn, tune_finetune, tune_mlp, tune_module
+    from tuner.diagnosis.diagnose import Diagnosis, diagnose
+    from tuner.result import TestScore, TuningResult, load_result
+    from tuner.storage.study import StudyMismatchError, load_study
 
 __all__ = [
     "Diagnosis",
@@ -29,25 +27,20 @@ __all__ = [
     "tune_module",
 ]
 
-_HOMES = {
-    "Diagnosis": "tuner.diagnosis",
-    "StudyMismatchError": "tuner.study",
-    "TestScore": "tuner.score",
-    "TuningResult": "tuner.result",
-    "diagnose": "tuner.diagnosis",
-    "load_result": "tuner.load",
-    "load_study": "tuner.study",
-    "tune": "tuner.entry",
-    "tune_cnn": "tuner.networks",
-    "tune_finetune": "tuner.networks",
-    "tune_module": "tuner.networks",
-    "tune_mlp": "tuner.entry",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Names are fetched at first use, so that the command line can list and export studies without
-    # loading torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Diagnosis": "tuner.diagnosis.diagnose",
+        "diagnose": "tuner.diagnosis.diagnose",
+        "StudyMismatchError": "tuner.storage.study",
+        "load_study": "tuner.storage.study",
+        "TestScore": "tuner.result",
+        "TuningResult": "tuner.result",
+        "load_result": "tuner.result",
+        "tune": "tuner.api",
+        "tune_cnn": "tuner.api",
+        "tune_finetune": "tuner.api",
+        "tune_mlp": "tuner.api",
+        "tune_module": "tuner.api",
+    },
+)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 
 from tuner import tables
-from tuner.artifacts import Artifacts
-from tuner.records import records, trained_as, trial_params
-from tuner.score import TestScore, score_test
-from tuner.study import OPENINGS, RECORD
+from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
+from tuner.storage.backends import storage_errors
+from tuner.storage.call import recorded_call
+from tuner.storage.study import OPENINGS, RECORD, load_study
+from tuner.storage.trial_attrs import finished, records, trained_as, trial_params
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from objectives.model import FittedModel
-    from tuner.diagnosis import Diagnosis
+    from objectives.metrics import Metric
+    from objectives.models.mlp import FittedModel
+    from tuner.diagnosis.diagnose import Diagnosis
 
 
 class TuningResult:
@@ -43,11 +48,16 @@ class TuningResult:
     """
 
     def __init__(
-        self, *, study: optuna.Study, objective: Any, model: tuple[int, FittedModel] | None,
+        self,
+        *,
+        study: optuna.Study,
+        objective: Any,
+        model: tuple[int, FittedModel] | None,
         continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None] | None = None,
-        artifacts: Artifacts | None = None, rebuild: Callable[[], TuningResult] | None = None,
+        artifacts: Artifacts | None = None,
+        rebuild: Callable[[], TuningResult] | None = None,
         build: Callable[..., Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.study, self._objective = study, objective
         self._model, self._continue = model, continue_search
         self._artifacts = Artifacts(None) if artifacts is None else artifacts
@@ -84,7 +94,7 @@ class TuningResult:
         """The first complete trial of the default configuration, beside which a tuned result
         stands; None if none ran it.
         """
-        from tuner.untuned import default_params, default_trial
+        from tuner.diagnosis.evidence import default_params, default_trial
 
         return default_trial(self.study, default_params(self.study, self._objective))
 
@@ -174,9 +184,13 @@ class TuningResult:
         model = self.model if model is None else model
         score = score_test(model, self.objective.data.open_test(), self.objective.metric)
         entry = {
-            "trial": self.best_trial.number, "value": score.value, "low": score.low, "high":
-            score.high, "n": score.n, "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+            "trial": self.best_trial.number,
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "n": score.n,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         self.study.set_user_attr(OPENINGS, [*self.study.user_attrs.get(OPENINGS, []), entry])
         return score
 
@@ -209,30 +223,30 @@ class TuningResult:
         tables.export(self.trials_dataframe(), path)
 
     def plot(self, kind: str = "overview") -> Figure:
-        """Draw the study on one page, or one figure of `tuner.figures.FIGURES`, such as
+        """Draw the study on one page, or one figure of `tuner.plots.figures.FIGURES`, such as
         ``"curves"``.
 
         Raises:
             ValueError: if there is no figure of that kind.
         """
-        from tuner.figures import draw
+        from tuner.plots.figures import draw
 
         return draw(self, kind)
 
     def diagnose(self) -> Diagnosis:
-        """Say what the study shows and what to do next, see `tuner.diagnosis.diagnose`."""
-        from tuner.diagnosis import diagnose
+        """Say what the study shows and what to do next, see `tuner.diagnose`."""
+        from tuner.diagnosis.diagnose import diagnose
 
         return diagnose(self.study, self._objective)
 
     def confirm(self, k: int = 3, seeds: int = 3, *, seed: int = 0) -> pd.DataFrame:
         """Train the best ``k`` configurations and the default one from ``seeds`` fresh seeds each,
-        and rank them by their mean, see `tuner.confirm.confirm`.
+        and rank them by their mean, see `tuner.diagnosis.confirm.confirm`.
 
         Raises:
             TypeError: if the objective is a plain function.
         """
-        from tuner.confirm import confirm
+        from tuner.diagnosis.confirm import confirm
 
         self._needs_objective("confirm")
         return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
@@ -252,7 +266,7 @@ class TuningResult:
         Raises:
             ValueError: if ``path`` ends otherwise or its folder does not exist; before any work.
         """
-        from tuner.report import write_report
+        from tuner.report.html import write_report
 
         best = self.best_trial.number if tables.has_complete(self.study) else None
         number, model = self._model or (None, None)
@@ -262,7 +276,7 @@ class TuningResult:
         )
 
     def _load(self, path: Path) -> FittedModel:
-        from objectives.saved import load_model
+        from objectives.models.module import load_model
 
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))
@@ -286,10 +300,125 @@ class TuningResult:
         return f"{head}\n  {best}\n  {params}"
 
     def _repr_html_(self) -> str:
-        from tuner.display import result_html
+        from tuner.report.notebook import result_html
 
         return result_html(self)
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def load_result(
+    storage: str | os.PathLike[str] | BaseStorage,
+    study_name: str | None = None,
+    *,
+    data: Any = None,
+    build: Callable[..., Any] | None = None,
+    artifact_store: str | os.PathLike[str] | ArtifactStore | None = None,
+) -> TuningResult:
+    """Load the result of a study, without the call that made it and without training.
+
+    Tables, figures, diagnosis and ``model`` come from what is stored. What needs the data as well
+    (``test_score``, ``refit``, ``confirm``, ``try_params``) makes the recorded call again, where it
+    was made of plain values: a file's path or a built-in name as dataset.
+
+    Args:
+        storage: a ``.journal`` or ``.db`` file, a URL, or a storage.
+        study_name: of the study; may be left out where the storage holds only one.
+        data: the dataset, where it lies elsewhere here or was in memory.
+        build: the function that made the module, for a study of `tuner.tune_module`.
+        artifact_store: where the search kept its model; by default the folder beside the study's
+            file.
+
+    Raises:
+        ValueError: if there is no such study, none at all, or several and no name was given.
+        FileNotFoundError: if a storage file does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from tuner import tune_mlp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/iris.journal"
+        ...     _ = tune_mlp("iris", storage=path, n_trials=2, epochs=2, show_progress_bar=False)
+        ...     load_result(path).model.predict([[5.1, 3.5, 1.4, 0.2]]).shape
+        (1,)
+    """
+    check_artifact_store(artifact_store)
+    with storage_errors(storage):
+        study = load_study(storage, study_name)
+
+    def rebuild() -> TuningResult:
+        import tuner
+
+        entry, dataset, options = recorded_call(study, data=data)
+        options |= {
+            "storage": storage,
+            "study_name": study.study_name,
+            "artifact_store": artifact_store,
+            "n_trials": max(1, len(finished(study))),
+            "show_progress_bar": False,
+        }
+        result: TuningResult = getattr(tuner, entry)(dataset, **options)
+        return result
+
+    where = default_folder(storage) if artifact_store is None else artifact_store
+    return TuningResult(
+        study=study,
+        objective=None,
+        model=None,
+        rebuild=rebuild,
+        build=build,
+        artifacts=Artifacts(where),
+    )
+
+
+_N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """The tuned metric on the test split, with a 95% bootstrap interval.
+
+    Args:
+        metric: its name.
+        value: its value; ``float(score)`` is this number.
+        low: lower end of the interval (2.5% quantile of resampled rows).
+        high: upper end.
+        n: rows in the test split.
+    """
+
+    __test__ = False  # for pytest: a score, not a test case
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __float__(self) -> float:
+        """Return the value alone."""
+        return self.value
+
+    def __repr__(self) -> str:
+        """Return the value with its interval."""
+        interval = f"95% interval {self.low:.4f} to {self.high:.4f}, n={self.n}"
+        return f"test_{self.metric} {self.value:.4f} ({interval})"
+
+
+def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
+    """Score ``model`` on an opened test split, and on resamples of its rows for the interval."""
+    prediction = (
+        model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
+    )
+    value = metric.score(split.y, prediction, split.weight)
+    rng, resampled = np.random.default_rng(0), []
+    for _ in range(_N_RESAMPLES):
+        rows = rng.integers(0, len(split.y), len(split.y))
+        weight = None if split.weight is None else split.weight[rows]
+        # NaN where a resample lacks the classes that the metric needs.
+        resampled.append(metric.score(split.y[rows], prediction[rows], weight))
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return TestScore(
+        metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y)
+    )

@@ -7,15 +7,20 @@ none of it, and those cells stay empty.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
+from pandas.api.types import is_object_dtype, is_string_dtype
 
-from tuner.records import (
+from tuner.storage.trial_attrs import (
     count_states,
     finished,
     has_complete,
@@ -24,10 +29,10 @@ from tuner.records import (
     study_metric,
     trial_params,
 )
-from tuner.table_files import export
 
 if TYPE_CHECKING:
     import optuna
+
 
 __all__ = [
     "count_states",
@@ -39,6 +44,7 @@ __all__ = [
     "trial_params",
     "trials_dataframe",
 ]
+
 
 # These columns exist, in this order and with these types, for an empty study too.
 TRIAL_COLUMNS: dict[str, str] = {
@@ -55,10 +61,18 @@ TRIAL_COLUMNS: dict[str, str] = {
     "stopped": "str",
     "error": "str",
 }
+
+
 _CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
+
+
 _PLAIN = ("value_std", "best_epoch", "epochs_run", "seed", "worker")  # as recorded
+
+
 # A trial that broke down in one of these ways has no value, whatever it reported before.
 _BROKE_DOWN = ("diverged", "out of memory", "returned")
+
+
 _INT64_MAX = 2**63 - 1
 
 
@@ -209,3 +223,173 @@ def _param_column(values: Sequence[Any]) -> pd.Series:
 
 def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+# A spreadsheet runs a cell that begins with one of these as a formula, or skips it and runs what
+# follows (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+
+
+# What no system reads as more than a sign of a file's name.
+_NOT_IN_NAMES = re.compile(r"[^\w .+=@-]")
+
+
+_MAX_NAME = 60  # a character may take 4 bytes of the 255 that a name may have
+
+
+# Control characters that XML 1.0, and so an .xlsx file, cannot hold: an error text may have them.
+_NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+_XLSX_MAX_ROWS = 1_048_575  # Excel's 1,048,576 less the header.
+
+
+def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write a table to ``path`` in the format that its suffix names.
+
+    Args:
+        frame: the table; its index is not written.
+        path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
+            a row) or ``.xlsx``, in a folder that exists; a file already there is replaced. In CSV
+            and Excel files a text cell, or a column's name, that a spreadsheet would run as a
+            formula gets a ``'`` before it.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: if the suffix is none of these, ``path`` is a folder, or an Excel file would be
+            too long.
+        FileNotFoundError: if the folder does not exist.
+        ImportError: if Parquet or Excel is asked and its library is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export(pd.DataFrame({"number": [0]}), folder + "/trials.csv").read_text()
+        'number\\n0\\n'
+    """
+    path = check_path(path)
+    _writer(path)(frame, path)
+    return path
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` if `export` could write there; ask before a long search, not after it.
+
+    Raises:
+        ValueError: if the suffix names no format, or ``path`` is a folder.
+        FileNotFoundError: if the folder does not exist.
+    """
+    path = Path(path)
+    _writer(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must be in a folder that exists, got path='{path}'; create {path.parent} first"
+        )
+    if path.is_dir():
+        raise ValueError(f"path must be a file, got the folder path='{path}'; add a file name")
+    return path
+
+
+def file_name(name: str) -> str:
+    """Return a study's name, whatever it holds, as part of the name of a file in its folder.
+
+    Example:
+        >>> file_name("../../adult income")
+        '.._.._adult income'
+    """
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME]
+
+
+def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
+    for suffix, write in _WRITERS.items():
+        if path.name.lower().endswith(suffix):
+            return write
+    raise ValueError(
+        f"path must end in one of {', '.join(_WRITERS)}, got path='{path}'; change its suffix"
+    )
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    _defused(frame).to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_csv_gz(frame: pd.DataFrame, path: Path) -> None:
+    # Without a time stamp the same table gives the same bytes.
+    compression: Any = {"method": "gzip", "mtime": 0}
+    _defused(frame).to_csv(path, index=False, lineterminator="\n", compression=compression)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    _require("pyarrow", extra="parquet", path=path)
+    frame.to_parquet(path, engine="pyarrow", index=False)
+
+
+def _write_json(frame: pd.DataFrame, path: Path) -> None:
+    # `DataFrame.to_json` rounds numbers to 15 digits; `json` writes them so that they read back.
+    rows = [
+        {str(name): _json_cell(cell) for name, cell in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    path.write_text(f"[{lines}]\n", encoding="utf-8")
+
+
+def _write_xlsx(frame: pd.DataFrame, path: Path) -> None:
+    _require("openpyxl", extra="excel", path=path)
+    if len(frame) > _XLSX_MAX_ROWS:
+        raise ValueError(
+            f"frame must have at most {_XLSX_MAX_ROWS} rows for Excel, got {len(frame)} rows; "
+            "export to .parquet or .csv.gz"
+        )
+    clean = _map_text(frame, lambda text: _NOT_IN_XML.sub("", text))
+    _defused(clean).to_excel(path, engine="openpyxl", index=False)
+
+
+def _json_cell(cell: Any) -> Any:
+    if pd.isna(cell) or (isinstance(cell, float) and not math.isfinite(cell)):
+        return None
+    return cell
+
+
+def _defused(frame: pd.DataFrame) -> pd.DataFrame:
+    return _map_text(frame, _defuse)
+
+
+def _defuse(text: str) -> str:
+    # CSV quotes no bare carriage return, at which a spreadsheet would begin a row of its own.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
+    frame = frame.copy()
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(object)
+        if is_object_dtype(column) or is_string_dtype(column):
+            frame[name] = column.map(changed)
+    return frame.rename(columns=changed)
+
+
+def _require(library: str, *, extra: str, path: Path) -> None:
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f"writing path='{path}' must have {library} installed, got none; "
+            f"run pip install 'fusetune[{extra}]'"
+        ) from error
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _write_csv,
+    ".csv.gz": _write_csv_gz,
+    ".parquet": _write_parquet,
+    ".json": _write_json,
+    ".xlsx": _write_xlsx,
+}

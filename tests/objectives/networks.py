@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from objectives.configurations import defaults
+from objectives.space.space import defaults
 
 rng = np.random.default_rng(0)
 SIGNALS = rng.normal(size=(80, 2, 5)).astype(np.float32)
@@ -16,9 +16,12 @@ SHADES = np.array(["dark", "light"] * 30)
 
 def build_flat(width=8, dropout=0.1, n_outputs=3):
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(10, width), nn.ReLU(), nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(10, width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
         nn.Linear(width, n_outputs),
-    )  # fmt: skip
+    )
 
 
 class TwoInputs(nn.Module):

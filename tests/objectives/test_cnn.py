@@ -7,10 +7,10 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from objectives.checks import DataWarning
 from objectives.cnn import CNNObjective, build
+from objectives.data.checks import DataWarning
+from objectives.models.module import FittedModule
 from objectives.module import ModuleObjective
-from objectives.module_model import FittedModule
 from tests.objectives.networks import PICTURES, SHADES, trained
 
 
@@ -18,9 +18,14 @@ from tests.objectives.networks import PICTURES, SHADES, trained
 @pytest.mark.parametrize("n_layers", [1, 2])
 def test_a_network_takes_images_of_any_size_and_tells_all_classes_apart(size, n_layers):
     network = build(
-        n_channels=3, image_size=size, n_outputs=5, n_layers=n_layers, hidden_units=4,
-        activation="silu", dropout=0.1,
-    )  # fmt: skip
+        n_channels=3,
+        image_size=size,
+        n_outputs=5,
+        n_layers=n_layers,
+        hidden_units=4,
+        activation="silu",
+        dropout=0.1,
+    )
 
     assert network(torch.zeros(2, 3, *size, dtype=torch.uint8)).shape == (2, 5)
 
@@ -28,9 +33,14 @@ def test_a_network_takes_images_of_any_size_and_tells_all_classes_apart(size, n_
 def test_a_narrow_network_of_large_images_is_trained_in_every_layout():
     torch.manual_seed(0)
     network = build(
-        n_channels=1, image_size=(200, 200), n_outputs=1, n_layers=1, hidden_units=4,
-        activation="relu", dropout=0.0,
-    )  # fmt: skip
+        n_channels=1,
+        image_size=(200, 200),
+        n_outputs=1,
+        n_layers=1,
+        hidden_units=4,
+        activation="relu",
+        dropout=0.0,
+    )
     images = torch.randint(0, 256, (8, 1, 200, 200), dtype=torch.uint8)
 
     gradients = []

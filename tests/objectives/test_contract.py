@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from objectives.cnn import CNNObjective
-from objectives.configurations import defaults
 from objectives.finetune import FinetuneObjective
 from objectives.mlp import MLPObjective
 from objectives.module import ModuleObjective
+from objectives.space.space import defaults
 from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
 from tests.test_contributing import example
 
@@ -21,27 +21,40 @@ OBJECTIVES = {
         "iris", space={"epochs": 4, "hidden_units": (4, 64), "n_layers": (1, 2)}, **options
     ),
     "module": lambda **options: ModuleObjective(
-        build_flat, (SIGNALS, KINDS),
+        build_flat,
+        (SIGNALS, KINDS),
         space={
-            "epochs": 4, "width": [4, 8], "dropout": (0.0, 0.5), "batch_size": [8, 16],
-            "optimizer": ["sgd", "adam"], "weight_decay": (0.01, 0.5), "clip_norm": [0.0, 0.01],
-            "schedule": ["one_cycle", "none"], "label_smoothing": (0.0, 0.3),
+            "epochs": 4,
+            "width": [4, 8],
+            "dropout": (0.0, 0.5),
+            "batch_size": [8, 16],
+            "optimizer": ["sgd", "adam"],
+            "weight_decay": (0.01, 0.5),
+            "clip_norm": [0.0, 0.01],
+            "schedule": ["one_cycle", "none"],
+            "label_smoothing": (0.0, 0.3),
         },
         **options,
     ),
     "cnn": lambda **options: CNNObjective(
-        (PICTURES, SHADES), space={"epochs": 4, "hidden_units": [4, 6], "batch_size": [8, 16]},
+        (PICTURES, SHADES),
+        space={"epochs": 4, "hidden_units": [4, 6], "batch_size": [8, 16]},
         **options,
     ),
     "finetune": lambda **options: FinetuneObjective(
-        (PICTURES, SHADES), backbone="mobilenet_v3_small", weights=None, image_size=16,
-        space={"epochs": 4, "batch_size": [16, 32], "frozen_epochs": (0, 1)}, **options,
-    ),
-    "example of CONTRIBUTING.md": lambda **options: example().GRUObjective(
-        (SIGNALS, KINDS), space={"epochs": 4, "hidden_units": (4, 8), "batch_size": [8, 16]},
+        (PICTURES, SHADES),
+        backbone="mobilenet_v3_small",
+        weights=None,
+        image_size=16,
+        space={"epochs": 4, "batch_size": [16, 32], "frozen_epochs": (0, 1)},
         **options,
     ),
-}  # fmt: skip
+    "example of CONTRIBUTING.md": lambda **options: example().GRUObjective(
+        (SIGNALS, KINDS),
+        space={"epochs": 4, "hidden_units": (4, 8), "batch_size": [8, 16]},
+        **options,
+    ),
+}
 every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)
 
 

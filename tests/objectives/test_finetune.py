@@ -6,10 +6,10 @@ import safetensors.torch
 import torch
 from torchvision import models
 
-from objectives.backbones import last_linear, make_network, pretrained
-from objectives.configurations import defaults
 from objectives.finetune import FinetuneObjective
-from objectives.module_model import FittedModule
+from objectives.models.backbones import last_linear, make_network, pretrained
+from objectives.models.module import FittedModule
+from objectives.space.space import defaults
 from tests.objectives.networks import PICTURES, SHADES
 
 SMALL = {"backbone": "mobilenet_v3_small", "image_size": 16}

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives.batched_metrics import probabilities
-from objectives.metrics import METRICS, Metric, get_metric
+from objectives.metrics import METRICS, Metric, get_metric, probabilities
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro"]
 REGRESSION = ["rmse", "mae", "r2"]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from objectives.configurations import defaults
 from objectives.module import ModuleObjective
-from objectives.module_training import schedule_factor
+from objectives.space.space import defaults
+from objectives.training.optimizers import schedule_factor
 from tests.objectives.networks import (
     KINDS,
     SIGNALS,
@@ -104,35 +104,46 @@ def test_schedules_stay_between_nothing_and_the_full_rate(name):
 
 MISTAKES = {
     "neither takes it": (
-        {"space": {"widht": [4, 8]}}, ValueError, "got 'widht'; did you mean 'width'",
+        {"space": {"widht": [4, 8]}},
+        ValueError,
+        "got 'widht'; did you mean 'width'",
     ),
     "too few outputs": (
-        {"build": lambda: build_flat(n_outputs=2)}, ValueError, r"shape \(rows, 3\).* \(2, 2\)",
+        {"build": lambda: build_flat(n_outputs=2)},
+        ValueError,
+        r"shape \(rows, 3\).* \(2, 2\)",
     ),
     "no module": ({"build": lambda: 3}, TypeError, "must return a torch.nn.Module, got int"),
     "no tensor": (
-        {"build": lambda: nn.LSTM(5, 3, batch_first=True)}, TypeError, "gives a tensor, got tuple",
+        {"build": lambda: nn.LSTM(5, 3, batch_first=True)},
+        TypeError,
+        "gives a tensor, got tuple",
     ),
     "unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of cross_entropy"),
     "target": ({"target": "y"}, ValueError, "target must name a column of a table"),
     "patience": ({"patience": 0}, ValueError, "patience must be"),
     "no value": ({"build": lambda width: build_flat(width)}, ValueError, "argument: 'width'"),
     "said twice": (
-        {"optimizer": "sgd", "space": {"optimizer": ["sgd", "adamw"]}}, ValueError,
+        {"optimizer": "sgd", "space": {"optimizer": ["sgd", "adamw"]}},
+        ValueError,
         "optimizer must be given once, got optimizer='sgd' and",
     ),
     "idle schedule": (
-        {"schedule": float, "space": {"schedule": ["none", "cosine"]}}, ValueError,
+        {"schedule": float, "space": {"schedule": ["none", "cosine"]}},
+        ValueError,
         "leave out 'schedule' with a function as schedule",
     ),
     "idle smoothing": (
-        {"loss": nn.functional.cross_entropy, "space": {"label_smoothing": 0.1}}, ValueError,
+        {"loss": nn.functional.cross_entropy, "space": {"label_smoothing": 0.1}},
+        ValueError,
         "leave out 'label_smoothing' with a function as loss",
     ),
     "bare metric": (
-        {"metric": share_of_hits}, TypeError, "Metric.from_function.function, direction=",
+        {"metric": share_of_hits},
+        TypeError,
+        "Metric.from_function.function, direction=",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MISTAKES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.images import load_images
+from objectives.images.load import load_images
 from tuner import tune_module
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "hymenoptera160"
@@ -46,9 +46,12 @@ class Frozen(nn.Module):
 def test_a_pretrained_network_of_ones_own_tells_ants_from_bees():
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra 'pretrained'")
     result = tune_module(
-        Frozen, load_images(PHOTOS, image_size=224),
+        Frozen,
+        load_images(PHOTOS, image_size=224),
         space={"dropout": (0.0, 0.3), "learning_rate": (1e-3, 1e-2), "batch_size": 16},
-        epochs=8, n_trials=3, show_progress_bar=False,
-    )  # fmt: skip
+        epochs=8,
+        n_trials=3,
+        show_progress_bar=False,
+    )
 
     assert float(result.test_score()) >= 0.92

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from objectives.data import load_tabular
+from objectives.data.table import load_tabular
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

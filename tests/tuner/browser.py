@@ -6,8 +6,13 @@ import shutil
 import pytest
 
 # Without a sandbox it also runs for root, as in a container.
-_ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-              "--window-size=1400,2400")  # fmt: skip
+_ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,2400",
+)
 
 
 @contextlib.contextmanager

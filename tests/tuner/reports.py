@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from tuner.report import write_report
+from tuner.report.html import write_report
 
 NASTY = (
     "<script>document.title='run'</script>",
@@ -41,18 +41,23 @@ def report_of(study, folder, **options):
 
 def nasty_study():
     study = optuna.create_study(study_name=" ".join(NASTY), direction="maximize")
-    study.set_user_attr("fusetune", {"metric": NASTY[1], "sampler": NASTY[0],
-                                     "space": {NASTY[0]: {"choices": list(NASTY)}}})  # fmt: skip
-    study.set_user_attr("call", {"function": "tune_mlp", "dataset": {"path": NASTY[0]},
-                                 "options": {"target": NASTY[1]}})  # fmt: skip
+    study.set_user_attr(
+        "fusetune",
+        {"metric": NASTY[1], "sampler": NASTY[0], "space": {NASTY[0]: {"choices": list(NASTY)}}},
+    )
+    study.set_user_attr(
+        "call",
+        {"function": "tune_mlp", "dataset": {"path": NASTY[0]}, "options": {"target": NASTY[1]}},
+    )
     choices = optuna.distributions.CategoricalDistribution(NASTY)
     for value, text in enumerate(NASTY * 2):
         study.add_trial(
             create_trial(
-                value=float(value), params={name: text for name in NASTY},
+                value=float(value),
+                params={name: text for name in NASTY},
                 distributions={name: choices for name in NASTY},
                 user_attrs={"stopped": text},
             )
-        )  # fmt: skip
+        )
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "\x00 ".join(NASTY)}))
     return study

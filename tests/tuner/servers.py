@@ -32,16 +32,31 @@ class PostgreSQL:
         if self._user:
             shutil.chown(self.folder, "postgres")
         (self.folder / "password").write_text(PASSWORD)
-        self._run("initdb", "-D", "data", "-U", "tester", "-A", "scram-sha-256", "--pwfile",
-                  "password", "--no-sync")  # fmt: skip
+        self._run(
+            "initdb",
+            "-D",
+            "data",
+            "-U",
+            "tester",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            "password",
+            "--no-sync",
+        )
         self.port, self._n_databases = free_port(), 0
         self.start()
 
     def _run(self, program, *arguments):
         done = subprocess.run(
-            [self._programs / program, *arguments], cwd=self.folder, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, **self._user,
-        )  # fmt: skip
+            [self._programs / program, *arguments],
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            **self._user,
+        )
         assert done.returncode == 0, done.stderr
 
     def start(self):
@@ -60,9 +75,13 @@ class PostgreSQL:
         self._n_databases += 1
         name = f"d{self._n_databases}"
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, user="tester", password=PASSWORD, dbname="postgres",
+            host="127.0.0.1",
+            port=self.port,
+            user="tester",
+            password=PASSWORD,
+            dbname="postgres",
             autocommit=True,
-        ) as connection:  # fmt: skip
+        ) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://tester:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
@@ -85,7 +104,7 @@ def postgresql_server():
 PROXY = """
 import os
 from optuna.storages import run_grpc_proxy_server
-from tuner.storage import open_storage
+from tuner.storage.backends import open_storage
 storage, port = open_storage(os.environ["STORAGE"]), int(os.environ["PORT"])
 run_grpc_proxy_server(storage, host="127.0.0.1", port=port)
 """
@@ -113,10 +132,20 @@ def redis_server():
         pytest.skip("needs redis-server")
     port = free_port()
     process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-         "--requirepass", PASSWORD],
-        stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
-    )  # fmt: skip
+        [
+            "redis-server",
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--requirepass",
+            PASSWORD,
+        ],
+        stdout=subprocess.DEVNULL,
+        cwd=tempfile.gettempdir(),
+    )
     url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
     try:
         with redis.Redis.from_url(url) as client:

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 import tuner
 from tuner import tune, tune_mlp
-from tuner.call import describe_call, read_space, recorded_call
+from tuner.storage.call import describe_call, read_space, recorded_call
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 

@@ -11,13 +11,13 @@ import optuna
 import pytest
 
 from objectives import MLPObjective
-from tests.tuner.test_checkpoints import CALL, epochs_trained, files
+from tests.tuner.storage.test_checkpoints import CALL, epochs_trained, files
 from tuner import load_result, load_study, tune, tune_mlp, tune_module
 
 LOADING = """
 import sys
-import objectives.cohort
-objectives.cohort.MLPCohort.add = None  # training would fail
+import objectives.training.mlp_cohort
+objectives.training.mlp_cohort.MLPCohort.add = None  # training would fail
 from tuner import load_result
 print(load_result(sys.argv[1]).model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
 """
@@ -30,9 +30,13 @@ def test_the_best_model_is_loaded_in_a_new_process_without_training(ending, tmp_
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     found = subprocess.run(
-        [sys.executable, "-c", LOADING, str(storage)], env=environment, capture_output=True,
-        text=True, timeout=120, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", LOADING, str(storage)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
 
     assert found.stdout.strip() == str(result.model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
 
@@ -105,8 +109,13 @@ def test_a_module_of_ones_own_is_loaded_with_its_build(tmp_path):
 
 def test_a_function_keeps_no_model(tmp_path):
     storage = tmp_path / "study.journal"
-    tune(lambda trial: trial.params["x"] ** 2, space={"x": (-1.0, 1.0)}, n_trials=2,
-         storage=storage, show_progress_bar=False)  # fmt: skip
+    tune(
+        lambda trial: trial.params["x"] ** 2,
+        space={"x": (-1.0, 1.0)},
+        n_trials=2,
+        storage=storage,
+        show_progress_bar=False,
+    )
 
     assert files(storage, start="") == []
     with pytest.raises(ValueError, match="make the same call of tune in Python"):

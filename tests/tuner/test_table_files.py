@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.table_files import file_name
-from tuner.tables import (
-    export,
-    trials_dataframe,
-)
+from tuner.tables import export, file_name, trials_dataframe
 
 FRAME = pd.DataFrame(
     {

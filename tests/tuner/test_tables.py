@@ -7,13 +7,8 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.tables import (
-    count_states,
-    curves_dataframe,
-    has_complete,
-    study_metric,
-    trials_dataframe,
-)
+from tuner.storage.trial_attrs import count_states, has_complete, study_metric
+from tuner.tables import curves_dataframe, trials_dataframe
 
 TRIALS = {
     "number": "int64",
@@ -133,10 +128,18 @@ def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
         (ONLY_NAN, "maximize", None, None),
     ],
     ids=[
-        "pruned", "pruned-foreign", "pruned-foreign-minimize", "diverged", "out-of-memory",
-        "complete-foreign", "complete-foreign-with-reports", "failed", "running", "only-nan",
+        "pruned",
+        "pruned-foreign",
+        "pruned-foreign-minimize",
+        "diverged",
+        "out-of-memory",
+        "complete-foreign",
+        "complete-foreign-with-reports",
+        "failed",
+        "running",
+        "only-nan",
     ],
-)  # fmt: skip
+)
 def test_value_is_the_best_epochs_and_empty_where_a_trial_has_none(
     trial, direction, value, value_last
 ):
@@ -226,10 +229,18 @@ def test_hyperparameter_columns_have_the_plainest_type_that_holds_them(values, d
 def test_duration_of_a_foreign_trial_is_in_seconds():
     start = datetime(2024, 1, 1)
     trial = optuna.trial.FrozenTrial(
-        number=0, trial_id=0, state=TrialState.COMPLETE, value=1.0, params={}, distributions={},
-        datetime_start=start, datetime_complete=start + timedelta(milliseconds=1500),
-        user_attrs={}, system_attrs={}, intermediate_values={},
-    )  # fmt: skip
+        number=0,
+        trial_id=0,
+        state=TrialState.COMPLETE,
+        value=1.0,
+        params={},
+        distributions={},
+        datetime_start=start,
+        datetime_complete=start + timedelta(milliseconds=1500),
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
 
     assert row_of(trial)["duration_s"] == 1.5
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import typer
 
 from tuner.cli.console import EXIT_CODES
-from tuner.cli.going_on import resume, try_params, worker
-from tuner.cli.help import SearchCommand
-from tuner.cli.predicting import predict
-from tuner.cli.searches import cnn, finetune, mlp
-from tuner.cli.serving import dashboard
-from tuner.cli.studies import diagnose, export, plot, report, show
+from tuner.cli.options import SearchCommand
+from tuner.cli.predict import predict
+from tuner.cli.search import cnn, finetune, mlp, resume, try_params, worker
+from tuner.cli.studies import dashboard, diagnose, export, plot, report, show
 
 app = typer.Typer(
     name="tuner",

@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import inspect
+import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.hyperparameters import MLP_TABLE
-from objectives.messages import nearest
-from objectives.training_table import CNN_TABLE, FINETUNE_TABLE
+from objectives._messages import nearest
+from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE
 
 # Of the command and not of the function.
 _FILES = ("data", "out", "save_model")
+
+
 # Python objects, which no file can hold.
 _OBJECTS = ("callbacks", "executor")
 
+
 _SPACES = {"tune_mlp": MLP_TABLE, "tune_cnn": CNN_TABLE, "tune_finetune": FINETUNE_TABLE}
 
+
 _KINDS: dict[str, tuple[type, ...]] = {
-    "a text": (str,), "a whole number": (int,), "a number": (int, float), "true or false": (bool,),
-    "a table": (dict,), "a list of tables": (list,), "a list": (list,),
-}  # fmt: skip
+    "a text": (str,),
+    "a whole number": (int,),
+    "a number": (int, float),
+    "true or false": (bool,),
+    "a table": (dict,),
+    "a list of tables": (list,),
+    "a list": (list,),
+}
+
+
 _KIND_OF = {
     **dict.fromkeys(
-        (*_FILES, "dataset", "target", "task", "metric", "sampler", "pruner", "recipe", "storage",
-         "precision", "start_from", "artifact_store",
-         "study_name", "device", "backbone", "weights"), "a text",
+        (
+            *_FILES,
+            "dataset",
+            "target",
+            "task",
+            "metric",
+            "sampler",
+            "pruner",
+            "recipe",
+            "storage",
+            "precision",
+            "start_from",
+            "artifact_store",
+            "study_name",
+            "device",
+            "backbone",
+            "weights",
+        ),
+        "a text",
     ),
     **dict.fromkeys(
         ("n_trials", "epochs", "patience", "n_jobs", "n_repeats", "folds", "seed", "n_workers"),
@@ -40,7 +67,7 @@ _KIND_OF = {
     "space": "a table",
     "categorical": "a list",
     **dict.fromkeys(("trials", "enqueue"), "a list of tables"),
-}  # fmt: skip
+}
 
 
 def read_config(path: Path, entry: str) -> dict[str, Any]:
@@ -77,13 +104,13 @@ def read_config(path: Path, entry: str) -> dict[str, Any]:
 def _known(entry: str) -> Iterator[str]:
     """Give the names of all arguments that an entry point takes, those of its loader included."""
     import tuner
-    from tuner.networks import SEARCH_OPTIONS
+    from tuner.api import SEARCH_OPTIONS
 
     yield from _FILES
     if entry == "tune_mlp":
-        from objectives.data import load_tabular as load
+        from objectives.data.table import load_tabular as load
     else:
-        from objectives.images import load_images as load  # type: ignore[assignment]
+        from objectives.images.load import load_images as load  # type: ignore[assignment]
 
         yield from (name for name in SEARCH_OPTIONS if name not in _OBJECTS)
     for function in (getattr(tuner, entry), load):
@@ -120,3 +147,76 @@ def _located(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
 def _is_path(data: str) -> bool:
     """Say whether what is not there is a path all the same, and not a built-in name."""
     return bool(Path(data).suffix) or Path(data).name != data
+
+
+def read_json(text: str, option: str, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Read an option's value: JSON itself, or the path of a file of JSON.
+
+    Args:
+        text: what was typed.
+        option: the option's name, for messages.
+        kind: what the JSON must be.
+
+    Raises:
+        ValueError: if it is not JSON of that kind.
+        FileNotFoundError: if it is neither JSON nor a file that exists.
+    """
+    inline = text.lstrip().startswith(("{", "["))
+    if not inline and not Path(text).is_file():
+        raise FileNotFoundError(f"{option} must be JSON or a file that exists, got {text!r}")
+    source = text if inline else Path(text).read_text(encoding="utf-8")
+    try:
+        found = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{option} must be JSON, got {text!r}: {error}") from error
+    if not isinstance(found, kind):
+        wanted = "an object" if kind is dict else "a list"
+        raise ValueError(f"{option} must be {wanted} in JSON, got {text!r}")
+    return found
+
+
+def parse_space(text: str) -> dict[str, Any]:
+    """Read ``--space``: a value fixes a hyperparameter, a list is its choices, an object its range.
+
+    Raises:
+        ValueError: if it is not a JSON object, or a range lacks ``low`` or ``high``.
+        FileNotFoundError: if it is neither JSON nor a file that exists.
+
+    Example:
+        >>> parse_space('{"n_layers": 2, "activation": ["relu"], "dropout": {"low": 0, "high": 1}}')
+        {'n_layers': 2, 'activation': ['relu'], 'dropout': (0, 1)}
+    """
+    from tuner.storage.call import read_space
+
+    return read_space(read_json(text, "--space", dict), source="--space")
+
+
+def parse_assignments(texts: Sequence[str], what: str) -> dict[str, Any]:
+    """Read ``name=value``, where a value is a JSON number, true, false, null or else a text.
+
+    Args:
+        texts: what was typed.
+        what: the option's or argument's name, for messages.
+
+    Raises:
+        ValueError: if one has no name or no ``=``.
+
+    Example:
+        >>> parse_assignments(["dropout=0", "optimizer=sgd", "batch_size=full"], "--fix")
+        {'dropout': 0, 'optimizer': 'sgd', 'batch_size': 'full'}
+    """
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise ValueError(f"{what} must be name=value, such as dropout=0, got {text!r}")
+        found[name.strip()] = _scalar(value.strip())
+    return found
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return text if isinstance(value, dict | list) else value

@@ -1,0 +1,31 @@
+"""Tables: readers, columns, checks, targets, splits and encoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from objectives._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from objectives.data.table import (
+        DataWarning,
+        Split,
+        TabularData,
+        Task,
+        frame_from,
+        load_tabular,
+    )
+
+__all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "DataWarning": "objectives.data.table",
+        "Split": "objectives.data.table",
+        "TabularData": "objectives.data.table",
+        "Task": "objectives.data.table",
+        "frame_from": "objectives.data.table",
+        "load_tabular": "objectives.data.table",
+    },
+)

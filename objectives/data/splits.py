@@ -1,0 +1,335 @@
+"""Which rows train, which choose (valid) and which are kept for the end (test)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    train_test_split,
+)
+
+from objectives._messages import listed
+
+Rows = NDArray[np.int64]
+
+
+MIN_SPLIT_ROWS = 2
+"""Fewer rows than this in a split leave most metrics without meaning."""
+
+
+MIN_CLASS_ROWS = 3
+"""A class needs one row for each split."""
+
+
+class SplitRows(NamedTuple):
+    """The row numbers of each split, and how they were chosen."""
+
+    kind: str
+    train: Rows
+    valid: Rows
+    test: Rows
+
+
+def split_rows(
+    y: NDArray[Any],
+    *,
+    labels: NDArray[Any] | None,
+    valid_size: float,
+    test_size: float,
+    groups: pd.Series | None = None,
+    time: pd.Series | None = None,
+    seed: int = 0,
+) -> SplitRows:
+    """Choose the rows of the train, validation and test splits.
+
+    Args:
+        y: class codes, or values of a regression target.
+        labels: the label of each code; None for regression.
+        valid_size: share of the rows for validation.
+        test_size: share of the rows for the test.
+        groups: a group for each row; no group is in two splits, and sizes are shares of groups.
+        time: a time for each row; the earliest rows train, the latest test.
+        seed: decides the shuffle; without effect with ``time``.
+
+    Returns:
+        Row numbers, stratified by class where there are classes and neither groups nor time.
+
+    Raises:
+        ValueError: if a share is out of range, or the rows, classes or groups are too few.
+    """
+    check_sizes(len(y), valid_size, test_size)
+    if groups is not None and time is not None:
+        raise ValueError("groups and time must not both be given, got both; drop one of them")
+    if groups is not None:
+        return _by_group(groups, valid_size, test_size, seed)
+    n_valid, n_test = round(len(y) * valid_size), round(len(y) * test_size)
+    if time is not None:
+        return _by_time(time, n_valid, n_test)
+    if labels is not None:
+        _check_classes(y, labels, n_valid, n_test)
+    rows = np.arange(len(y))
+    rest, test = _shuffled(rows, y, labels is not None, n_test, seed)
+    train, valid = _shuffled(rest, y, labels is not None, n_valid, seed)
+    return SplitRows("random" if labels is None else "stratified", train, valid, test)
+
+
+def split_given(
+    part: NDArray[np.str_],
+    y: NDArray[Any],
+    *,
+    labels: NDArray[Any] | None,
+    valid_size: float,
+    test_size: float,
+    seed: int = 0,
+) -> SplitRows:
+    """Keep a split that came with the data, and split off what it lacks.
+
+    Without a test split, the given validation rows are divided between validation and test as
+    ``valid_size`` is to ``test_size``, and the training rows stay as they are. Without a validation
+    split, ``valid_size`` of the training rows become it.
+
+    Args:
+        part: "train", "valid" or "test" for each row; "train" and another one occur.
+        y: class codes, or values of a regression target.
+        labels: the label of each code; None for regression.
+        valid_size: share for validation, as above.
+        test_size: share for the test, as above.
+        seed: decides the shuffle of what is split off.
+
+    Raises:
+        ValueError: if a split is left with fewer than two rows, or the classes are too few.
+    """
+    train, valid, test = (np.flatnonzero(part == name) for name in ("train", "valid", "test"))
+    stratified = labels is not None
+    kind = " and ".join(name for name in ("train", "valid", "test") if (part == name).any())
+    if not len(test):
+        n_test = round(len(valid) * test_size / (valid_size + test_size))
+        _check_left(len(valid) - n_test, n_test)
+        valid, test = _shuffled(valid, y, stratified, n_test, seed)
+    elif not len(valid):
+        n_valid = round(len(train) * valid_size)
+        _check_left(len(train) - n_valid, n_valid)
+        train, valid = _shuffled(train, y, stratified, n_valid, seed)
+    _check_left(len(train), len(valid), len(test))
+    return SplitRows(f"given {kind}", train, valid, test)
+
+
+def _check_left(*n_rows: int) -> None:
+    if min(n_rows) < MIN_SPLIT_ROWS:
+        raise ValueError(
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"{min(n_rows)} in one; give more rows, or other valid_size and test_size"
+        )
+
+
+def check_train(y: NDArray[Any], labels: NDArray[Any] | None, rows: SplitRows) -> list[str]:
+    """Check that the training split has classes to learn; say which are missing from it.
+
+    Raises:
+        ValueError: if it has fewer than two.
+    """
+    if labels is None:
+        return []
+    seen = np.unique(y[rows.train])
+    unseen = np.delete(labels, seen).tolist()
+    if len(seen) < 2:
+        raise ValueError(
+            f"{rows.kind} split must leave two classes to train on, got none of {listed(unseen)}; "
+            "choose other sizes, or split another way"
+        )
+    return [
+        f"classes {listed(unseen)} of the target are not in the training split and cannot be "
+        f"learned with this {rows.kind} split; choose other sizes, or split another way"
+    ][: len(unseen)]
+
+
+def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
+    """Check that the shares leave rows for each of the three splits."""
+    for name, size in (("valid_size", valid_size), ("test_size", test_size)):
+        if not 0 < size < 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {name}={size}; 0.2 is usual")
+    if valid_size + test_size >= 1:
+        raise ValueError(
+            f"valid_size and test_size must leave rows to train on, got valid_size={valid_size} "
+            f"and test_size={test_size}; let them sum to less than 1"
+        )
+    n_valid, n_test = round(n_rows * valid_size), round(n_rows * test_size)
+    if min(n_valid, n_test, n_rows - n_valid - n_test) < MIN_SPLIT_ROWS:
+        raise ValueError(
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"{n_rows} rows in all; give more rows, or larger valid_size and test_size"
+        )
+
+
+def _check_classes(codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_test: int) -> None:
+    counts = np.bincount(codes, minlength=len(labels))
+    rarest = int(counts.argmin())
+    if counts[rarest] < MIN_CLASS_ROWS:
+        raise ValueError(
+            f"target must have {MIN_CLASS_ROWS} rows or more of every class, one for each split, "
+            f"got {counts[rarest]} of class {_plain(labels[rarest])!r} ({len(labels)} classes in "
+            f"{len(codes)} rows); add rows, merge it with another class or drop it"
+        )
+    smallest = min(n_valid, n_test, len(codes) - n_valid - n_test)
+    if smallest < len(labels):
+        raise ValueError(
+            f"dataset must have a row of every class in each split, got {len(labels)} classes for "
+            f"a split of {smallest} rows; give more rows, or larger valid_size and test_size"
+        )
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _shuffled(
+    rows: Rows, y: NDArray[Any], stratified: bool, n_second: int, seed: int
+) -> tuple[Rows, Rows]:
+    stratify = y[rows] if stratified else None
+    try:
+        first, second = train_test_split(
+            rows, test_size=n_second, random_state=seed, stratify=stratify
+        )
+    except ValueError as error:
+        raise ValueError(
+            "target must have enough rows of every class for all three splits, got a class that "
+            f"one split used up ({error}); choose smaller valid_size and test_size"
+        ) from error
+    return first, second
+
+
+def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int) -> SplitRows:
+    codes, names = pd.factorize(groups)
+    if len(names) < 3:
+        raise ValueError(
+            f"groups must have 3 distinct values or more, one for each split, got {len(names)} in "
+            f"{groups.name!r}; leave groups out, or name a finer column"
+        )
+    n_test = max(1, min(round(test_size * len(names)), len(names) - 2))
+    n_valid = max(1, min(round(valid_size * len(names)), len(names) - n_test - 1))
+    rest, test = _group_shuffle(np.arange(len(codes)), codes, n_test, seed)
+    train, valid = _group_shuffle(rest, codes, n_valid, seed)
+    return SplitRows("group", train, valid, test)
+
+
+def _group_shuffle(
+    rows: Rows, codes: NDArray[np.int64], n_groups: int, seed: int
+) -> tuple[Rows, Rows]:
+    splitter = GroupShuffleSplit(n_splits=1, test_size=n_groups, random_state=seed)
+    first, second = next(splitter.split(rows, groups=codes[rows]))
+    return rows[first], rows[second]
+
+
+def _by_time(time: pd.Series, n_valid: int, n_test: int) -> SplitRows:
+    order = np.argsort(time.to_numpy(), kind="stable")
+    n_train = len(order) - n_valid - n_test
+    train, valid, test = np.split(order, [n_train, n_train + n_valid])
+    return SplitRows("time", train, valid, test)
+
+
+def fold_rows(
+    y: NDArray[Any],
+    *,
+    kind: str,
+    labels: NDArray[Any] | None,
+    groups: NDArray[np.int64] | None,
+    n_folds: int,
+    seed: int,
+) -> list[tuple[Rows, Rows]]:
+    """Choose the training and validation rows of each fold.
+
+    Args:
+        y: class codes, or values of a regression target.
+        kind: how the test rows were split off: "stratified", "random", "group" or "time".
+        labels: the label of each code; None for regression.
+        groups: a group number for each row, for kind "group".
+        n_folds: how many folds.
+        seed: decides the shuffle; without effect for kinds "group" and "time".
+
+    Returns:
+        Row numbers. By time a fold trains on all rows before those that it validates on, and rows
+        must come in that order.
+
+    Raises:
+        ValueError: if rows, classes or groups are too few for so many folds.
+
+    Example:
+        >>> y = np.arange(6.0)
+        >>> folds = fold_rows(y, kind="time", labels=None, groups=None, n_folds=2, seed=0)
+        >>> [(train.tolist(), valid.tolist()) for train, valid in folds]
+        [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])]
+    """
+    _check(y, labels if kind == "stratified" else None, groups, n_folds)
+    rows = list(_split(y, kind, groups, n_folds, seed))
+    for number, (train, _) in enumerate(rows):
+        if labels is not None and len(np.unique(y[train])) < 2:
+            raise ValueError(
+                f"folds must leave two classes to train on, got one class in fold {number} of "
+                f"{n_folds} ({kind} split); lower folds, or split another way"
+            )
+    return rows
+
+
+def _split(
+    y: NDArray[Any], kind: str, groups: NDArray[np.int64] | None, n_folds: int, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
+    empty = np.zeros((len(y), 1))
+    if kind == "group":
+        return GroupKFold(n_folds).split(empty, groups=groups)  # type: ignore[no-any-return]
+    if kind == "time":
+        return TimeSeriesSplit(n_folds).split(empty)  # type: ignore[no-any-return]
+    splitter = StratifiedKFold if kind == "stratified" else KFold
+    return splitter(n_folds, shuffle=True, random_state=seed).split(empty, y)  # type: ignore[no-any-return]
+
+
+def _check(
+    y: NDArray[Any], labels: NDArray[Any] | None, groups: NDArray[np.int64] | None, n_folds: int
+) -> None:
+    cure = "lower folds, or give more data"
+    if len(y) < MIN_SPLIT_ROWS * (n_folds + 1):
+        raise ValueError(
+            f"folds must leave {MIN_SPLIT_ROWS} rows or more to validate on, got folds={n_folds} "
+            f"for {len(y)} training and validation rows; {cure}"
+        )
+    if groups is not None and (n_groups := len(np.unique(groups))) < n_folds:
+        raise ValueError(
+            f"folds must be at most the number of groups, got folds={n_folds} for {n_groups} "
+            f"groups outside the test split; {cure}"
+        )
+    if labels is None:
+        return
+    counts = np.bincount(y, minlength=len(labels))
+    rarest = int(counts.argmin())
+    if counts[rarest] < n_folds:
+        label = labels.tolist()[rarest]
+        raise ValueError(
+            f"folds must be at most the rows of the rarest class, got folds={n_folds} for "
+            f"{counts[rarest]} training and validation rows of class {label!r}; {cure}"
+        )
+
+
+S = TypeVar("S", bound=Sized)
+
+
+class Sealed(Generic[S]):
+    """Data whose test split is no attribute, so that a search does not meet it by accident."""
+
+    _test: S
+
+    @property
+    def n_test(self) -> int:
+        """Rows in the test split."""
+        return len(self._test)
+
+    def open_test(self) -> S:
+        """Give the test split; once its score has steered a choice, it is no test any more."""
+        return self._test

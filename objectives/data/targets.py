@@ -1,0 +1,136 @@
+"""The target column: what task it sets, and its labels as class codes."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from objectives._messages import nearest
+
+Task = Literal["binary", "multiclass", "regression"]
+
+
+MAX_INFERRED_CLASSES = 20
+"""Whole numbers with more distinct values than this are taken for a quantity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The target of every row: class codes with their labels, or values in their own units."""
+
+    task: Task
+    y: NDArray[Any]
+    classes: NDArray[Any] | None
+
+
+def infer_task(y: pd.Series) -> Task:
+    """Decide from its values what task a target sets.
+
+    Text, booleans and pandas categories are classes. Numbers are classes if all of them are whole,
+    at most 20 differ, and each occurs twice on average (two values always pass); any other numbers
+    are a quantity.
+
+    Args:
+        y: the target of every row, without missing cells.
+
+    Returns:
+        The task, to be overridden with ``task=`` where the rule guesses wrong: a rating from 1 to
+        7 counts as seven classes.
+
+    Example:
+        >>> infer_task(pd.Series(["no", "yes"])), infer_task(pd.Series([0.5, 1.5]))
+        ('binary', 'regression')
+    """
+    n_distinct = y.nunique()
+    if types.is_numeric_dtype(y.dtype) and not types.is_bool_dtype(y.dtype):
+        few = n_distinct <= min(MAX_INFERRED_CLASSES, max(2, len(y) // 2))
+        if not (few and (y % 1 == 0).all()):
+            return "regression"
+    return "binary" if n_distinct <= 2 else "multiclass"
+
+
+def read_target(raw: Any, *, name: str | None, task: str | None) -> Target:
+    """Check the target of every row and encode it for its task.
+
+    Args:
+        raw: labels or values, one for each row; a Series or a one-dimensional array.
+        name: the target's name for messages.
+        task: overrides what `infer_task` says.
+
+    Raises:
+        ValueError: if a cell is missing or infinite, all are the same, or ``task`` does not fit.
+        TypeError: if cells are dates or nested.
+    """
+    if task is not None and task not in get_args(Task):
+        raise ValueError(
+            f"task must be one of {', '.join(get_args(Task))}, got task={task!r}; "
+            f"{nearest(task, get_args(Task))}"
+        )
+    column = _column(raw, name or "y")
+    found = task or infer_task(column)
+    if found == "regression":
+        return Target(task="regression", y=_quantities(column), classes=None)
+    return _labels(column, raw, task)
+
+
+def _column(raw: Any, name: str) -> pd.Series:
+    column = pd.Series(raw, name=name)
+    if column.dtype == object:
+        column = column.infer_objects()
+        nested = next((cell for cell in column if not isinstance(cell, Hashable)), None)
+        if nested is not None:
+            raise TypeError(
+                f"target must hold one label or number in each cell, got {type(nested).__name__} "
+                f"in column {name!r}; give a column for each, and tune on one of them"
+            )
+    if types.infer_dtype(column, skipna=True) in ("decimal", "mixed-integer-float"):
+        column = column.astype(float)
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"target must have no missing cells, got {n_missing} in column {name!r}; "
+            f"drop those rows first, as in df.dropna(subset=[{name!r}])"
+        )
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
+        raise TypeError(
+            f"target must hold numbers or labels, got {column.dtype} in column {name!r}; "
+            "convert it to a number, such as days since a start"
+        )
+    if types.is_numeric_dtype(column.dtype) and np.isinf(column.to_numpy(np.float64)).any():
+        raise ValueError(
+            f"target must be finite, got infinite values in column {name!r}; drop those rows first"
+        )
+    if column.nunique() < 2:
+        raise ValueError(
+            f"target must have at least two distinct values, got only {column.iloc[0]!r} in column "
+            f"{name!r}; give rows of another class or value too"
+        )
+    return column
+
+
+def _quantities(column: pd.Series) -> NDArray[np.float64]:
+    try:
+        return np.asarray(column.astype(float), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"target must hold numbers for task='regression', got {column.iloc[0]!r} in column "
+            f"{column.name!r}; leave task out, or convert the column"
+        ) from error
+
+
+def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
+    codes, labels = pd.factorize(column, sort=True)
+    classes = np.asarray(labels)
+    if isinstance(raw, np.ndarray) and raw.dtype.kind in "SU":
+        classes = classes.astype(raw.dtype)
+    found: Task = "binary" if len(classes) == 2 else "multiclass"
+    if task is not None and task != found:
+        raise ValueError(
+            f"task must fit the target, got task={task!r} with {len(classes)} classes in column "
+            f"{column.name!r}; use task={found!r} or leave task out"
+        )
+    return Target(task=found, y=codes.astype(np.int64), classes=classes)

@@ -1,0 +1,84 @@
+"""Fitted models for other programs: `torch.export` and ONNX."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from objectives._files import check_target
+from objectives.metrics import probabilities
+
+if TYPE_CHECKING:
+    from objectives.models.mlp import FittedModel
+
+
+_EXAMPLE_ROWS = 2
+
+
+class Predictor(nn.Module):
+    """A network up to what a fitted model predicts.
+
+    Args:
+        network: gives raw outputs, of one module (B, C) or of K members (K, B, C).
+        model: says what they mean.
+    """
+
+    def __init__(self, network: nn.Module, model: FittedModel) -> None:
+        super().__init__()
+        self.network = network
+        self.is_regression = model.classes is None
+        self.scaler = model.target_scaler
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return probabilities (B, n_classes), or values (B,) in the target's units."""
+        raw = self.network(x)
+        outputs = raw if raw.dim() == 3 else (raw.unsqueeze(1) if raw.dim() == 1 else raw)[None]
+        if not self.is_regression:
+            return probabilities(outputs).mean(dim=0)
+        values: Tensor = outputs[..., 0].mean(dim=0)
+        return values if self.scaler is None else self.scaler.inverse(values)
+
+
+def export_program(model: FittedModel) -> torch.export.ExportedProgram:
+    """Return a fitted model as a `torch.export` program of any number of rows.
+
+    Its input is what the network takes: pixels from 0 to 255, uint8 (B, C, H, W), for a network of
+    images; the array (B, ...) for a module of one array; and for a table the encoded rows (B, I)
+    that ``model.encode(X)`` gives. Its output are probabilities (B, n_classes), or values (B,).
+
+    Raises:
+        ValueError: for a module of several inputs, or a model of several folds.
+    """
+    network, example = model.exportable(_EXAMPLE_ROWS)
+    batch = torch.export.Dim("batch", min=1)
+    return torch.export.export(
+        Predictor(network, model).eval(), (example,), dynamic_shapes=({0: batch},)
+    )
+
+
+def export_onnx(model: FittedModel, path: str | os.PathLike[str]) -> None:
+    """Write a fitted model to an ONNX file; input and output are those of `export_program`.
+
+    Raises:
+        ImportError: if onnx and onnxscript are not installed.
+        ValueError: if the folder is missing; and as `export_program`.
+    """
+    target = check_target(path)
+    try:
+        import onnxscript  # noqa: F401  what torch.onnx needs
+    except ImportError as error:
+        raise ImportError(
+            "export_onnx needs onnx and onnxscript; install them with pip install 'fusetune[onnx]'"
+        ) from error
+    program = export_program(model)
+    with warnings.catch_warnings():
+        # torch's own converter still uses names that torch has deprecated.
+        warnings.simplefilter("ignore")
+        converted: Any = torch.onnx.export(
+            program, dynamo=True, input_names=["x"], output_names=["prediction"], verbose=False
+        )
+    converted.save(str(target))

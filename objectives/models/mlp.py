@@ -1,0 +1,280 @@
+"""A fitted model: raw table in, labels, probabilities or values out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.table import frame_from
+from objectives.data.targets import Task
+from objectives.metrics import Metric, get_metric, probabilities
+from objectives.models.files import read_model, write_model
+from objectives.training.stacked_mlp import StackedMLP
+
+BATCH_ROWS = 4096
+"""Rows that go through the network at once, so that memory does not grow with the table."""
+
+
+class FittedModel:
+    """A network with its preprocessing, which takes tables as they were first handed in.
+
+    The members of a stacked network are averaged: their probabilities, or their values. Weights
+    are copied to the CPU, so that training may go on and a saved model predicts the same anywhere.
+
+    Args:
+        network: K trained networks as one.
+        encoders: what turn a table into the network's inputs: one for all members, or one for each
+            run of as many members, as the models of folds have.
+        task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
+        metric: what `score` computes.
+        feature_names: columns that it was trained on.
+        classes: labels in code order; None in regression.
+        target_scaler: takes outputs back to the units of the target; None for classes.
+        params: hyperparameters it was trained with, in plain JSON types.
+        input_columns: all feature columns as first handed in, which arrays must have, where some
+            were left out of training; None if none was.
+
+    Example:
+        >>> from objectives.metrics import METRICS
+        >>> table = pd.DataFrame({"length": [1.0, 2.0, 3.0]})
+        >>> network = StackedMLP(
+        ...     activations=["relu"], n_inputs=1, n_outputs=1, n_layers=1, hidden_units=2
+        ... )
+        >>> model = FittedModel(
+        ...     network=network,
+        ...     encoders=[TabularEncoder.fit(table)],
+        ...     task="binary",
+        ...     metric=METRICS["accuracy"],
+        ...     feature_names=["length"],
+        ...     classes=np.array(["cat", "dog"]),
+        ... )
+        >>> model.predict_proba(table).shape
+        (3, 2)
+    """
+
+    suffix = ".model.zip"
+
+    def __init__(
+        self,
+        *,
+        network: StackedMLP,
+        encoders: Sequence[TabularEncoder],
+        task: Task,
+        metric: Metric,
+        feature_names: Sequence[str],
+        classes: NDArray[Any] | None = None,
+        target_scaler: TargetScaler | None = None,
+        params: Mapping[str, Any] | None = None,
+        input_columns: Sequence[str] | None = None,
+    ) -> None:
+        self.network = StackedMLP.from_config(network.config)
+        self.network.load_state_dict(network.state_dict())
+        self.network.eval()
+        self.encoders = tuple(encoders)
+        self.task: Task = task
+        self.metric = metric
+        self.feature_names = tuple(feature_names)
+        self.classes = classes
+        self.target_scaler = target_scaler
+        self.params = dict(params or {})
+        self.input_columns = tuple(feature_names if input_columns is None else input_columns)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each row or, in regression, its value.
+
+        Args:
+            X: a DataFrame with the columns of training in any order, others being ignored; or an
+                array with all columns in the order of the table first handed in.
+
+        Returns:
+            Shape (n,): labels as training had them, or float64 values in the target's units.
+
+        Raises:
+            ValueError: if a column is missing or holds what it cannot; the message names it.
+        """
+        average = self._average(X)
+        if self.classes is not None:
+            labels: NDArray[Any] = self.classes[average.argmax(axis=1)]
+            return labels
+        return average if self.target_scaler is None else self.target_scaler.inverse(average)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, shape (n, n_classes), in the order of ``classes``.
+
+        Args:
+            X: as in `predict`.
+
+        Raises:
+            TypeError: if the model was fitted for regression.
+            ValueError: as in `predict`.
+        """
+        if self.classes is None:
+            raise TypeError(
+                "predict_proba must be asked of a classifier, got task='regression'; use predict"
+            )
+        return self._average(X)
+
+    def score(
+        self,
+        X: Any,
+        y: ArrayLike,
+        metric: str | Metric | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return how good the predictions for ``X`` are.
+
+        Args:
+            X: as in `predict`.
+            y: the true labels or values, shape (n,).
+            metric: a metric's name; None for the one that was tuned.
+            sample_weight: one number >= 0 a row; None weighs all rows alike.
+
+        Raises:
+            ValueError: if ``y`` has another length than ``X``, a label that training did not have,
+                or a value that is not finite; or the metric does not fit the task.
+        """
+        chosen = self.metric if metric is None else get_metric(metric, self.task)
+        truth = self._values(y) if self.classes is None else self._codes(y, self.classes)
+        prediction = self.predict(X) if self.classes is None else self.predict_proba(X)
+        if len(truth) != len(prediction):
+            raise ValueError(
+                f"y must have one entry for each row of X, got {len(truth)} entries and "
+                f"{len(prediction)} rows; pass both from the same table"
+            )
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return chosen.score(truth, prediction, weight)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file without pickle, replacing the file if it is there.
+
+        Args:
+            path: file to write, such as ``"model.zip"``; its folder must be there.
+
+        Raises:
+            ValueError: if the folder is missing or ``path`` is a folder.
+        """
+        header = {
+            "task": self.task,
+            "metric": self.metric.name,
+            "feature_names": list(self.feature_names),
+            "input_columns": list(self.input_columns),
+            "params": self.params,
+        }
+        write_model(
+            path,
+            header=header,
+            network=self.network,
+            encoders=self.encoders,
+            classes=self.classes,
+            target_scaler=self.target_scaler,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, metric: Metric | None = None) -> Self:
+        """Read a model that `save` wrote; it predicts the same to the last bit.
+
+        Nothing in the file is run: it may come from anyone.
+
+        Args:
+            path: the file.
+            metric: what `score` computes; needed only after tuning a `Metric` of your own, which
+                a file cannot hold. None for the metric that the file names.
+
+        Raises:
+            ValueError: if there is no such file, or it is no model file, damaged, altered or of a
+                later version.
+        """
+        record = read_model(path)
+        return cls(
+            network=record["network"],
+            encoders=record["encoders"],
+            task=record["task"],
+            metric=get_metric(record["metric"] if metric is None else metric, record["task"]),
+            feature_names=record["feature_names"],
+            classes=record["classes"],
+            target_scaler=record["target_scaler"],
+            params=record["params"],
+            input_columns=record["input_columns"],
+        )
+
+    def encode(self, X: Any) -> Tensor:
+        """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
+        frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
+        return self._inputs(frame)
+
+    def exportable(self, n_rows: int) -> tuple[torch.nn.Module, Tensor]:
+        """Return the network and an example of its inputs, see `objectives.models.export`."""
+        if len(self.encoders) > 1:
+            raise ValueError(
+                "export must be asked of a model with one encoder, got a model of "
+                f"{len(self.encoders)} folds; export result.refit() instead"
+            )
+        return self.network, torch.zeros(n_rows, self.network.config["n_inputs"])
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file, see `objectives.models.export.export_onnx`."""
+        from objectives.models.export import export_onnx
+
+        export_onnx(self, path)
+
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f"n_classes={len(self.classes)}, "
+        return (
+            f"FittedModel(task={self.task!r}, metric={self.metric.name!r}, {classes}"
+            f"n_features={len(self.feature_names)}, params={self.params})"
+        )
+
+    def _average(self, X: Any) -> NDArray[np.float64]:
+        # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
+        inputs = self.encode(X)
+        with torch.inference_mode():
+            batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
+        return torch.cat(batches).numpy()
+
+    def _inputs(self, frame: pd.DataFrame) -> Tensor:
+        """Return the inputs of all members (n, I), or (K, n, I) where their encoders differ."""
+        width, n_members = self.network.config["n_inputs"], len(self.network.flat)
+        encoded = [torch.from_numpy(encoder.transform(frame)) for encoder in self.encoders]
+        if len(encoded) == 1:
+            return encoded[0]
+        wide = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in encoded]
+        return torch.stack(wide).repeat_interleave(n_members // len(wide), dim=0)
+
+    def _forward(self, rows: Tensor) -> Tensor:
+        outputs = self.network(rows).double()
+        return (outputs[..., 0] if self.classes is None else probabilities(outputs)).mean(dim=0)
+
+    def _codes(self, y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
+        labels = _column(y)
+        known = {label: code for code, label in enumerate(classes.tolist())}
+        codes = labels.map(known)
+        if isinstance(classes[0], str):  # what training was given may have been of mixed types
+            codes = codes.fillna(labels.astype(str).map(known))
+        if codes.isna().any():
+            raise ValueError(
+                f"y must hold labels that training had, got {labels[codes.isna()].tolist()[0]!r}; "
+                f"they are {', '.join(map(repr, classes.tolist()[:10]))}"
+            )
+        return codes.to_numpy(dtype=np.int64)
+
+    def _values(self, y: ArrayLike) -> NDArray[np.float64]:
+        values = pd.to_numeric(_column(y), errors="coerce").to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            cell = _column(y).tolist()[row]
+            raise ValueError(f"y must hold finite numbers, got {cell!r} in row {row}; drop the row")
+        return values
+
+
+def _column(y: Any) -> pd.Series:
+    values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    return pd.Series(values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values)

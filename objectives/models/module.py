@@ -1,0 +1,272 @@
+"""`FittedModule`: a trained module with what its inputs need, saved without pickle."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from objectives.data.encoders import TargetScaler
+from objectives.data.targets import Task
+from objectives.metrics import Metric, get_metric, probabilities
+from objectives.models.files import (
+    pack_labels,
+    read_module,
+    told_as_damage,
+    unpack_labels,
+    write_module,
+)
+from objectives.models.inputs import ImageSpec, TableInputs, accepted
+from objectives.models.mlp import FittedModel
+from objectives.training.feeds import Inputs, Rows, TensorRows, as_inputs
+from objectives.training.losses import columns
+from objectives.training.module_cohort import predictions
+
+# Networks of ours that a file can name; a user's own module needs its ``build``.
+_BUILDERS = {"cnn": "objectives.cnn", "finetune": "objectives.finetune"}
+
+
+class FittedModule(FittedModel):
+    """A trained module that predicts for arrays, images or tables as they were handed in.
+
+    Args:
+        module: the trained module; it is copied to the CPU by whoever made it.
+        task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
+        metric: what `score` computes.
+        classes: labels in code order; None in regression.
+        target_scaler: takes outputs back to the units of the target; None for classes.
+        params: hyperparameters it was trained with.
+        hints: what ``build`` was told of the data.
+        images: what images it takes; None for arrays and tables.
+        table: turns a table into inputs (n, I); None for arrays and images.
+        kind: ``"module"``, or the name of a network of ours.
+        example: one row of inputs (1, ...); None for several inputs.
+    """
+
+    suffix = ".safetensors"
+
+    def __init__(  # its base's arguments are of a stacked network
+        self,
+        *,
+        module: nn.Module,
+        task: Task,
+        metric: Metric,
+        classes: NDArray[Any] | None = None,
+        target_scaler: TargetScaler | None = None,
+        params: Mapping[str, Any] | None = None,
+        hints: Mapping[str, Any] | None = None,
+        images: ImageSpec | None = None,
+        table: TableInputs | None = None,
+        kind: str = "module",
+        example: Tensor | None = None,
+    ) -> None:
+        self.module = module.eval()
+        self.task: Task = task
+        self.metric, self.classes, self.target_scaler = metric, classes, target_scaler
+        self.params, self.hints = dict(params or {}), dict(hints or {})
+        self.images, self.table, self.kind = images, table, kind
+        if images is not None:
+            example = torch.zeros(1, images.n_channels, *images.size, dtype=torch.uint8)
+        self.example = None if example is None else example.detach().cpu()
+
+    def _average(self, X: Any) -> NDArray[np.float64]:
+        n_classes = 1 if self.classes is None else len(self.classes)
+        found = [
+            columns(outputs, self.task, n_classes)
+            for _, outputs in predictions(self.module, self._rows(X))
+        ]
+        outputs = torch.cat(found).double()
+        average = outputs[:, 0] if self.classes is None else probabilities(outputs)
+        return average.numpy()
+
+    def _rows(self, X: Any) -> Rows:
+        if self.images is not None:
+            return self.images.rows(X)
+        inputs: Inputs = as_inputs(X) if self.table is None else self.table(X)
+        return TensorRows(inputs)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, description and preprocessing to one safetensors file, without pickle.
+
+        Args:
+            path: file to write, such as ``"model.safetensors"``; its folder must be there.
+
+        Raises:
+            ValueError: if the folder is missing or ``path`` is a folder.
+        """
+        example = self.example
+        record = {
+            "kind": self.kind,
+            "task": self.task,
+            "metric": self.metric.name,
+            "params": self.params,
+            "hints": self.hints,
+            "classes": None if self.classes is None else pack_labels(self.classes),
+            "target_scaler": None if self.target_scaler is None else vars(self.target_scaler),
+            "images": None if self.images is None else vars(self.images),
+            "example": None
+            if example is None
+            else {"shape": list(example.shape), "whole": not example.is_floating_point()},
+        }
+        write_module(path, record=record, state=self.module.state_dict(), table=self.table)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        build: Callable[..., nn.Module] | None = None,
+        metric: Metric | None = None,
+    ) -> Self:
+        """Read a model that `save` wrote. Nothing in the file is run.
+
+        Args:
+            path: the file.
+            build: the function that made the module; not needed for networks of ours.
+            metric: what `score` computes; None for the metric that the file names.
+
+        Raises:
+            ValueError: if there is no such file, it is no such model or damaged, or its weights
+                are of another module than ``build`` makes.
+        """
+        record, state, table = read_module(path)
+        with told_as_damage(path):
+            known = _arguments(record)
+            module = _network_of_ours(record, state) if record["kind"] in _BUILDERS else None
+        if module is None:
+            module = _network_of_yours(record, state, build, path)
+        metric = get_metric(record["metric"] if metric is None else metric, record["task"])
+        return cls(module=module, metric=metric, table=table, **known)
+
+    def encode(self, X: Any) -> Tensor:
+        """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
+        order = torch.arange(len(rows := self._rows(X)))
+        (inputs,) = rows.stream(order, max(1, len(order)))
+        if not isinstance(inputs, Tensor):
+            raise ValueError("export must be of a module of one input, got one of several")
+        return inputs
+
+    def exportable(self, n_rows: int) -> tuple[nn.Module, Tensor]:
+        """Return the module and an example of its inputs, see `objectives.models.export`."""
+        if self.example is None:
+            raise ValueError(
+                "export must be of a module of one input, got one of several; use torch.export on "
+                "model.module"
+            )
+        rows = self.example.expand(n_rows, *self.example.shape[1:])
+        return self.module, rows.clone()
+
+    def __repr__(self) -> str:
+        classes = "" if self.classes is None else f"n_classes={len(self.classes)}, "
+        return (
+            f"FittedModule(kind={self.kind!r}, task={self.task!r}, metric={self.metric.name!r}, "
+            f"{classes}params={self.params})"
+        )
+
+
+def _example(record: Mapping[str, Any] | None) -> Tensor | None:
+    if record is None:
+        return None
+    return torch.zeros(record["shape"], dtype=torch.int64 if record["whole"] else torch.float32)
+
+
+def _arguments(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says of a model besides its network."""
+    scaler, images, labels = record["target_scaler"], record["images"], record["classes"]
+    if record["task"] not in get_args(Task) or not isinstance(record["metric"], str):
+        raise ValueError("task and metric must be names")
+    return {
+        "task": record["task"],
+        "kind": record["kind"],
+        "params": dict(record["params"]),
+        "hints": dict(record["hints"]),
+        "classes": None if labels is None else unpack_labels(**labels),
+        "target_scaler": None if scaler is None else TargetScaler(**scaler),
+        "images": None
+        if images is None
+        else ImageSpec(n_channels=int(images["n_channels"]), size=tuple(images["size"])),
+        "example": _example(record["example"]),
+    }
+
+
+def _network_of_ours(record: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
+    """Build the network that a file names, once its weights are known to be as large."""
+    make = import_module(_BUILDERS[record["kind"]]).build
+    arguments = record["params"] | record["hints"]
+    if arguments.get("n_layers", 0) > len(state):
+        raise ValueError("a network has weights in each of its layers")
+    with torch.device("meta"):  # costs no memory, whatever size an altered file asks for
+        expected = make(**arguments).state_dict()
+    if {k: t.shape for k, t in expected.items()} != {k: t.shape for k, t in state.items()}:
+        raise ValueError("weights and network must have the same shapes")
+    module: nn.Module = make(**arguments)
+    module.load_state_dict(state)
+    return module
+
+
+def _network_of_yours(
+    record: dict[str, Any],
+    state: dict[str, Tensor],
+    build: Callable[..., nn.Module] | None,
+    path: str | os.PathLike[str],
+) -> nn.Module:
+    if build is None:
+        raise ValueError(
+            f"build must be given to load a module of your own, got none for {str(path)!r}; "
+            "pass the function that tune_module had: FittedModule.load(path, build=build)"
+        )
+    module = build(**accepted(build, record["params"], record["hints"]))
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"path must hold weights of the module that build makes, got {str(path)!r} with "
+            f"others ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    return module
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    build: Callable[..., Any] | None = None,
+    metric: Metric | None = None,
+) -> FittedModel:
+    """Read a model that ``save`` wrote, whichever kind it is. Nothing in the file is run.
+
+    Args:
+        path: a file of `FittedModel.save` (a zip) or of `FittedModule.save` (safetensors); its
+            name says nothing of the kind.
+        build: as in `FittedModule.load`, for a module of your own.
+        metric: as in `FittedModel.load`.
+
+    Raises:
+        ValueError: if there is no such file, it is neither kind, or damaged.
+
+    Example:
+        >>> load_model("pyproject.toml")
+        Traceback (most recent call last):
+        ValueError: path must be a file that save of a fitted model wrote, got ...
+    """
+    from objectives.models.mlp import FittedModel
+
+    if not Path(path).is_file():
+        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
+    if zipfile.is_zipfile(path):
+        return FittedModel.load(path, metric=metric)
+    with Path(path).open("rb") as file:
+        # safetensors: the length of a JSON header in 8 bytes, then the header itself
+        if file.read(9)[8:] == b"{":
+            return FittedModule.load(path, build=build, metric=metric)
+    raise ValueError(
+        f"path must be a file that save of a fitted model wrote, got path={str(path)!r}, which is "
+        "another kind of file; save the model with result.model.save or --save-model"
+    )

@@ -1,0 +1,382 @@
+"""The hyperparameters of training that any network has: what the loop of `objectives.module` knows.
+
+Names, ranges and sources are those of `MLP_TABLE`, less what belongs to a perceptron's shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS, Hyperparameter
+
+AUGMENTATIONS = ("none", "crop", "flip_crop", "trivial")  # see `objectives.images.augment`
+
+
+SCHEDULES = ("none", "cosine", "one_cycle")
+
+
+_SCHEDULE = Hyperparameter(
+    name="schedule",
+    kind="choice",
+    default="cosine",
+    words=SCHEDULES,
+    grid=SCHEDULES,
+    help="course of the learning rate over a trial's epochs: constant, falling as a cosine, or "
+    "rising over the first three tenths and falling after",
+    source="Loshchilov & Hutter 2017; Smith & Topin 2018",
+)
+
+
+_CLIP = Hyperparameter(
+    name="clip_norm",
+    kind="float",
+    default=0.0,
+    minimum=0.0,
+    grid=(0.0, 1.0),
+    help="longest gradient allowed, all parameters together; 0 for no limit",
+    source="Pascanu et al. 2013",
+)
+
+
+_SMOOTHING = Hyperparameter(
+    name="label_smoothing",
+    kind="float",
+    default=0.0,
+    minimum=0.0,
+    maximum=0.5,
+    grid=(0.0, 0.1),
+    help="share of each class label given to all classes alike while training",
+    source="Szegedy et al. 2016",
+)
+
+
+_AUGMENTATION = Hyperparameter(
+    name="augmentation",
+    kind="choice",
+    default="crop",
+    words=AUGMENTATIONS,
+    distribution=CategoricalDistribution(AUGMENTATIONS),
+    grid=AUGMENTATIONS,
+    help="random changes of training images: none, a shift, a shift and mirror, or TrivialAugment",
+    source="Mueller & Hutter 2021",
+)
+
+
+def _fixed(name: str, default: object = None) -> Hyperparameter:
+    row = MLP_TABLE[name]
+    value = row.default if default is None else row.check(default)
+    return dataclasses.replace(row, distribution=None, default=value)
+
+
+def _by_name(*rows: Hyperparameter) -> dict[str, Hyperparameter]:
+    return {row.name: row for row in rows}
+
+
+def _table(*rows: Hyperparameter) -> dict[str, Hyperparameter]:
+    return {row.name: row for row in rows}
+
+
+_PLAYBOOK = "Deep Learning Tuning Playbook"
+
+
+MLP_TABLE: Mapping[str, Hyperparameter] = _table(
+    Hyperparameter(
+        name="learning_rate",
+        kind="float",
+        default=0.001,
+        log=True,
+        minimum=0.0,
+        open_ends=True,
+        distribution=FloatDistribution(1e-4, 1e-1, log=True),
+        grid=(0.1, 0.01, 0.001, 0.0001),
+        help="step size of the optimizer; the first thing to tune",
+        source="range: LCBench (Zimmer et al. 2021); default: Adam (Kingma & Ba 2015)",
+    ),
+    Hyperparameter(
+        name="epochs",
+        kind="int",
+        default=100,
+        log=True,
+        minimum=1,
+        grid=(10, 100, 500, 1000),
+        help="passes over the training split at most; patience usually ends a trial earlier. "
+        "If searched, trials are compared at equal epochs although their learning-rate schedules "
+        "differ",
+        source=f"{_PLAYBOOK}: train to a cap, keep the best checkpoint",
+    ),
+    Hyperparameter(
+        name="batch_size",
+        kind="int",
+        default=64,
+        powers_of_two=True,
+        minimum=1,
+        words=("full",),
+        distribution=IntDistribution(4, 8),
+        grid=(16, 32, 64, 128, 256),
+        help="rows per step, a power of two from 16 to 256; 1 is classic SGD, "
+        '"full" is batch descent',
+        source=f"{_PLAYBOOK}: a matter of speed more than of quality",
+    ),
+    Hyperparameter(
+        name="n_layers",
+        kind="int",
+        default=2,
+        minimum=1,
+        maximum=64,
+        distribution=IntDistribution(1, 4),
+        grid=(1, 2, 3),
+        help="hidden layers",
+        source="LCBench 1-5; RealMLP 3 (Holzmueller et al. 2024)",
+    ),
+    Hyperparameter(
+        name="hidden_units",
+        kind="int",
+        default=128,
+        log=True,
+        minimum=1,
+        maximum=65536,
+        distribution=IntDistribution(16, 512, log=True),
+        grid=(32, 64, 128, 256),
+        help="units in each hidden layer, one width for all",
+        source="LCBench 64-1024; RealMLP 256",
+    ),
+    Hyperparameter(
+        name="activation",
+        kind="choice",
+        default="relu",
+        words=ACTIVATIONS,
+        distribution=CategoricalDistribution(["relu", "tanh", "sigmoid"]),
+        grid=("relu", "sigmoid", "tanh"),
+        help="function between layers (gelu and silu on request)",
+        source="Goodfellow et al. 2016, chapter 6.3",
+    ),
+    Hyperparameter(
+        name="dropout",
+        kind="float",
+        default=0.2,
+        minimum=0.0,
+        maximum=0.95,
+        distribution=FloatDistribution(0.0, 0.5),
+        grid=(0.0, 0.2, 0.3, 0.4, 0.5),
+        help="share of hidden units silenced at each training step",
+        source="Srivastava et al. 2014",
+    ),
+    Hyperparameter(
+        name="optimizer",
+        kind="choice",
+        default="adam",
+        words=OPTIMIZERS,
+        distribution=CategoricalDistribution(["sgd", "adam"]),
+        grid=("sgd", "adam"),
+        help="SGD with momentum, or Adam (adamw on request)",
+        source="Kingma & Ba 2015; Loshchilov & Hutter 2019",
+    ),
+    Hyperparameter(
+        name="momentum",
+        kind="float",
+        default=0.9,
+        minimum=0.0,
+        maximum=0.9999,
+        grid=(0.0, 0.9, 0.99),
+        help="momentum of SGD; Adam does not use it",
+        source="Sutskever et al. 2013",
+    ),
+    Hyperparameter(
+        name="weight_decay",
+        kind="float",
+        default=0.0,
+        log=True,
+        minimum=0.0,
+        grid=(0.0, 1e-4, 1e-3, 1e-2),
+        help="pull of the weights towards zero: as torch.optim's argument of that name",
+        source="Loshchilov & Hutter 2019",
+    ),
+)
+
+
+TRAINING_TABLE: Mapping[str, Hyperparameter] = _by_name(
+    MLP_TABLE["learning_rate"],
+    _fixed("epochs", 50),
+    _fixed("batch_size"),
+    _fixed("optimizer"),
+    _fixed("momentum"),
+    _fixed("weight_decay"),
+    _SCHEDULE,
+    _CLIP,
+    _SMOOTHING,
+)
+
+
+CNN_TABLE: Mapping[str, Hyperparameter] = _by_name(
+    dataclasses.replace(
+        MLP_TABLE["learning_rate"],
+        default=0.003,
+        grid=(0.03, 0.01, 0.003, 0.001),
+        distribution=FloatDistribution(3e-4, 3e-2, log=True),
+        source="a decade to either side of the default, see benchmarks/images.py",
+    ),
+    _fixed("epochs", 20),
+    dataclasses.replace(MLP_TABLE["batch_size"], distribution=IntDistribution(5, 8)),
+    dataclasses.replace(
+        MLP_TABLE["n_layers"],
+        default=1,
+        distribution=IntDistribution(1, 2),
+        grid=(1, 2),
+        help="residual blocks in each of the three stages",
+        source="He et al. 2016: three stages of n blocks for small images",
+    ),
+    dataclasses.replace(
+        MLP_TABLE["hidden_units"],
+        default=24,
+        distribution=IntDistribution(16, 48, log=True),
+        grid=(16, 32, 48),
+        help="channels of the first stage; each further stage has twice as many",
+        source="He et al. 2016: 16; Zagoruyko & Komodakis 2016: wider is better",
+    ),
+    dataclasses.replace(
+        MLP_TABLE["activation"],
+        words=("relu", "gelu", "silu"),
+        distribution=None,
+        grid=("relu", "silu"),
+        help="function between layers",
+    ),
+    dataclasses.replace(
+        MLP_TABLE["dropout"],
+        default=0.0,
+        distribution=FloatDistribution(0.0, 0.4),
+        help="share of features silenced before the last layer at each training step",
+    ),
+    dataclasses.replace(
+        MLP_TABLE["optimizer"],
+        default="adamw",
+        distribution=CategoricalDistribution(["sgd", "adamw"]),
+        grid=("sgd", "adamw"),
+    ),
+    _fixed("momentum"),
+    dataclasses.replace(
+        MLP_TABLE["weight_decay"],
+        default=0.01,
+        distribution=FloatDistribution(1e-5, 1e-1, log=True),
+    ),
+    dataclasses.replace(_SMOOTHING, distribution=FloatDistribution(0.0, 0.2), default=0.1),
+    _AUGMENTATION,
+    dataclasses.replace(_SCHEDULE, default="one_cycle"),
+    _CLIP,
+)
+
+
+FINETUNE_TABLE: Mapping[str, Hyperparameter] = _by_name(
+    dataclasses.replace(
+        MLP_TABLE["learning_rate"],
+        distribution=FloatDistribution(1e-4, 1e-2, log=True),
+        help="step size of the new head",
+    ),
+    Hyperparameter(
+        name="backbone_rate",
+        kind="float",
+        default=0.1,
+        log=True,
+        minimum=0.0,
+        maximum=1.0,
+        distribution=FloatDistribution(0.01, 1.0, log=True),
+        grid=(0.0, 0.01, 0.1, 1.0),
+        help="step size of the backbone as a share of the head's; 0 leaves it as it is",
+        source="Howard & Ruder 2018: discriminative fine-tuning",
+    ),
+    Hyperparameter(
+        name="frozen_epochs",
+        kind="int",
+        default=1,
+        minimum=0,
+        distribution=IntDistribution(0, 3),
+        grid=(0, 1, 3),
+        help="epochs at first in which only the head is trained",
+        source="Howard & Ruder 2018: gradual unfreezing",
+    ),
+    _fixed("epochs", 10),
+    dataclasses.replace(MLP_TABLE["batch_size"], default=32, distribution=IntDistribution(4, 6)),
+    dataclasses.replace(
+        MLP_TABLE["dropout"],
+        default=0.0,
+        distribution=None,
+        help="share of features silenced before the head at each training step",
+    ),
+    _fixed("optimizer", "adamw"),
+    _fixed("momentum"),
+    dataclasses.replace(
+        MLP_TABLE["weight_decay"],
+        default=0.01,
+        distribution=FloatDistribution(1e-5, 1e-1, log=True),
+    ),
+    dataclasses.replace(_SMOOTHING, default=0.1),
+    dataclasses.replace(_AUGMENTATION, default="flip_crop"),
+    _SCHEDULE,
+    _CLIP,
+)
+
+
+HEADER = ("name", "range", "grid levels", "default", "meaning", "source")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def search_range(row: Hyperparameter) -> str:
+    """Say what random and TPE search draw a hyperparameter from.
+
+    Raises:
+        TypeError: for a kind of distribution that no table has.
+
+    Example:
+        >>> from objectives.space.tables import MLP_TABLE
+        >>> [search_range(MLP_TABLE[name]) for name in ("learning_rate", "batch_size", "momentum")]
+        ['0.0001 to 0.1, log', '16 to 256, powers of two', 'fixed']
+    """
+    match row.distribution:
+        case None:
+            return "fixed"
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(map(str, choices))
+        case FloatDistribution() | IntDistribution() as numbers:
+            low, high = row.from_stored(numbers.low), row.from_stored(numbers.high)
+            steps = ", powers of two" if row.powers_of_two else ", log" if numbers.log else ""
+            return f"{low:g} to {high:g}{steps}"
+        case other:
+            raise TypeError(f"row must have a range known by words, got {other!r} in {row.name}")
+
+
+def cells(row: Hyperparameter) -> tuple[str, ...]:
+    """Return a row of the table, in the order of `HEADER`."""
+    levels = ", ".join(map(str, row.grid))
+    return row.name, search_range(row), levels, str(row.default), row.help, row.source
+
+
+def documents(table: Mapping[str, Hyperparameter]) -> Callable[[F], F]:
+    """Add the hyperparameters of ``table`` to a function's docstring, as its last section."""
+
+    def decorate(function: F) -> F:
+        if function.__doc__ is not None:  # python -OO leaves none
+            lines = "\n".join(map(_lines, table.values()))
+            function.__doc__ = f"{function.__doc__.rstrip()}\n\n    Hyperparameters:\n{lines}\n"
+        return function
+
+    return decorate
+
+
+def _lines(row: Hyperparameter) -> str:
+    text = f"{row.name}: {row.help}; {search_range(row)}, default {row.default}."
+    return textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
+
+
+# The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid
+# without a space starts here.
+STARTER_GRID = ("learning_rate", "dropout", "activation")

@@ -1,0 +1,1 @@
+"""How networks train: stacks of networks, cohorts of trials, losses, optimizers, recipes."""

@@ -1,0 +1,133 @@
+"""Precision of the matrix products of training: float32, or bfloat16 where that is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from objectives._messages import hint
+
+Precision: TypeAlias = Literal["float32", "auto"]
+
+
+# Multiplications a step and network from which on bfloat16, its roundings included, is faster on a
+# processor with AVX512-BF16: three quarters of the time at 115 million (3 x 256 units, 256 rows),
+# but 0.95 at 29 million and more than float32 below (benchmarks/roofline.py --dtype bfloat16).
+_PAYS = 50e6
+
+
+def check_precision(precision: str) -> Precision:
+    """Return ``precision`` if it is a known one.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    names = get_args(Precision)
+    if precision not in names:
+        raise ValueError(
+            f"precision must be one of {', '.join(names)}, got {precision!r}"
+            f"{hint(precision, names)}"
+        )
+    return precision  # type: ignore[return-value]
+
+
+def product_dtype(
+    precision: Precision, *, device: torch.device, n_multiplications: float
+) -> torch.dtype:
+    """Return the type that a network's matrix products are made in.
+
+    ``"auto"`` is bfloat16 for large networks on a CPU that multiplies it natively, else float32. It
+    follows from network and batch size alone, never from what trains beside, so a trial comes out
+    the same in any company.
+
+    Args:
+        precision: as the user chose.
+        device: where the network trains.
+        n_multiplications: of one training step of one network.
+
+    Example:
+        >>> product_dtype("float32", device=torch.device("cpu"), n_multiplications=1e9)
+        torch.float32
+    """
+    if precision == "float32" or device.type != "cpu" or n_multiplications < _PAYS:
+        return torch.float32
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether this machine's processor multiplies bfloat16 natively."""
+    # torch has told so only since a later release than the first that is supported here.
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell a failed allocation from other errors; on a CPU torch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread for a while.
+
+    What is computed here is too small to share well, be it a product or a copy, and threads that
+    wait for one another slow down tenfold and more as soon as anything else runs on the machine.
+    Further cores are for further processes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """Return the device called ``device``, by default the best there is.
+
+    Raises:
+        ValueError: if torch knows no such device, or this machine has none.
+    """
+    if device is None:
+        return best_device()
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be one that this machine has, such as 'cpu' or 'cuda', got {device=} "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def best_device() -> torch.device:
+    """Return CUDA or MPS where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave torch's random numbers as they were: a trial's are its own."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Return the states of the CPU's and, on CUDA, of the device's random numbers."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), cuda
+
+
+def set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    """Go back to what `random_state` returned."""
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)

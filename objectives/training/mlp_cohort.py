@@ -1,0 +1,309 @@
+"""`MLPCohort`: perceptrons that train side by side, those of one shape and batch size as one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from objectives.metrics import Metric
+from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
+from objectives.training.losses import Loss
+from objectives.training.recipe import Recipe
+from objectives.training.stack import Member, Progress, RowOptimizer, Stack
+from objectives.training.state import pack, unpack
+from objectives.training.tensors import Parts
+
+# Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
+# (benchmarks/roofline.py).
+_MAX_MEMBERS = 16
+
+
+# The same: above so many multiplications a step, a stack on a CPU takes as long as its members one
+# by one, which are done earlier and so prune better.
+_ALONE = 10e6
+
+
+_Key: TypeAlias = tuple[tuple[Any, ...], int]  # a trial's group, and the rows of an epoch
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What all members of a cohort share.
+
+    Args:
+        tensors: the rows to train and validate on: one split, or several folds.
+        recipe: what is not tuned.
+        loss: compares outputs with targets.
+        metric: the tuned metric.
+        shape: gives the layer arguments of `StackedMLP` for hyperparameters.
+        patience: epochs without improvement after which a trial ends; None never ends it.
+        n_repeats: members a trial and fold, alike but for their seeds; the trial's value is the
+            mean of all.
+        seed: a trial's seed follows from it and the trial's number.
+        precision: of the matrix products, see `objectives.training.device`.
+    """
+
+    tensors: Parts
+    recipe: Recipe
+    loss: Loss
+    metric: Metric
+    shape: Callable[[Mapping[str, Any]], dict[str, Any]]
+    patience: int | None
+    n_repeats: int
+    seed: int
+    precision: Precision = "float32"
+
+    @property
+    def n_members(self) -> int:
+        """Members a trial: its repeats of each fold."""
+        return self.n_repeats * len(self.tensors)
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """A trial under way: its members, and its best epoch so far."""
+
+    params: Mapping[str, Any]
+    members: list[Member]
+    best: BestEpoch
+
+
+class MLPCohort:
+    """Multilayer perceptrons trained side by side: those of one shape and batch size as one stack.
+
+    Args:
+        training: what all of them share.
+        fitted: makes a fitted model of parameters (K, n_parameters) and hyperparameters.
+    """
+
+    def __init__(
+        self, training: Training, fitted: Callable[[Tensor, Mapping[str, Any]], Any]
+    ) -> None:
+        self._training, self._fitted = training, fitted
+        self._trials: dict[int, _Trial] = {}
+        self._stacks: list[tuple[_Key, Stack]] = []
+        self._places = _MAX_MEMBERS
+
+    def room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether the trial fits into the stack that is training: same shape, places left."""
+        if not self._stacks:
+            return True
+        stacks = [self._find(key) for key in set(self._keys(params))]
+        if self._is_heavy(params) or not all(stacks):
+            return False
+        n_here = sum(len(stack.members) for stack in stacks if stack is not None)
+        return n_here + self._training.n_members <= self._places
+
+    @one_thread()
+    def add(self, number: int, params: Mapping[str, Any]) -> None:
+        """Take in a trial; its weights, data order and dropout follow from its own seed."""
+        members = []
+        for k in range(self._training.n_members):
+            part = k // self._training.n_repeats
+            key = self._keys(params)[part]
+            stack = self._find(key) or self._new_stack(key, params)
+            members.append(self._member(stack, number, k, params))
+            stack.add(members[-1])
+        direction, patience = self._training.metric.direction, self._training.patience
+        best = BestEpoch(direction=direction, patience=patience)
+        self._trials[number] = _Trial(params=params, members=members, best=best)
+
+    @one_thread()
+    def train_epoch(self) -> dict[int, EpochResult]:
+        """Move every trial on by one epoch and return their results by trial number."""
+        progress: dict[int, list[Progress]] = {}
+        for entry in list(self._stacks):
+            for member, step in self._train(*entry):
+                progress.setdefault(member.number, []).append(step)
+        results = {number: self._result(number, steps) for number, steps in progress.items()}
+        lost = [number for number in self._trials if number not in results]
+        return results | {number: self._out_of_memory(number) for number in lost}
+
+    def drop(self, number: int) -> None:
+        """Let a trial go and free its memory; a number that is not here is no error."""
+        trial = self._trials.pop(number, None)
+        for member in [] if trial is None else trial.members:
+            for _, stack in self._stacks:
+                stack.drop(member)
+        self._stacks = [(key, stack) for key, stack in self._stacks if stack.members]
+
+    @one_thread()
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a trial follow from."""
+        trial = self._trials[number]
+        members = [member.state() for member in trial.members]
+        return pack({"members": members, "best": trial.best.state()})
+
+    @one_thread()
+    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+        """Take in a trial where `state` left it.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
+        """
+        saved = unpack(state)
+        self.add(number, params)
+        trial = self._trials[number]
+        try:
+            for member, own in zip(trial.members, saved["members"], strict=True):
+                member.load_state(own)
+            trial.best.load_state(saved["best"])
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            self.drop(number)
+            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
+
+    def rows(self, number: int) -> Tensor:
+        """Return the parameters (n_members, n_parameters) of a trial as they are now."""
+        return torch.stack([member.row for member in self._trials[number].members])
+
+    @one_thread()
+    def model(self, number: int) -> Any:
+        """Return the fitted model of a trial, with the weights of its best epoch so far.
+
+        The models of several folds and repeats predict together, by their mean.
+        """
+        trial = self._trials[number]
+        return self._fitted(torch.stack([m.best_row for m in trial.members]), trial.params)
+
+    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, Progress]]:
+        """Train a stack for an epoch; where memory runs out, in halves, and so on."""
+        before = None
+        try:
+            before = stack.snapshot()
+            return stack.train_epoch()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if before is not None:
+            stack.restore(before)
+            del before
+        if len(stack.members) == 1:
+            return []
+        self._places = max(1, len(stack.members) // 2)
+        _log.warning("out of memory: a stack of %d models is halved", len(stack.members))
+        other = self._new_stack(key, stack.members[0].params)
+        for member in stack.members[self._places :]:
+            stack.drop(member)
+            other.add(member)
+        return [*self._train(key, stack), *self._train(key, other)]
+
+    def _result(self, number: int, steps: list[Progress]) -> EpochResult:
+        trial = self._trials[number]
+        mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
+        epoch = trial.members[0].epoch - 1
+        if trial.best.update(epoch, mean["value"]):
+            for member in trial.members:
+                member.best_row = member.row.clone()
+        values = [step.value for step in steps]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        stopped = None
+        if len(steps) < len(trial.members):
+            stopped = "out of memory"
+        elif not all(map(math.isfinite, mean.values())):
+            stopped = f"diverged at epoch {epoch}"
+        elif epoch + 1 >= int(trial.params["epochs"]):
+            stopped = "epochs"
+        elif trial.best.exhausted(epoch):
+            stopped = "patience"
+        duration = sum(step.duration_s for step in steps)
+        return EpochResult(
+            epoch=epoch,
+            **mean,
+            value_std=spread,
+            learning_rate=steps[0].learning_rate,
+            duration_s=duration,
+            stopped=stopped,
+        )
+
+    def _out_of_memory(self, number: int) -> EpochResult:
+        return EpochResult(
+            epoch=self._trials[number].members[0].epoch,
+            value=math.nan,
+            valid_loss=math.nan,
+            train_loss=math.nan,
+            learning_rate=math.nan,
+            duration_s=0.0,
+            stopped="out of memory",
+        )
+
+    def _member(self, stack: Stack, number: int, k: int, params: Mapping[str, Any]) -> Member:
+        seeds = np.random.SeedSequence((trial_seed(self._training.seed, number), k))
+        weights, order, noise = (int(word) for word in seeds.generate_state(3))
+        recipe, device = self._training.recipe, self._training.tensors.x.device
+        network = stack.network([str(params["activation"])])
+        row = recipe.init(network, torch.Generator().manual_seed(weights)).to(device)
+        return Member(
+            number=number,
+            params=params,
+            row=row,
+            optimizer=RowOptimizer(params, recipe, row),
+            order=torch.Generator().manual_seed(order),
+            noise=torch.Generator(device).manual_seed(noise),
+            part=k // self._training.n_repeats,
+        )
+
+    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return what trials have in common that train as one: shape and batch size."""
+        return None if self._is_heavy(params) else self._alike(params)
+
+    def _alike(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        n_rows = max(self._training.tensors.n_epoch_rows)
+        return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
+
+    def _keys(self, params: Mapping[str, Any]) -> list[_Key]:
+        """Return for each part which stack its members train in: those of as many rows share."""
+        group = self._alike(params)
+        return [(group, n_rows) for n_rows in self._training.tensors.n_epoch_rows]
+
+    def _is_heavy(self, params: Mapping[str, Any]) -> bool:
+        on_cpu = self._training.tensors.x.device.type == "cpu"
+        return on_cpu and self._n_multiplications(params) > _ALONE
+
+    def _n_multiplications(self, params: Mapping[str, Any]) -> int:
+        """Count those of one step of one member: forward, and backward for weights and inputs."""
+        shape = self._training.shape(params)
+        width, inner = shape["hidden_units"], shape["n_layers"] - 1
+        weights = width * (shape["n_inputs"] + inner * width + shape["n_outputs"])
+        n_rows = max(self._training.tensors.n_epoch_rows)
+        return int(3 * _rows_a_step(params, n_rows) * weights)
+
+    def _find(self, key: _Key) -> Stack | None:
+        return next((stack for other, stack in self._stacks if other == key), None)
+
+    def _new_stack(self, key: _Key, params: Mapping[str, Any]) -> Stack:
+        shared, (_, n_rows) = self._training, key
+        dtype = product_dtype(
+            shared.precision,
+            device=shared.tensors.x.device,
+            n_multiplications=self._n_multiplications(params),
+        )
+        stack = Stack(
+            data=shared.tensors,
+            recipe=shared.recipe,
+            loss=shared.loss,
+            metric=shared.metric,
+            batch_size=_rows_a_step(params, n_rows),
+            n_rows=n_rows,
+            shape=shared.shape(params),
+            dtype=dtype,
+        )
+        self._stacks.append((key, stack))
+        return stack
+
+
+_AVERAGED = ("value", "valid_loss", "train_loss")
+
+
+def _rows_a_step(params: Mapping[str, Any], n_rows: int) -> int:
+    return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)

@@ -1,0 +1,369 @@
+"""Training a stack: members of one shape move on together, each at its own learning rate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from objectives.metrics import Metric
+from objectives.training.device import one_thread
+from objectives.training.losses import Loss
+from objectives.training.recipe import Recipe
+from objectives.training.stacked_mlp import StackedMLP, Tape
+from objectives.training.tensors import Parts
+
+# Inputs and dropout masks are made for several steps at a time, this many bytes a member: small
+# enough for the processor's cache, large enough that their cost a step is small.
+_CHUNK_BYTES = 1 << 20
+
+
+Masks: TypeAlias = list[list[Tensor | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one epoch of one member came to.
+
+    Args:
+        value: the metric on the validation rows.
+        valid_loss: the loss on the validation rows.
+        train_loss: the mean loss over the epoch's training batches.
+        learning_rate: the last step's.
+        duration_s: this member's share of the seconds.
+    """
+
+    value: float
+    valid_loss: float
+    train_loss: float
+    learning_rate: float
+    duration_s: float
+
+
+class Stack:
+    """Members of one shape and batch size, trained together epoch by epoch.
+
+    Args:
+        data: the rows, of one or more parts; each member trains on its own part's.
+        recipe: what is not tuned.
+        loss: compares outputs with targets.
+        metric: the tuned metric.
+        batch_size: rows a step and member.
+        n_rows: rows an epoch and member, the same for all; None for those of the first part.
+        shape: the layer arguments of `StackedMLP`, without activations.
+        dtype: of the matrix products of training, see `objectives.training.device`; parameters,
+            loss and metric are float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Parts,
+        recipe: Recipe,
+        loss: Loss,
+        metric: Metric,
+        batch_size: int,
+        shape: Mapping[str, Any],
+        n_rows: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.members: list[Member] = []
+        self._data, self._recipe, self._loss, self._metric = data, recipe, loss, metric
+        self._batch_size, self._shape = batch_size, shape
+        self._n_rows = data.n_epoch_rows[0] if n_rows is None else n_rows
+        self._dtype = dtype
+        self._net: StackedMLP | None = None
+
+    def add(self, member: Member) -> None:
+        """Take in a member."""
+        # Neighbours with the same activation share one call for it.
+        self.members = sorted([*self.members, member], key=lambda m: str(m.params["activation"]))
+        self._net = None
+
+    def drop(self, member: Member) -> None:
+        """Let a member go."""
+        self.members = [other for other in self.members if other is not member]
+        self._net = None
+
+    def network(self, activations: list[str]) -> StackedMLP:
+        """Return a network of this stack's shape, with zero weights, on the data's device."""
+        return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
+
+    def train_epoch(self) -> list[tuple[Member, Progress]]:
+        """Train every member for one epoch and return what came of it."""
+        start = time.perf_counter()
+        with torch.inference_mode(), one_thread():
+            net = self._packed()
+            rates, train_loss = self._train(net)
+            values, losses = self._evaluate(net)
+        share = (time.perf_counter() - start) / len(self.members)
+        for member in self.members:
+            member.epoch += 1
+        rows = zip(values, losses, train_loss, rates, strict=True)
+        found = [
+            Progress(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
+            for v, vl, tl, lr in rows
+        ]
+        return list(zip(self.members, found, strict=True))
+
+    def snapshot(self) -> list[Snapshot]:
+        """Remember the members as they are, should memory run out before the epoch is over."""
+        return [member.snapshot() for member in self.members]
+
+    def restore(self, snapshots: list[Snapshot]) -> None:
+        """Put the members back to what `snapshot` remembered."""
+        self._net = None
+        for member, snapshot in zip(self.members, snapshots, strict=True):
+            member.restore(snapshot)
+
+    def _packed(self) -> StackedMLP:
+        if self._net is None:
+            self._net = self.network([str(m.params["activation"]) for m in self.members])
+            self._net.flat = torch.stack([m.row for m in self.members])
+            self._tape = Tape(self._net, self._dtype)
+            for member, row in zip(self.members, self._net.flat, strict=True):
+                member.row = row
+        return self._net
+
+    def _train(self, net: StackedMLP) -> tuple[list[float], list[float]]:
+        """Make one epoch's steps; return each member's last learning rate and mean loss."""
+        n, size = self._n_rows, self._batch_size
+        n_steps = math.ceil(n / size)
+        total = torch.zeros(len(self.members), device=self._data.x.device)
+        grads = list(self._tape.grad.unbind())
+        rates = [0.0] * len(self.members)
+        step = 0
+        for x, targets, weight, masks in self._chunks():
+            outputs = torch.empty_like(targets)
+            # All views at once: made one by one, they are up to a tenth of a small network's step.
+            batches = [torch.split(rows, size, dim=1) for rows in (x, targets, outputs)]
+            weights = repeat(None) if weight is None else torch.split(weight, size, dim=1)
+            for rows, wanted, kept, row_weight, mask in zip(*batches, weights, masks, strict=False):
+                out = self._tape.forward(rows, mask)
+                kept.copy_(out)
+                self._tape.backward(self._loss.gradient(out, wanted, row_weight))
+                rates = [self._rate(m, step, n_steps) for m in self.members]
+                for member, grad, rate in zip(self.members, grads, rates, strict=True):
+                    member.optimizer.step(member.row, grad, rate)
+                step += 1
+            total += self._loss.total(outputs, targets, weight)
+        return rates, (total / n).tolist()
+
+    def _rate(self, member: Member, step: int, n_steps: int) -> float:
+        progress = (member.epoch + step / n_steps) / int(member.params["epochs"])
+        return float(member.params["learning_rate"]) * self._recipe.learning_rate_factor(progress)
+
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Masks]]:
+        """Yield the epoch's rows, some steps at a time.
+
+        They are x (K, r, I), targets (K, r, C), weights (K, r, 1) or None, and the dropout masks
+        (K, B, H) of each step.
+        """
+        data, size, k = self._data, self._batch_size, len(self.members)
+        n = self._n_rows
+        order = torch.stack([data.draw(m.part, m.order) for m in self.members]).to(data.x.device)
+        floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
+        rows = size * max(1, _CHUNK_BYTES // (4 * floats))
+        for start in range(0, n, rows):
+            index = order[:, start : start + rows]
+            flat = index.flatten()
+            weight = None if data.weight is None else data.weight[flat].view(k, -1, 1)
+            masks = self._masks(index.shape[1])
+            yield (
+                data.x[flat].view(k, -1, data.x.shape[1]),
+                data.targets[flat].view(k, index.shape[1], -1),
+                weight,
+                masks,
+            )
+
+    def _masks(self, n_rows: int) -> Masks:
+        """Draw the dropout masks (K, B, H) for so many rows: for each step, one a hidden layer."""
+        n_layers, width = int(self._shape["n_layers"]), int(self._shape["hidden_units"])
+        n_steps = math.ceil(n_rows / self._batch_size)
+        if all(m.params["dropout"] == 0 for m in self.members):
+            return [[None] * n_layers] * n_steps
+        size = (len(self.members), n_steps, n_layers, self._batch_size, width)
+        drawn = torch.empty(size, device=self._data.x.device, dtype=self._dtype)
+        for member, mask in zip(self.members, drawn, strict=True):
+            member.keep(mask)
+        masks: Masks = [list(step.unbind(1)) for step in drawn.unbind(1)]
+        n_last = n_rows - (n_steps - 1) * self._batch_size
+        masks[-1] = [mask[:, :n_last] for mask in drawn[:, -1].unbind(1)]
+        return masks
+
+    def _evaluate(self, net: StackedMLP) -> tuple[list[float], list[float]]:
+        """Return each member's metric and mean loss on its part's validation rows."""
+        values, losses = [math.nan] * len(self.members), [math.nan] * len(self.members)
+        for part in sorted({member.part for member in self.members}):
+            places = [k for k, member in enumerate(self.members) if member.part == part]
+            found = self._evaluate_part(net.outputs(self._data.valid_x(part), places), part)
+            for k, value, loss in zip(places, *found, strict=True):
+                values[k], losses[k] = value, loss
+        return values, losses
+
+    def _evaluate_part(self, outputs: Tensor, part: int) -> tuple[list[float], list[float]]:
+        """Judge outputs (k, m, C) on the validation rows of ``part``."""
+        data = self._data[part]
+        weight = None if data.valid_weight is None else data.valid_weight.view(1, -1, 1)
+        losses = self._loss.total(outputs, data.valid_targets.expand(len(outputs), -1, -1), weight)
+        own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
+        values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
+        return values.tolist(), (losses / len(data.valid_y)).tolist()
+
+
+class RowOptimizer:
+    """The optimizer of one member: torch's fused kernels, called on the member's row of parameters.
+
+    The same as `torch.optim.SGD`, `Adam` and `AdamW`, without their cost of about 30 microseconds a
+    call.
+
+    Args:
+        params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are
+            read.
+        recipe: brings the betas, and whether momentum is Nesterov's.
+        like: the row (n_parameters,) to be optimised.
+    """
+
+    def __init__(self, params: Mapping[str, Any], recipe: Recipe, like: Tensor) -> None:
+        self._kind = str(params["optimizer"])
+        self._decay = float(params["weight_decay"])
+        self._momentum = float(params["momentum"])
+        self._recipe = recipe
+        self._mean, self._square = torch.zeros_like(like), torch.zeros_like(like)
+        self._count = torch.zeros((), device=like.device)
+        self.moments = (self._mean, self._square, self._count)
+        self.is_first = True
+
+    def step(self, row: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
+        if self._kind == "sgd":
+            nesterov = self._recipe.nesterov and self._momentum > 0
+            velocity = [self._mean] if self._momentum > 0 else []
+            torch._fused_sgd_(
+                [row],
+                [grad],
+                velocity,
+                weight_decay=self._decay,
+                momentum=self._momentum,
+                lr=learning_rate,
+                dampening=0.0,
+                nesterov=nesterov,
+                maximize=False,
+                is_first_step=self.is_first,
+            )
+            self.is_first = False
+            return
+        self._count += 1
+        fused = torch._fused_adam_ if self._kind == "adam" else torch._fused_adamw_
+        fused(
+            [row],
+            [grad],
+            [self._mean],
+            [self._square],
+            [],
+            [self._count],
+            lr=learning_rate,
+            beta1=self._recipe.beta1,
+            beta2=self._recipe.beta2,
+            weight_decay=self._decay,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What an epoch changes of a member: its number, parameters, moments and random states."""
+
+    epoch: int
+    tensors: list[Tensor]
+    generators: list[Tensor]
+    is_first: bool
+
+
+@dataclass(kw_only=True)
+class Member:
+    """One trial in a stack: all that is its own.
+
+    Args:
+        number: of the trial it belongs to.
+        params: its hyperparameters.
+        row: its parameters (n_parameters,); a view into the stack's while it trains.
+        optimizer: moves the row.
+        order: draws the order of the training rows.
+        noise: draws the dropout masks.
+        part: of `objectives.training.tensors.Parts` whose rows it trains on.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    row: Tensor
+    optimizer: RowOptimizer
+    order: torch.Generator
+    noise: torch.Generator
+    part: int = 0
+    epoch: int = 0  # that comes next
+    best_row: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with the first weights as the best so far."""
+        self.best_row = self.row.clone()
+
+    def snapshot(self) -> Snapshot:
+        """Return all that an epoch changes, copied."""
+        moments = self.optimizer.moments
+        return Snapshot(
+            epoch=self.epoch,
+            tensors=[t.clone() for t in (self.row, *moments)],
+            generators=[g.get_state() for g in (self.order, self.noise)],
+            is_first=self.optimizer.is_first,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to what `snapshot` returned."""
+        self.epoch = snapshot.epoch
+        self.row, *moments = snapshot.tensors
+        for mine, theirs in zip(self.optimizer.moments, moments, strict=True):
+            mine.copy_(theirs)
+        for generator, state in zip((self.order, self.noise), snapshot.generators, strict=True):
+            generator.set_state(state)
+        self.optimizer.is_first = snapshot.is_first
+
+    def state(self) -> dict[str, Any]:
+        """Return what `snapshot` does and the best weights, for a file."""
+        return {**vars(self.snapshot()), "best_row": self.best_row}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned.
+
+        Raises:
+            ValueError: if it is of a network of another shape.
+        """
+        found, device = dict(state), self.row.device
+        best = found.pop("best_row").to(device)
+        snapshot = Snapshot(**found | {"tensors": [t.to(device) for t in found["tensors"]]})
+        if any(t.shape != self.row.shape for t in (best, snapshot.tensors[0])):
+            raise ValueError(
+                f"state must be of {len(self.row)} parameters, got {len(best)}; start anew"
+            )
+        self.restore(snapshot)
+        self.best_row = best
+
+    def keep(self, mask: Tensor) -> None:
+        """Fill ``mask`` (any shape) with 0, with the dropout's probability p, else 1 / (1 - p)."""
+        p = float(self.params["dropout"])
+        if p == 0:
+            mask.fill_(1.0)
+            return
+        # Sixteen random bits decide a unit: eight times faster than torch's Bernoulli numbers on a
+        # CPU.
+        words = torch.empty((mask.numel() + 3) // 4, dtype=torch.int64, device=mask.device)
+        bits = words.random_(-(2**63), None, generator=self.noise).view(torch.int16)[: mask.numel()]
+        mask.copy_((bits >= round(p * 65536) - 32768).view(mask.shape)).mul_(1 / (1 - p))

@@ -1,0 +1,209 @@
+"""Rows as tensors on the device: `TensorData`, one split or fold, and `Parts`, several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.table import Split, TabularData
+from objectives.training.recipe import Recipe
+from objectives.training.stacked_mlp import StackedMLP
+
+# Folds differ by a row or so. Up to this share a larger one passes over a few rows, others in each
+# epoch, so that all take the same steps and train as one stack.
+_ALIKE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorData:
+    """Training and validation rows on the device.
+
+    Args:
+        x: training inputs (n, I), float32.
+        targets: training targets (n, C), float32: what the loss compares the outputs with.
+        weight: training weights (n, 1) with mean 1, or None.
+        valid_x: validation inputs (m, I).
+        valid_targets: as ``targets``, (m, C).
+        valid_y: what the metric compares with: class codes (m,), or values in the target's own
+            units.
+        valid_weight: validation weights (m,), or None.
+        scaler: takes outputs to the units of a regression target; None for classes.
+    """
+
+    x: Tensor
+    targets: Tensor
+    weight: Tensor | None
+    valid_x: Tensor
+    valid_targets: Tensor
+    valid_y: Tensor
+    valid_weight: Tensor | None
+    scaler: TargetScaler | None = None
+
+
+class Parts:
+    """What the members of a cohort train on: one split, or the folds of a cross-validation.
+
+    The training rows of all parts lie in one tensor, so that members of several parts fetch theirs
+    by one index. Encoded tables may differ in width, as a fold may lack a rare category; the
+    narrower ones get columns of zeros.
+
+    Args:
+        parts: one or more, on one device.
+
+    Attributes:
+        x: training inputs of all parts (N, I).
+        targets: training targets of all parts (N, C).
+        weight: training weights of all parts (N, 1), or None.
+        first: number of each part's first row in ``x``.
+        n_epoch_rows: training rows that a member of each part sees in an epoch: all of them, or as
+            many as the smallest part of nearly the same size has.
+    """
+
+    def __init__(self, parts: Sequence[TensorData]) -> None:
+        width = max(part.x.shape[1] for part in parts)
+        self._parts = tuple(parts)
+        self._valid_x = [_widen(part.valid_x, width) for part in parts]
+        self.x = _join([_widen(part.x, width) for part in parts])
+        self.targets = _join([part.targets for part in parts])
+        weights = [part.weight for part in parts if part.weight is not None]
+        self.weight = _join(weights) if weights else None
+        sizes = [len(part.x) for part in parts]
+        self.first = [sum(sizes[:k]) for k in range(len(sizes))]
+        self.n_epoch_rows = [
+            min(other for other in sizes if other >= size * (1 - _ALIKE) - 1 and other <= size)
+            for size in sizes
+        ]
+
+    def __len__(self) -> int:
+        """Return how many parts there are."""
+        return len(self._parts)
+
+    def __getitem__(self, part: int) -> TensorData:
+        """Return one part, as it was given."""
+        return self._parts[part]
+
+    def valid_x(self, part: int) -> Tensor:
+        """Return the validation inputs (m, I) of a part, as wide as ``x``."""
+        return self._valid_x[part]
+
+    def draw(self, part: int, generator: torch.Generator) -> Tensor:
+        """Draw an epoch's order of a part's training rows: their numbers in ``x``."""
+        order = torch.randperm(len(self._parts[part].x), generator=generator)
+        return order[: self.n_epoch_rows[part]] + self.first[part]
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    return x if x.shape[1] == width else torch.nn.functional.pad(x, (0, width - x.shape[1]))
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Training and validation rows as a network takes them.
+
+    Args:
+        encoder: fitted on the training rows alone.
+        scaler: of a regression target, fitted on the training rows alone; None for classes.
+        tensors: the encoded rows on the device.
+    """
+
+    encoder: TabularEncoder
+    scaler: TargetScaler | None
+    tensors: TensorData
+
+    @classmethod
+    def fit(
+        cls, data: TabularData, train: Split, valid: Split, *, recipe: Recipe, device: torch.device
+    ) -> Self:
+        """Fit on ``train`` and encode both.
+
+        Args:
+            data: says the task, the classes, their weights, and which columns are categories.
+            train: rows to fit on.
+            valid: rows to choose by.
+            recipe: says how numeric columns are encoded and whether predictions are clamped.
+            device: where the tensors go.
+        """
+        encoder = TabularEncoder.fit(train.X, categorical=data.categorical, numeric=recipe.numeric)
+        regression = data.task == "regression"
+        scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
+        weight = training_weight(train, data.class_weight)
+        tensors = {
+            "x": torch.from_numpy(encoder.transform(train.X)),
+            "targets": _targets(train.y, data, scaler),
+            "weight": weight,
+            "valid_x": torch.from_numpy(encoder.transform(valid.X)),
+            "valid_targets": _targets(valid.y, data, scaler),
+            "valid_y": torch.as_tensor(valid.y),
+            "valid_weight": None if valid.weight is None else torch.as_tensor(valid.weight),
+        }
+        moved = {name: _move(tensor, device) for name, tensor in tensors.items()}
+        return cls(encoder=encoder, scaler=scaler, tensors=TensorData(scaler=scaler, **moved))  # type: ignore[arg-type]
+
+
+def common_scaler(
+    network: StackedMLP, scalers: Sequence[TargetScaler | None]
+) -> TargetScaler | None:
+    """Bring the outputs of networks that were trained in different units to one, and return it.
+
+    Args:
+        network: K members, the same number for each scaler; their last layers are changed in place.
+        scalers: what each run of members was trained with.
+
+    Returns:
+        The first scaler, with bounds that hold all; None for classes.
+    """
+    known = [scaler for scaler in scalers if scaler is not None]
+    if not known:
+        return None
+    first, (weight, bias) = known[0], network.layers(network.flat)[-1]
+    size = len(weight) // len(known)
+    for number, scaler in enumerate(known):
+        rows = slice(number * size, (number + 1) * size)
+        weight[rows] *= scaler.scale / first.scale
+        bias[rows] *= scaler.scale / first.scale
+        bias[rows] += (scaler.mean - first.mean) / first.scale
+    lows, highs = [s.low for s in known], [s.high for s in known]
+    return replace(
+        first,
+        low=min((low for low in lows if low is not None), default=None),
+        high=max((high for high in highs if high is not None), default=None),
+    )
+
+
+def _move(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    if tensor is None:
+        return None
+    # Metrics compare in double precision, which Apple's devices lack.
+    single = tensor.float() if device.type == "mps" and tensor.dtype == torch.float64 else tensor
+    return single.to(device)
+
+
+def _targets(y: NDArray[np.generic], data: TabularData, scaler: TargetScaler | None) -> Tensor:
+    """Return what the loss compares outputs with (n, C): values, 0 / 1, or one-hot rows."""
+    if scaler is not None:
+        return torch.as_tensor(scaler.transform(y), dtype=torch.float32).unsqueeze(1)
+    if data.task == "binary":
+        return torch.as_tensor(y, dtype=torch.float32).unsqueeze(1)
+    assert data.classes is not None, "classification has classes"
+    return torch.nn.functional.one_hot(torch.as_tensor(y), len(data.classes)).float()
+
+
+def training_weight(split: Any, class_weight: Mapping[int, float] | None) -> Tensor | None:
+    """Return the rows' weights (n, 1) with mean 1: sample weight times class weight."""
+    if split.weight is None and class_weight is None:
+        return None
+    weight = np.ones(len(split.y)) if split.weight is None else split.weight.astype(float)
+    if class_weight is not None:
+        weight = weight * np.array([class_weight[code] for code in split.y.tolist()])
+    return torch.as_tensor(weight / weight.mean(), dtype=torch.float32).unsqueeze(1)

@@ -1,0 +1,303 @@
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import IterableDataset
+
+from objectives.data.checks import DataWarning
+from objectives.data.table import load_tabular
+
+N = 40
+
+
+def good(**columns):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(40, 10, N),
+            "city": rng.choice(["Oslo", "Rome"], N),
+            "income": rng.choice(["low", "high"], N),
+        }
+    )
+    return frame.assign(**columns)
+
+
+def arrays():
+    return good()[["age"]].to_numpy(), np.arange(N) % 2
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from ()
+
+
+def labels(**counts):
+    return [label for label, count in counts.items() for _ in range(count)]
+
+
+BAD = {
+    # What is handed in
+    "no-rows": (good().iloc[:0], {"target": "income"}, "0 rows"),
+    "too-few-rows": (good().iloc[:5], {"target": "income"}, "got 5 rows in all"),
+    "no-columns": (good()[["income"]], {"target": "income"}, "got no feature"),
+    "not-a-dataset": (3, {}, "got int"),
+    "a-stream": (Stream(), {}, "got Stream; collect its rows"),
+    "one-array": (arrays()[0], {}, r"must give \(x, y\)"),
+    "one-axis": ((np.arange(N), np.arange(N) % 2), {}, r"X.reshape\(-1, 1\)"),
+    "ragged-rows": (([[1], [1, 2]] * 9, [0, 1] * 9), {}, "X must have rows of one length"),
+    "one-hot-target": ((arrays()[0], np.eye(2)[arrays()[1]]), {}, "argmax"),
+    "lengths": ((arrays()[0], [0, 1]), {}, "40 rows and 2 labels"),
+    "unknown-name": ("digit", {}, "did you mean 'digits'"),
+    "missing-file": ("no/such.csv", {"target": "y"}, "exists, got dataset='no/such.csv'"),
+    # The target
+    "no-target": (good(), {}, "target=None; choose from age, city, income"),
+    "misspelt-target": (good(), {"target": "incom"}, "did you mean 'income'"),
+    "target-beside-y": (arrays(), {"target": "y"}, "target must be left out"),
+    "target-of-builtin": ("iris", {"target": "y"}, "target must be left out"),
+    "missing-target-cells": (
+        good(income=[None, *["low", "high"] * 19, "low"]),
+        {"target": "income"},
+        r"got 1 in column 'income'; drop those rows first, as in df.dropna\(subset=\['income'\]\)",
+    ),
+    "infinite-target": (good(y=[np.inf, *range(39)]), {"target": "y"}, "target must be finite"),
+    "date-target": (good(y=pd.Timestamp("2024")), {"target": "y"}, "target must hold numbers"),
+    "nested-target": (good(y=[[1]] * N), {"target": "y"}, "got list in column 'y'"),
+    "one-class": (good(income="low"), {"target": "income"}, "only 'low' in column 'income'"),
+    "constant-quantity": (
+        good(y=1.5),
+        {"target": "y", "task": "regression"},
+        "two distinct values, got only",
+    ),
+    "class-of-one-row": (
+        good(income=labels(low=39, high=1)),
+        {"target": "income"},
+        "got 1 of class 'high'",
+    ),
+    "class-of-two-rows": (
+        good(income=labels(low=38, high=2)),
+        {"target": "income"},
+        "got 2 of class 'high'",
+    ),
+    "more-classes-than-rows": (
+        good(income=[f"c{i // 4}" for i in range(N)]),
+        {"target": "income", "test_size": 0.1},
+        "got 10 classes for a split of 4 rows",
+    ),
+    "as-many-classes-as-rows": (
+        good(income=[f"c{i}" for i in range(N)]),
+        {"target": "income"},
+        "40 classes in 40 rows",
+    ),
+    "misspelt-task": (good(), {"target": "income", "task": "regresion"}, "mean 'regression'"),
+    "task-of-two-classes": (
+        good(),
+        {"target": "income", "task": "multiclass"},
+        "use task='binary'",
+    ),
+    "text-to-regress": (
+        good(),
+        {"target": "income", "task": "regression"},
+        "must hold numbers for task",
+    ),
+    # Columns
+    "infinite": (good(age=[np.inf, *range(39)]), {"target": "income"}, "column 'age'; replace"),
+    "doubled-names": (
+        good().set_axis(["age", "age", "income"], axis=1),
+        {"target": "income"},
+        "'age' more than",
+    ),
+    "nested-cells": (good(tags=[[1]] * N), {"target": "income"}, "list in column 'tags'"),
+    "complex-cells": (good(z=1j), {"target": "income"}, "complex ones in column 'z'"),
+    "nothing-varies": (
+        good()[["income"]].assign(a=1, b=None),
+        {"target": "income"},
+        "column that varies, got 'a'",
+    ),
+    "unknown-category": (
+        good(),
+        {"target": "income", "categorical": ["town", "cty"]},
+        "got 'town'",
+    ),
+    "category-as-text": (
+        good(),
+        {"target": "income", "categorical": "city"},
+        r"write categorical=\['city'\]",
+    ),
+    # Splits
+    "size-of-zero": (good(), {"target": "income", "valid_size": 0}, "got valid_size=0"),
+    "size-in-rows": (good(), {"target": "income", "test_size": 10}, "got test_size=10"),
+    "nothing-to-train": (
+        good(),
+        {"target": "income", "valid_size": 0.5, "test_size": 0.5},
+        "leave rows to train",
+    ),
+    "groups-and-time": (
+        good(g=range(N), t=range(N)),
+        {"target": "income", "groups": "g", "time": "t"},
+        "not both",
+    ),
+    "unknown-groups": (good(), {"target": "income", "groups": "cities"}, "did you mean 'city'"),
+    "two-groups": (good(), {"target": "income", "groups": "city"}, "got 2 in 'city'"),
+    "missing-group": (
+        good(g=[None, *["a", "b", "c"] * 13]),
+        {"target": "income", "groups": "g"},
+        "1 in 'g'",
+    ),
+    "short-time": (good(), {"target": "income", "time": [1, 2]}, "for 40 rows"),
+    "time-of-words": (good(), {"target": "income", "time": "city"}, "dates or numbers"),
+    "one-class-early": (
+        good(income=labels(low=30, high=10), t=range(N)),
+        {"target": "income", "time": "t"},
+        "time split must leave two classes to train on, got none of 'high'",
+    ),
+    # Weights
+    "negative-weight": (
+        good(w=[-1, *[1] * 39]),
+        {"target": "income", "sample_weight": "w"},
+        "got -1 in row 0",
+    ),
+    "weight-of-text": (
+        good(),
+        {"target": "income", "sample_weight": "city"},
+        "sample_weight must hold finite",
+    ),
+    "all-weights-zero": (
+        good(),
+        {"target": "income", "sample_weight": np.zeros(N)},
+        "0 in every row",
+    ),
+    "misspelt-class-weight": (
+        good(),
+        {"target": "income", "class_weight": "balance"},
+        "did you mean 'balanced'",
+    ),
+    "weight-of-unknown-class": (
+        good(),
+        {"target": "income", "class_weight": {"hig": 2}},
+        "did you mean 'high'",
+    ),
+    "class-weight-of-zero": (
+        good(),
+        {"target": "income", "class_weight": {"high": 0}},
+        "got 0 for 'high'",
+    ),
+    "class-weight-of-quantity": (
+        good(),
+        {"target": "age", "class_weight": "balanced"},
+        "use sample_weight",
+    ),
+}
+
+
+@pytest.mark.parametrize(("dataset", "options", "words"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_refused_in_one_sentence_that_names_it(dataset, options, words):
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        load_tabular(dataset, **options)
+
+    message = str(caught.value)
+    assert ";" in message
+    assert "\n" not in message
+    assert not message.endswith(".")
+
+
+WORN = [f"{i:04d}-a" for i in range(N)]
+DOUBTFUL = {
+    "empty": (good(gap=np.nan), "columns 'gap' hold no value", {"gap"}),
+    "empty-text": (good(gap=pd.Series([None] * N, dtype=object)), "'gap' hold no value", {"gap"}),
+    "constant": (good(unit="kg", one=1), "'unit', 'one' hold one value only", {"unit", "one"}),
+    "distinct-texts": (good(name=WORN), "'name' hold text or identifiers", {"name"}),
+    "long-texts": (
+        good(note=[f"customer {i % 20} was not amused " * 3 for i in range(N)]),
+        "'note'",
+        {"note"},
+    ),
+    "row-numbers": (good(user_id=range(N)), "'user_id' hold text or identifiers", {"user_id"}),
+    "camel-row-numbers": (good(PassengerId=range(N)), "'PassengerId' hold text", {"PassengerId"}),
+    "saved-index": (good(**{"Unnamed: 0": range(N)}), "'Unnamed: 0' hold text", {"Unnamed: 0"}),
+    "copy-of-the-target": (
+        good(rich=lambda f: f["income"] == "high"),
+        "'rich' give the target away",
+        set(),
+    ),
+    "name-of-the-target": (
+        good(**{" Income": range(N)}),
+        "' Income' give the target away, by name",
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("frame", "words", "gone"), DOUBTFUL.values(), ids=DOUBTFUL.keys())
+def test_doubtful_columns_are_named_in_a_warning(frame, words, gone):
+    with pytest.warns(DataWarning, match=words) as caught:
+        data = load_tabular(frame, target="income")
+
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert set(frame) - set(data.train.X) - {"income"} == gone
+
+
+def test_copy_of_a_regression_target_is_named_in_a_warning():
+    X = np.random.default_rng(0).normal(size=(N, 2))
+
+    with pytest.warns(DataWarning, match="'x1' give the target away"):
+        load_tabular((X, X[:, 1]))
+
+
+def test_column_of_the_name_of_y_is_named_in_a_warning():
+    with pytest.warns(DataWarning, match="'age' give the target away, by name"):
+        load_tabular((good()[["age", "city"]], pd.Series(np.arange(N) % 2, name="age")))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"count": range(N)},
+        {"user_id": [i % 10 for i in range(N)]},
+        {"code": [f"c{i % 30}" for i in range(N)]},
+        {"seen": [1.0] * 20 + [None] * 20},
+        {"z": torch.linspace(0, 1, N).numpy()},
+    ],
+    ids=["distinct-integers", "repeated-identifier", "many-levels", "constant-with-gaps", "floats"],
+)
+def test_columns_that_may_help_are_kept_without_a_warning(columns):
+    data = load_tabular(good(**columns), target="income")
+
+    assert set(columns) <= set(data.train.X)
+
+
+def test_text_asked_for_as_category_is_kept():
+    data = load_tabular(good(name=WORN), target="income", categorical=["name"])
+
+    assert data.categorical == ("city", "name")
+
+
+UNREADABLE = {
+    "empty.csv": (b"", "empty.csv"),
+    "latin1.csv": ("größe,y\n1,0\n".encode("latin-1"), "UTF-8 table.*latin1.csv"),
+    "ragged.csv": (b"a,y\n1,0\n2,1,5\n", "ragged.csv"),
+    "wide.csv": (b"a,y\n1,0,7\n2,1,5\n", "wide.csv.*more cells than its first line"),
+    "doubled.csv": (b"a,a,y\n1,2,0\n", "doubled.csv': column 'a' occurs more than once"),
+    "cut.csv.gz": (gzip.compress(b"a,y\n" + b"1,0\n" * 99)[:-20], "cut.csv.gz"),
+    "fake.csv.gz": (b"a,y\n1,0\n", "fake.csv.gz"),
+    "fake.parquet": (b"PAR1 no", "fake.parquet"),
+    "table.xlsx": (b"", "must end in .csv.*table.xlsx"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_file_is_refused_with_its_path(tmp_path, name):
+    content, words = UNREADABLE[name]
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ValueError, match=words) as caught:
+        load_tabular(tmp_path / name, target="y")
+
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="must be a file that exists"):
+        load_tabular(tmp_path, target="y")

@@ -1,0 +1,281 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from objectives.data.encoders import MAX_LEVELS, TRUSTED_TYPES, TabularEncoder
+
+MODES = ["standard", "smooth_clip", "piecewise"]
+
+
+def mixed(n=24):
+    rng = np.random.default_rng(0)
+    gap = np.arange(n) % 5 == 0
+    return pd.DataFrame(
+        {
+            "real": rng.normal(3, 2, n),
+            "gaps": np.where(gap, np.nan, rng.normal(size=n)),
+            "count": pd.array(np.where(gap, None, np.arange(n) % 4), dtype="Int64"),
+            "level": np.arange(n) % 3,
+            "flag": np.arange(n) % 2 == 0,
+            "maybe": pd.array([True, False, None, True] * (n // 4), dtype="boolean"),
+            "city": pd.Series(["Oslo", "Rome", None, "Bonn"] * (n // 4)),
+            "size": pd.Categorical(["s", "m", "l"] * (n // 3)),
+            "when": pd.date_range("2023-11-28", periods=n, freq="37h"),
+        }
+    )
+
+
+def encode(values, mode="standard", categorical=(), then=None):
+    frame = pd.DataFrame({"a": values})
+    encoder = TabularEncoder.fit(frame, categorical=categorical, numeric=mode)
+    return encoder.transform(frame if then is None else pd.DataFrame({"a": then}))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mixed_columns_become_finite_float32(mode):
+    encoder = TabularEncoder.fit(mixed(), categorical=["level"], numeric=mode)
+
+    encoded = encoder.transform(mixed())
+
+    assert encoded.shape == (24, encoder.n_outputs)
+    assert encoded.dtype == np.float32
+    assert np.isfinite(encoded).all()
+    assert encoded.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 2.0, 4.0], [-1.22474487, 0, 1.22474487]),
+        ([5.0, 5.0], [0, 0]),
+    ],
+    ids=["varying", "constant"],
+)
+def test_standard_numbers_have_zero_mean_and_unit_variance(values, expected):
+    assert encode(values)[:, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "scaled"),
+    [
+        ([0, 1, 2, 3, 4], np.array([-1, -0.5, 0, 0.5, 1])),
+        ([0, 5, 5, 5, 9], np.array([-5, 0, 0, 0, 4]) * 2 / 9),
+        ([7, 7, 7, 7, 7], np.zeros(5)),
+    ],
+    ids=["quartiles", "quartiles-coincide", "constant"],
+)
+def test_smooth_clip_follows_its_formula(values, scaled):
+    expected = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+
+    assert encode(values, "smooth_clip")[:, 0] == pytest.approx(expected)
+
+
+ANY_FLOATS = st.lists(st.floats(allow_infinity=False), min_size=1, max_size=12)
+
+
+@given(train=ANY_FLOATS, later=ANY_FLOATS)
+def test_smooth_clip_is_bounded_and_keeps_the_order_of_any_floats(train, later):
+    clipped = encode(train, "smooth_clip", then=later)[:, 0]
+    present = ~np.isnan(later)
+    order = np.argsort(np.array(later)[present])
+
+    assert np.abs(clipped).max() <= 3
+    assert (np.diff(clipped[present][order]) >= 0).all()
+    assert (clipped[~present] == 0).all()
+
+
+@given(train=ANY_FLOATS, later=ANY_FLOATS, mode=st.sampled_from(MODES))
+def test_any_floats_encode_to_finite_numbers(train, later, mode):
+    assert np.isfinite(encode(train, mode, then=later)).all()
+
+
+def test_piecewise_adds_the_share_of_each_quantile_bin_that_was_passed():
+    encoded = encode(np.arange(33.0), "piecewise", then=[-5.0, 0.0, 2.5, 32.0, 99.0, np.nan])
+    passed = encoded[:, 1:] - encoded[1, 1:]
+
+    assert encoded.shape[1] == 1 + 32
+    assert passed.sum(axis=1).tolist() == pytest.approx([0, 0, 2.5, 32, 32, 16], abs=1e-5)
+    assert passed[2, :4].tolist() == pytest.approx([1, 1, 0.5, 0], abs=1e-6)
+
+
+def test_piecewise_outputs_have_zero_mean_over_the_training_rows():
+    encoded = encode(np.arange(40.0) ** 2, "piecewise")
+
+    assert np.abs(encoded.mean(axis=0)).max() < 1e-6
+
+
+def test_piecewise_gives_columns_of_few_values_fewer_bins():
+    assert encode([0.0, 1.0] * 100, "piecewise").shape[1] == 1
+    assert encode([0.0, 1.0, 2.0] * 100, "piecewise").shape[1] == 1 + 2
+    assert encode([3.0, 3.0, 3.0], "piecewise").shape[1] == 1
+
+
+@pytest.mark.parametrize("mode", ["standard", "smooth_clip"])
+def test_missing_numbers_become_the_median_with_an_indicator(mode):
+    encoded = encode([1.0, np.nan, 2.0, 9.0], mode)
+    median = encode([1.0, 2.0, 2.0, 9.0], mode, then=[2.0])
+
+    assert encoded[:, 1].tolist() == [0, 1, 0, 0]
+    assert encoded[1, 0] == encoded[2, 0]
+    assert mode == "standard" or encoded[1, 0] == median[0, 0] == 0
+
+
+def test_column_without_gaps_in_training_may_have_them_later():
+    assert encode([1.0, 2.0, 9.0], then=[np.nan]) == encode([1.0, 2.0, 9.0], then=[2.0])
+
+
+@pytest.mark.parametrize(
+    ("train", "then", "expected"),
+    [
+        (["a", "b"] * 2, ["b", "a", "new", None], [[0, 1], [1, 0], [0, 0], [0, 0]]),
+        (["a", None] * 2, ["a", None, "new"], [[0, 1], [1, 0], [0, 0]]),
+        (["a", "a", "b", "c"], ["a", "b", "new"], [[1, 0], [0, 1], [0, 1]]),
+        ([1, 2] * 2, [1.0, np.nan], [[1, 0], [0, 0]]),
+        ([1, 2] * 2, ["2", "1"], [[0, 1], [1, 0]]),
+    ],
+    ids=["unseen-is-zeros", "missing-is-a-level", "rare-levels-share", "floats", "texts"],
+)
+def test_levels_become_one_hot_columns(train, then, expected):
+    assert encode(train, categorical=["a"], then=then).tolist() == expected
+
+
+def test_levels_beyond_the_maximum_share_one_output():
+    levels = [f"level {i}" for i in range(MAX_LEVELS + 50)]
+
+    encoded = encode(levels * 2)
+
+    assert encoded.shape[1] == MAX_LEVELS
+    assert encoded.sum(axis=1).tolist() == [1] * len(levels) * 2
+
+
+@pytest.mark.parametrize(
+    "then", [[True, False], np.array([1, 0]), ["True", "False"], pd.array([True, None])]
+)
+def test_booleans_become_zero_and_one_whatever_carries_them(then):
+    assert encode([True, False, False], then=then).tolist() == [[1], [0]]
+
+
+def test_boolean_with_gaps_has_three_levels():
+    assert (
+        encode(pd.array([True, False, None] * 2, dtype="boolean")).tolist()
+        == [
+            [0, 0, 1],
+            [0, 1, 0],
+            [1, 0, 0],
+        ]
+        * 2
+    )
+
+
+def test_dates_expand_into_the_parts_that_vary():
+    days = pd.to_datetime(["2024-02-28", "2024-02-29", "2024-03-01"])
+
+    encoded = encode(days)
+
+    assert encoded.shape[1] == len(["elapsed days", "month", "day", "weekday"])
+    assert encoded[:, 0] == pytest.approx([-1.22474487, 0, 1.22474487])
+
+
+@pytest.mark.parametrize(
+    "same",
+    [["2024-01-03"], pd.to_datetime(["2024-01-03"]).tz_localize("UTC"), [pd.Timestamp(2024, 1, 3)]],
+    ids=["text", "time-zone", "objects"],
+)
+def test_dates_are_read_from_text_and_time_zones_too(same):
+    days = pd.date_range("2024-01-01", periods=9)
+
+    assert encode(days, then=same).tolist() == encode(days)[2:3].tolist()
+    assert np.isfinite(encode(days, then=[None])).all()
+
+
+def test_statistics_come_from_the_rows_of_fit_alone():
+    encoder = TabularEncoder.fit(pd.DataFrame({"a": [0.0, 2.0]}), numeric="standard")
+
+    alone, beside = ([{"a": 1.0}], [{"a": 1.0}, {"a": 1000.0}])
+
+    assert encoder.transform(pd.DataFrame(alone))[0] == 0
+    assert encoder.transform(pd.DataFrame(beside))[0] == 0
+
+
+def test_encoding_raises_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder = TabularEncoder.fit(mixed(), numeric="piecewise")
+        encoder.transform(mixed().assign(city="Paris"))
+
+
+def test_order_of_columns_and_extra_ones_do_not_matter():
+    encoder = TabularEncoder.fit(mixed(), categorical=["level"])
+    shuffled = mixed()[mixed().columns[::-1]].assign(extra="x")
+
+    assert np.array_equal(encoder.transform(shuffled), encoder.transform(mixed()))
+
+
+def test_table_without_rows_gives_a_matrix_without_rows():
+    encoder = TabularEncoder.fit(mixed())
+
+    assert encoder.transform(mixed().iloc[:0]).shape == (0, encoder.n_outputs)
+
+
+def test_scaled_numbers_come_first():
+    frame = mixed()[["city", "real", "flag", "gaps"]]
+
+    encoder = TabularEncoder.fit(frame, numeric="standard")
+
+    assert encoder.n_numeric == 2
+    assert encoder.transform(frame)[:, :2].mean(axis=0) == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_column_that_training_rows_leave_empty_becomes_zeros(mode):
+    frame = pd.DataFrame({"a": [np.nan, np.nan], "b": [1.0, 2.0]})
+
+    encoded = TabularEncoder.fit(frame, numeric=mode).transform(frame.fillna(5.0))
+
+    assert np.isfinite(encoded).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_saved_encoder_trusts_our_types_only_and_encodes_alike(mode):
+    encoder = TabularEncoder.fit(mixed(), categorical=["level"], numeric=mode)
+    saved = skops.io.dumps(encoder.transformer)
+
+    loaded = skops.io.loads(saved, trusted=list(TRUSTED_TYPES))
+
+    assert set(skops.io.get_untrusted_types(data=saved)) <= set(TRUSTED_TYPES)
+    assert np.array_equal(loaded.transform(mixed()).astype(np.float32), encoder.transform(mixed()))
+
+
+@pytest.mark.parametrize(
+    ("fit", "then", "words"),
+    [
+        ([1.0, 2.0], pd.DataFrame({"b": [1]}), "none named 'a'"),
+        ([1.0, 2.0], pd.DataFrame({"a": ["1", "red"]}), "'a' must hold numbers.*'red'"),
+        ([1.0, 2.0], pd.DataFrame({"a": [np.inf]}), "'a' must hold finite values"),
+        ([1.0, 2.0], pd.DataFrame({"a": [pd.Timestamp(0)]}), "'a' must hold numbers"),
+        (pd.date_range("2024", periods=3), pd.DataFrame({"a": ["soon"]}), "'a' must hold dates"),
+        (pd.date_range("2024", periods=3), pd.DataFrame({"a": [7]}), "'a' must hold dates"),
+    ],
+    ids=["missing", "text", "infinite", "date", "no-date", "number-for-date"],
+)
+def test_table_that_does_not_fit_is_refused_by_column(fit, then, words):
+    encoder = TabularEncoder.fit(pd.DataFrame({"a": fit}))
+
+    with pytest.raises(ValueError, match=words):
+        encoder.transform(then)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame({"a": []})])
+def test_encoder_needs_rows_and_columns(frame):
+    with pytest.raises(ValueError, match="X must have rows and columns"):
+        TabularEncoder.fit(frame)
+
+
+def test_unknown_numeric_mode_lists_the_modes():
+    with pytest.raises(ValueError, match="standard, smooth_clip, piecewise, got numeric='robust'"):
+        TabularEncoder.fit(mixed(), numeric="robust")

@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from objectives.data.targets import infer_task, read_target
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["no", "yes", "no"], "binary"),
+        (["a", "b", "c"], "multiclass"),
+        ([True, False, True], "binary"),
+        (pd.Categorical([1, 2, 3]), "multiclass"),
+        ([0, 1], "binary"),
+        ([0.0, 1.0, 0.0, 1.0], "binary"),
+        ([0, 1, 2] * 2, "multiclass"),
+        ([*range(20)] * 2, "multiclass"),
+        ([*range(21)] * 2, "regression"),
+        ([0, 1, 2, 3], "regression"),
+        ([0.5, 1.5] * 10, "regression"),
+    ],
+    ids=[
+        "two-texts",
+        "three-texts",
+        "booleans",
+        "categories",
+        "two-integers",
+        "two-whole-floats",
+        "few-integers",
+        "twenty-integers",
+        "twenty-one-integers",
+        "integers-that-never-repeat",
+        "two-fractions",
+    ],
+)
+def test_task_is_inferred_from_type_and_number_of_values(values, expected):
+    assert infer_task(pd.Series(values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "classes", "codes"),
+    [
+        (pd.Series(["no", "yes", "no"]), ["no", "yes"], [0, 1, 0]),
+        (np.array(["b", "a", "b"]), ["a", "b"], [1, 0, 1]),
+        (pd.Series([True, False]), [False, True], [1, 0]),
+        (np.array([7, 3, 7, 3], dtype=np.int32), [3, 7], [1, 0, 1, 0]),
+        (pd.Series([1, 2, 1, 2], dtype="Int64"), [1, 2], [0, 1, 0, 1]),
+        (pd.Series(["NA", "x", "None"]), ["NA", "None", "x"], [0, 2, 1]),
+        (pd.Series(["a", 1, "a"], dtype=object), [1, "a"], [1, 0, 1]),
+    ],
+    ids=["text", "text-array", "booleans", "int32", "nullable", "marker-texts", "mixed-types"],
+)
+def test_labels_become_codes_in_sorted_order(raw, classes, codes):
+    target = read_target(raw, name="y", task=None)
+
+    assert target.classes is not None
+    assert target.classes.tolist() == classes
+    assert target.y.tolist() == codes
+    assert target.y.dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", ["<U3", "int32", "int64", "bool", "float64"])
+def test_classes_keep_the_dtype_of_the_labels(dtype):
+    target = read_target(np.array([0, 1, 1, 0]).astype(dtype), name=None, task=None)
+
+    assert target.classes is not None
+    assert target.classes.dtype == np.dtype(dtype)
+
+
+def test_task_can_be_said_where_the_rule_guesses_otherwise():
+    ratings = pd.Series([1, 2, 3, 4, 5, 6, 7] * 4)
+
+    assert read_target(ratings, name="rating", task=None).task == "multiclass"
+    assert read_target(ratings, name="rating", task="regression").y.dtype == np.float64
+    assert read_target(pd.Series(range(30)), name="id", task="multiclass").y.max() == 29

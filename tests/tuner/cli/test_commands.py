@@ -1,0 +1,239 @@
+import json
+import subprocess
+import sys
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from tests.tuner.commands import run
+from tuner.storage.backends import open_storage
+
+HEAVY = {"torch", "sklearn", "matplotlib"}
+
+
+def fill(path, name="mlp", n_trials=3):
+    study = optuna.create_study(storage=open_storage(path), study_name=name, direction="maximize")
+    study.set_user_attr("fusetune", {"metric": "accuracy", "params": ["dropout"]})
+    for number in range(n_trials):
+        params = {"dropout": number / 10}
+        study.add_trial(
+            create_trial(
+                value=0.5 + params["dropout"],
+                params=params,
+                distributions={"dropout": FloatDistribution(0, 1)},
+                intermediate_values={0: 0.25, 1: 0.5 + params["dropout"]},
+            )
+        )
+    study.add_trial(create_trial(state=TrialState.PRUNED, value=0.1))
+    return study
+
+
+@pytest.fixture
+def journal(tmp_path):
+    fill(tmp_path / "study.journal")
+    return tmp_path / "study.journal"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    rows = [{"size": i % 7, "colour": "rg"[i % 2], "kind": "ab"[i // 3 % 2]} for i in range(60)]
+    pd.DataFrame(rows).to_csv(tmp_path / "things.csv", index=False)
+    return tmp_path / "things.csv"
+
+
+# --- export and show ---
+
+
+@pytest.mark.parametrize("ending", [".journal", ".db"])
+def test_export_writes_the_trials_of_a_stored_study(ending, tmp_path):
+    fill(tmp_path / f"study{ending}")
+
+    done = run("export", tmp_path / f"study{ending}", "--out", tmp_path / "trials.csv")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"4 rows: {tmp_path / 'trials.csv'}\n"
+    assert pd.read_csv(tmp_path / "trials.csv")["params_dropout"].tolist()[:3] == [0.0, 0.1, 0.2]
+
+
+def test_export_reads_a_storage_url(tmp_path):
+    fill(tmp_path / "study.db")
+
+    done = run("export", f"sqlite:///{tmp_path}/study.db", "--out", tmp_path / "trials.json")
+
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "trials.json").read_text())) == 4
+
+
+def test_export_of_curves_has_one_row_a_trial_and_epoch(journal, tmp_path):
+    done = run("export", journal, "--curves", "--out", tmp_path / "curves.csv")
+
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv(tmp_path / "curves.csv")["epoch"].tolist() == [0, 1] * 3
+
+
+def test_name_is_needed_only_where_there_are_several_studies(journal, tmp_path):
+    fill(journal, name="other", n_trials=1)
+    out = tmp_path / "trials.csv"
+
+    unnamed = run("export", journal, "--out", out)
+    named = run("export", journal, "--out", out, "--study-name", "other")
+
+    assert unnamed.exit_code == 2
+    assert "mlp, other" in unnamed.stderr
+    assert named.exit_code == 0
+    assert len(pd.read_csv(out)) == 2
+
+
+def test_show_prints_the_counts_and_the_best_trial_first(journal):
+    done = run("show", journal)
+
+    assert done.exit_code == 0, done.output
+    lines = [line.split("│") for line in done.stdout.splitlines()]
+    rows = [[cell.strip() for cell in line[1:5]] for line in lines if len(line) > 1]
+    assert lines[0] == ["study mlp: 4 trials: 3 complete, 1 pruned"]
+    assert "valid accuracy (maximize)" in done.stdout
+    assert rows == [
+        ["2", "0.7", "", "dropout=0.2"],
+        ["1", "0.6", "", "dropout=0.1"],
+        ["0", "0.5", "", "dropout=0"],
+    ]
+
+
+def test_show_gives_a_script_the_counts_and_the_best(journal):
+    found = json.loads(run("show", journal, "--json").stdout)
+
+    assert found["states"] == {"COMPLETE": 3, "PRUNED": 1}
+    assert (found["metric"], found["direction"]) == ("accuracy", "maximize")
+    assert [(trial["number"], trial["params"]) for trial in found["best"]] == [
+        (2, {"dropout": 0.2}),
+        (1, {"dropout": 0.1}),
+        (0, {"dropout": 0.0}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (["export", "--out", "t.csv"], {"rows": 4, "file": "t.csv"}),
+        (["plot", "--kind", "history"], {"kind": "history", "file": "history.png"}),
+    ],
+    ids=["export", "plot"],
+)
+def test_what_was_written_is_said_to_a_script(command, found, journal, in_folder):
+    done = run(command[0], journal, *command[1:], "--json")
+
+    assert json.loads(done.stdout) == found
+    assert (in_folder / found["file"]).exists()
+
+
+def test_show_of_a_study_without_trials_says_so(tmp_path):
+    optuna.create_study(storage=open_storage(tmp_path / "s.journal"), study_name="empty")
+
+    assert run("show", tmp_path / "s.journal").stdout == "study empty: no trials yet\n"
+
+
+def test_diagnose_prints_findings_and_the_next_space(journal):
+    done = run("diagnose", journal)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("study mlp, 4 trials: 3 complete, 1 pruned: 1 finding\n")
+    assert "1. too few trials for the space" in done.stdout
+    assert done.stdout.endswith("next space: {'dropout': (0.0, 1.0)}\n")
+
+
+def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
+    done = run("diagnose", journal, "--json")
+
+    found = json.loads(done.stdout)
+    assert [finding["code"] for finding in found["findings"]] == ["too_few_trials"]
+    assert found["space"] == {"dropout": {"low": 0.0, "high": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnose", "none.journal"], "none.journal"),
+        (["export", "none.journal", "--out", "t.csv"], "none.journal"),
+        (["export", "study.txt", "--out", "t.csv"], "study.txt"),
+        (["export", "study.journal", "--out", "t.doc"], "path must end in one of .csv"),
+        (["export", "study.journal", "--out", "no/t.csv"], "path must be in a folder that exists"),
+        (["export", "study.journal", "--study-name", "x", "--out", "t.csv"], "study_name must be"),
+        (["show", "text.db"], "error:"),
+        (["plot", "study.journal", "--kind", "curvs"], "did you mean 'curves'?"),
+        (["plot", "study.journal", "--out", "no/f.png"], "--out must be in a folder that exists"),
+        (["mlp"], "DATA must be given"),
+        (["mlp", "iris", "--metric", "acuracy"], "metric must be one of accuracy"),
+        (["mlp", "things.csv", "--target", "kin"], "did you mean 'kind'?"),
+        (["mlp", "things.csv"], "target must name the column to predict"),
+        (["mlp", "iris", "--storage", "s.txt"], "storage must end in .journal or .db"),
+        (["mlp", "iris", "--fix", "dropout"], "--fix must be name=value"),
+        (["mlp", "iris", "--fix", "dropuot=1"], "did you mean 'dropout'?"),
+        (["mlp", "none.csv", "--target", "y"], "none.csv"),
+        (["mlp", "iris", "--sampler", "tpee"], "tpe"),
+        (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),
+        (["mlp", "iris", "--space", "{"], "--space must be JSON"),
+        (["mlp", "iris", "--space", "[1]"], "--space must be an object"),
+        (["mlp", "iris", "--space", "none.json"], "--space must be JSON or a file that exists"),
+        (["mlp", "iris", "--space", '{"dropout": {"low": 0}}'], "low and high"),
+        (["mlp", "iris", "--space", '{"learning_rat": 0.1}'], "learning_rate"),
+        (["mlp", "iris", "--trials", "{}"], "--trials must be a list"),
+        (["mlp", "iris", "--out", "t.doc"], "path must end in one of .csv"),
+        (["mlp", "iris", "--save-model", "no/m.zip"], "--save-model must be in a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistake_is_one_line_on_stderr_with_exit_code_2(
+    arguments, message, journal, csv, in_folder
+):
+    (in_folder / "study.txt").write_text("")
+    (in_folder / "text.db").write_text("this is no database, but long enough to look at" * 10)
+    before = sorted(path.name for path in in_folder.iterdir())
+
+    done = run(*arguments)
+
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in in_folder.iterdir()) == before
+
+
+# --- what starting costs ---
+
+
+@pytest.mark.parametrize("command", ["help", "export", "show", "diagnose", "show --json"])
+def test_commands_that_train_nothing_do_not_import_torch(command, journal, tmp_path):
+    arguments = {
+        "help": ["--help"],
+        "export": ["export", str(journal), "--out", str(tmp_path / "trials.csv")],
+        "show": ["show", str(journal)],
+        "diagnose": ["diagnose", str(journal)],
+        "show --json": ["show", str(journal), "--json"],
+    }[command]
+    code = (
+        "import sys\nfrom tuner.cli import app\n"
+        f"try:\n    app({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+
+    loaded = set(done.stderr.split())
+    assert loaded.isdisjoint(HEAVY)
+    assert command != "help" or loaded.isdisjoint({"optuna", "pandas"})
+
+
+def test_show_prints_text_in_brackets_as_it_is(in_folder):
+    study = optuna.create_study(storage=open_storage("s.journal"), study_name="[/x]")
+    study.set_user_attr("fusetune", {"metric": "[/m]"})
+    study.optimize(lambda trial: len(trial.suggest_categorical("c", ["[/b]", "[red]"])), n_trials=9)
+
+    shown = run("show", "s.journal")
+
+    assert shown.exit_code == 0, shown.output
+    assert all(text in shown.output for text in ("study [/x]", "valid [/m]", "[/b]", "[red]"))

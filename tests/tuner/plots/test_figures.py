@@ -1,0 +1,218 @@
+"""The figures by name, and what each shows of a study made for it."""
+
+from datetime import datetime, timedelta
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+import pytest
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.tuner.studies import make_study, make_trial, peaked
+from tuner import tune, tune_mlp
+from tuner.plots.data import curves_data
+from tuner.plots.figures import FIGURES, OF_A_STUDY, draw
+from tuner.plots.hyperparameters import (
+    parallel_data,
+    plot_hyperparameter,
+    plot_hyperparameters,
+    plot_rank,
+)
+from tuner.plots.model import plot_confusion, plot_predicted
+from tuner.plots.study import plot_curves, plot_losses, plot_timeline, timeline_data
+
+START = datetime(2024, 1, 1)
+
+
+def timed(number, start, end, worker=0, state=TrialState.COMPLETE):
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=0.5,
+        params={},
+        distributions={},
+        datetime_start=START + timedelta(seconds=start),
+        datetime_complete=START + timedelta(seconds=end),
+        user_attrs={"worker": worker},
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+def legend_of(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def vertical_lines(ax):
+    return [
+        float(line.get_xdata()[0]) for line in ax.get_lines() if len(set(line.get_xdata())) == 1
+    ]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return tune_mlp("iris", n_trials=6, epochs=4, show_progress_bar=False)
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_result_draws_each_figure_by_its_name(kind, result, tmp_path):
+    figure = result.plot(kind)
+
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "figure.png", dpi=40)
+
+
+def test_result_draws_the_overview_by_default(result):
+    assert len(result.plot().axes) == 6
+
+
+def test_unknown_figure_is_refused_with_the_choices(result):
+    with pytest.raises(ValueError, match=r"kind must be one of overview, .*did you mean 'curves'"):
+        result.plot("curve")
+
+
+def test_predictions_open_the_validation_split_alone(result, monkeypatch):
+    monkeypatch.setattr(type(result.objective.data), "open_test", None)
+
+    draw(result, "predictions")
+
+    assert "test_openings" not in result.study.user_attrs
+
+
+def test_functions_result_has_figures_but_no_predictions():
+    result = tune(
+        lambda trial: trial.params["x"],
+        space={"x": (0.0, 1.0)},
+        n_trials=3,
+        show_progress_bar=False,
+    )
+
+    assert len(result.plot("hyperparameters").axes) == 1
+    with pytest.raises(TypeError, match="model must come from a ready-made objective"):
+        result.plot("predictions")
+
+
+@pytest.mark.parametrize("n_trials", [5, 1000])
+@pytest.mark.parametrize("kind", OF_A_STUDY)
+def test_each_figure_draws_few_trials_and_many(kind, n_trials, tmp_path):
+    study = make_study(*peaked(n_trials))
+
+    drawn = OF_A_STUDY[kind](study)
+
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure()
+    figure.savefig(tmp_path / "figure.png", dpi=40)
+
+
+def test_curves_tell_how_each_trial_ended():
+    study = make_study(
+        make_trial(stopped="epochs"),
+        make_trial(stopped="patience"),
+        make_trial(stopped="diverged at epoch 3", state=TrialState.PRUNED, metric=[0.5, None]),
+        make_trial(stopped="pruned", state=TrialState.PRUNED),
+        make_trial(state=TrialState.FAIL),
+    )
+
+    endings = ["complete", "patience", "diverged", "pruned", "failed"]
+    assert curves_data(study).ending.tolist() == endings
+    ends = ["complete (1)", "early stopped (1)", "diverged (1)", "failed (1)", "pruned (1)"]
+    assert legend_of(plot_curves(study))[:5] == ends
+
+
+def test_bounds_of_the_space_are_drawn_on_its_own_scale():
+    study = make_study(*peaked(10))
+
+    rates, layers = (
+        plot_hyperparameter(study, "learning_rate"),
+        plot_hyperparameter(study, "n_layers"),
+    )
+
+    assert rates.get_xscale() == "log"
+    assert vertical_lines(rates) == [1e-4, 1e-1]
+    assert layers.get_xscale() == "linear"
+    assert vertical_lines(layers) == [1, 4]
+    low, high = rates.get_xlim()
+    assert low < 1e-4 < 1e-1 < high
+
+
+def test_value_given_by_hand_outside_the_bounds_is_inside_the_axes():
+    trial = make_trial(0.99)
+    trial.user_attrs["params"]["dropout"] = 0.9
+    ax = plot_hyperparameter(make_study(*peaked(10), trial), "dropout")
+
+    assert ax.get_xlim()[1] > 0.9
+
+
+def test_there_is_a_panel_for_each_hyperparameter_that_varies():
+    figure = plot_hyperparameters(make_study(*peaked(20)))
+
+    shown = [ax.get_xlabel() for ax in figure.axes if ax.get_visible()]
+    assert sorted(shown) == ["activation", "dropout", "learning_rate", "n_layers"]
+    assert shown[0] == "learning_rate"
+
+
+def test_many_trials_on_few_levels_do_not_hide_one_another():
+    ax = plot_hyperparameter(make_study(*peaked(200)), "n_layers")
+
+    x = np.concatenate([dots.get_offsets()[:, 0] for dots in ax.collections])
+    assert len(np.unique(x)) > 190
+    assert (abs(x - x.round()) < 0.2).all()
+
+
+def test_two_hyperparameters_are_those_that_are_named():
+    ax = plot_rank(make_study(*peaked(20)), ("dropout", "activation"))
+
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("dropout", "activation")
+    with pytest.raises(ValueError, match=r"name must be one of learning_rate, .* got name='lr'"):
+        plot_rank(make_study(*peaked(20)), ("dropout", "lr"))
+
+
+def test_parallel_lines_lie_between_the_ends_of_the_ranges_and_end_with_the_best():
+    study = make_study(*peaked(30))
+
+    data = parallel_data(study)
+
+    assert data.names[0] == "learning_rate"
+    assert data.ends[0] == ("0.0001", "0.1")
+    assert data.ends[data.names.index("activation")] == ("relu", "tanh")
+    assert data.position.shape == (30, 4)
+    assert ((data.position >= 0) & (data.position <= 1)).all()
+    best = np.log10(study.best_params["learning_rate"] / 1e-4) / 3
+    assert data.position[-1, 0] == pytest.approx(best)
+
+
+def test_trials_side_by_side_have_rows_of_their_own_and_workers_are_apart():
+    study = optuna.create_study(direction="maximize")
+    for trial in (timed(0, 0, 4), timed(1, 0, 2), timed(2, 2, 3), timed(3, 1, 5, worker=1)):
+        study.add_trial(trial)
+
+    data = timeline_data(study)
+
+    found = sorted(zip(data.start_s, data.end_s, data.worker, data.lane, strict=True))
+    assert found == [(0, 2, 0, 1), (0, 4, 0, 0), (1, 5, 1, 2), (2, 3, 0, 1)]
+    assert plot_timeline(study).get_xlabel() == "seconds since the first trial began"
+
+
+def test_losses_are_those_of_the_best_trial_with_its_best_epoch_marked():
+    best = make_trial(0.9, metric=[0.5, 0.9, 0.8], train=[3.0, 2.0, 1.0], valid=[3.0, 2.5, 2.8])
+
+    ax = plot_losses(make_study(make_trial(0.8), best))
+
+    assert ax.get_lines()[0].get_ydata().tolist() == [3.0, 2.0, 1.0]
+    assert vertical_lines(ax) == [1.0]
+    assert legend_of(ax) == ["train_loss", "valid_loss", "best epoch (1) of trial 1"]
+
+
+def test_confusion_is_the_share_of_each_true_class():
+    ax = plot_confusion(["a", "a", "a", "a", "b"], ["a", "a", "a", "b", "b"])
+
+    assert ax.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 1.0]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true (each row sums to 1)")
+
+
+def test_predicted_values_are_drawn_against_true_ones_on_the_axes_given():
+    _, ax = plt.subplots()
+
+    assert plot_predicted([1.0, 2.0, 3.0], [1.5, 2.0, 2.5], ax) is ax
+    assert sorted(ax.collections[0].get_offsets().tolist()) == [[1.5, 1.0], [2.0, 2.0], [2.5, 3.0]]

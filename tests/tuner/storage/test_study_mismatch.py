@@ -1,0 +1,142 @@
+"""Another study is not resumed by mistake: what differs is named."""
+
+import re
+import warnings
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution
+
+from objectives import MLPObjective
+from objectives.space.hyperparameter import Hyperparameter
+from tuner import StudyMismatchError, tune, tune_mlp
+
+FAST = {"epochs": 2, "show_progress_bar": False}
+SPACE = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
+
+
+def square(trial):
+    return trial.params["x"] ** 2
+
+
+OTHERS = {
+    "metric": ({"metric": "log_loss"}, "minimizes|maximizes|metric"),
+    "space": ({"space": SPACE | {"dropout": 0.1}}, "dropout"),
+    "recipe": ({"recipe": "plain"}, "recipe 'modern', now 'plain'"),
+    "patience": ({"patience": 3}, "patience 20, now 3"),
+    "seed of the split": ({"seed": 9}, "split seed"),
+    "sizes": ({"valid_size": 0.3}, "split valid_size"),
+    "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
+    "folds": ({"folds": 3}, "folds None, now 3"),
+    "precision": ({"precision": "auto"}, "precision 'float32', now 'auto'"),
+    "epochs": ({"epochs": 3}, "epochs fixed at 2, now fixed at 3"),
+    "groups": ({"groups": list(range(50)) * 3}, "split kind 'stratified', now 'group'"),
+    "time": ({"time": list(range(150))}, "split kind 'stratified', now 'time'"),
+    "class weights": ({"class_weight": {0: 2.0}}, r"class_weight None, now \{'0': 2.0,"),
+    "row weights": ({"sample_weight": [1.0, 2.0] * 75}, "other data"),
+    "metric of another task": (
+        {"task": "regression", "metric": "r2"},
+        "metric 'accuracy', now 'r2'",
+    ),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_study_is_not_resumed_by_mistake(other, tmp_path):
+    changed, words = OTHERS[other]
+    call = {"storage": tmp_path / "s.journal", "space": SPACE, "n_trials": 1, **FAST}
+    tune_mlp("iris", **call)
+
+    with pytest.raises(StudyMismatchError, match=words):
+        tune_mlp("iris", **(call | changed))
+
+
+def cube(trial):
+    return trial.params["x"] ** 3
+
+
+GRID = Hyperparameter(
+    name="x", kind="float", default=0.0, distribution=FloatDistribution(0, 1), grid=(0.0, 1.0)
+)
+OTHER_CALLS = {
+    "function": (cube, {}, "function 'square', now 'cube'"),
+    "direction": (square, {"direction": "maximize"}, "minimizes, but direction='maximize'"),
+    "range": (
+        square,
+        {"space": {"x": replace(GRID, distribution=FloatDistribution(0, 0.5))}},
+        r"x in \[0.0, 1.0\], now in \[0.0, 0.5\]",
+    ),
+    "a name more": (square, {"space": {"x": GRID, "y": [1, 2]}}, r"y None, now in \[1, 2\]"),
+    "grid": (
+        square,
+        {"space": {"x": replace(GRID, grid=(0.0, 0.5))}},
+        r"grid x \[0.0, 1.0\], now \[0.0, 0.5\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_CALLS)
+def test_another_function_or_grid_is_not_taken_for_the_one_that_is_there(other, tmp_path):
+    function, changed, words = OTHER_CALLS[other]
+    call = {"space": {"x": GRID}, "sampler": "grid", "storage": tmp_path / "s.journal"}
+    call["show_progress_bar"] = False
+    tune(square, **call)
+
+    with pytest.raises(StudyMismatchError, match=words):
+        tune(function, **call | changed)
+    assert len(tune(square, **call | {"sampler": "tpe", "n_trials": 3}).study.trials) == 3
+
+
+def test_a_ready_made_objective_is_told_apart_by_what_it_trains_on(tmp_path):
+    call = {"storage": tmp_path / "s.journal", "n_trials": 1, "show_progress_bar": False}
+    space = SPACE | {"epochs": 1}
+    tune(MLPObjective("iris", space=space), **call)
+
+    with pytest.raises(StudyMismatchError, match="tuned on other data"):
+        tune(MLPObjective("wine", space=space), **call)
+    with pytest.raises(StudyMismatchError, match="objective 'mlp', now 'own'"):
+        tune(square, direction="maximize", **call)
+    with pytest.raises(StudyMismatchError, match="recipe 'modern', now 'plain'"):
+        tune(MLPObjective("iris", space=space, recipe="plain"), **call)
+
+
+def test_a_column_taken_for_a_category_is_named(tmp_path):
+    frame = pd.DataFrame({"a": [0, 1, 2, 3] * 20, "b": range(80), "y": [0, 0, 1, 1] * 20})
+    call = {"target": "y", "storage": tmp_path / "s.journal", "space": SPACE, "n_trials": 1}
+    tune_mlp(frame, **call, **FAST)
+
+    with pytest.raises(StudyMismatchError, match=r"categorical \[\], now \['a'\]"):
+        tune_mlp(frame, categorical=["a"], **call, **FAST)
+
+
+def test_another_seed_is_another_study(tmp_path):
+    call = {"space": {"x": (0.0, 1.0)}, "storage": tmp_path / "s.db", "show_progress_bar": False}
+    tune(square, n_trials=1, **call)
+
+    with pytest.raises(StudyMismatchError, match="was tuned with seed 0, now 7; give another"):
+        tune(square, n_trials=2, seed=7, **call)
+
+
+def test_a_study_begun_with_other_versions_is_gone_on_with_and_names_them(tmp_path):
+    path = tmp_path / "s.journal"
+    call = {"space": {"x": (0.0, 1.0)}, "storage": path, "show_progress_bar": False}
+    study = tune(square, n_trials=1, **call).study
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tune(square, n_trials=2, **call)
+    record = study.user_attrs["fusetune"]
+    here = record["versions"]["torch"]
+    study.set_user_attr("fusetune", record | {"versions": record["versions"] | {"torch": "1.0"}})
+
+    with pytest.warns(UserWarning, match=rf"begun with torch 1\.0 \(now {re.escape(here)}\):"):
+        result = tune(square, n_trials=3, **call)
+    assert len(result.trials_dataframe()) == 3
+
+
+def test_other_data_under_the_same_name_are_noticed(tmp_path):
+    call = {"storage": tmp_path / "s.journal", "n_trials": 1, "task": "multiclass", **FAST}
+    tune_mlp("iris", **call)
+
+    with pytest.raises(StudyMismatchError, match="other data"):
+        tune_mlp("wine", **call)

@@ -1,0 +1,201 @@
+"""`confirm`: the best configurations and the default one, trained again from fresh seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from objectives._messages import check_count
+from objectives.objective import BestEpoch
+from objectives.space.space import defaults
+from tuner.storage.trial_attrs import trial_params
+from tuner.tables import trials_dataframe
+
+if TYPE_CHECKING:
+    import optuna
+
+
+COLUMNS: dict[str, str] = {
+    "rank": "int64",
+    "number": "Int64",
+    "is_default": "bool",
+    "value": "float64",
+    "mean": "float64",
+    "std": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n": "int64",
+}
+
+
+# Student's t, 97.5% quantile by degrees of freedom; beyond the table an expansion of it is good to
+# three decimals (Abramowitz & Stegun 1964, table 26.10 and formula 26.7.5).
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+_Z = 1.959964
+
+
+_FRESH = 0xF2E54  # Apart from the seeds of any trial: another stream of the same study's seed.
+
+
+_MAX_SEEDS = 1000
+
+
+_N_PARALLEL = 16
+
+
+class _Candidate(NamedTuple):
+    """A configuration to run: the trial it is from (None for the default), and its value there."""
+
+    number: int | None
+    params: dict[str, Any]
+    is_default: bool
+    value: float
+
+
+def confirm(
+    study: optuna.Study, objective: Any, *, k: int = 3, seeds: int = 3, seed: int = 0
+) -> pd.DataFrame:
+    """Train the best ``k`` configurations and the default one from fresh seeds, and rank them.
+
+    The runs are no trials of the study, which stays as it is. The best of many trials owes some of
+    its value to luck with its seed, which fresh seeds do not repeat; the validation rows are the
+    same, so what it owes to them remains. Ctrl-C returns what has finished.
+
+    Args:
+        study: with complete trials.
+        objective: a ready-made one: it has a ``space``, a ``metric`` and cohorts.
+        k: distinct configurations to take, the best first.
+        seeds: runs of each.
+        seed: the same seed gives the same table; runs that two calls share come out the same.
+
+    Returns:
+        One row a configuration, the best mean first: ``rank`` (from 1), ``number`` of its trial
+        (empty for a default that was not among the best), ``is_default``, ``value`` in the study,
+        ``mean``, ``std``, ``low`` and ``high`` (a 95% t interval of the mean over seeds, empty for
+        one run) and ``n`` runs; runs that diverged are left out of them.
+
+    Raises:
+        ValueError: if ``k`` or ``seeds`` is not a whole number of at least 1, or no trial is
+            complete.
+
+    Example:
+        >>> from tuner import tune_mlp
+        >>> result = tune_mlp("iris", n_trials=2, epochs=2, show_progress_bar=False)
+        >>> confirm(result.study, result.objective, k=1, seeds=2)["n"].tolist()
+        [2, 2]
+    """
+    check_count("k", k)
+    if check_count("seeds", seeds) > _MAX_SEEDS:
+        raise ValueError(f"seeds must be at most {_MAX_SEEDS}, got seeds={seeds}")
+    candidates = _candidates(study, objective, k)
+    study_seed = int(study.user_attrs.get("fusetune", {}).get("seed", 0))
+    fresh = int(np.random.SeedSequence((_FRESH, study_seed, seed)).generate_state(1)[0])
+    # A run's own seed follows from its number, and that from its trial's: not from k or seeds.
+    runs = {
+        _MAX_SEEDS * (0 if c.number is None else c.number + 1) + i: (position, c.params)
+        for position, c in enumerate(candidates)
+        for i in range(seeds)
+    }
+    values = _train(objective, fresh, {number: params for number, (_, params) in runs.items()})
+    found: dict[int, list[float]] = {}
+    for number, value in values.items():
+        found.setdefault(runs[number][0], []).append(value)
+    rows = [_row(candidates[position], found[position]) for position in sorted(found)]
+    return _table(rows, objective.metric.direction)
+
+
+def _candidates(study: optuna.Study, objective: Any, k: int) -> list[_Candidate]:
+    """The best ``k`` distinct configurations, and the default one if it is not among them."""
+    trials = trials_dataframe(study)
+    complete = trials[(trials["state"] == "COMPLETE") & trials["value"].notna()]
+    if complete.empty:
+        raise ValueError("study must have a complete trial to confirm, got none; raise n_trials")
+    rising = study.direction.name == "MINIMIZE"
+    ranked = complete.sort_values("value", ascending=rising, kind="stable")
+    params = {t.number: trial_params(t) for t in study.get_trials(deepcopy=False)}
+    value = ranked.set_index("number")["value"]
+    first: dict[str, int] = {}
+    for number in value.index:
+        first.setdefault(_key(params[number]), number)
+    default = defaults(objective.space)
+    found = [
+        _Candidate(number, params[number], key == _key(default), float(value[number]))
+        for key, number in list(first.items())[:k]
+    ]
+    if any(candidate.is_default for candidate in found):
+        return found
+    own = first.get(_key(default))
+    return [*found, _Candidate(own, default, True, math.nan if own is None else float(value[own]))]
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True, default=str)
+
+
+def _train(objective: Any, seed: int, runs: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:
+    """Train the runs, side by side where they fit, and return each one's best value by number."""
+    cohort = objective.cohort(seed=seed)
+    waiting, under_way = dict(runs), dict[int, BestEpoch]()
+    values: dict[int, float] = {}
+    try:
+        while waiting or under_way:
+            for number, params in list(waiting.items()):
+                if len(under_way) < _N_PARALLEL and (not under_way or cohort.room(params)):
+                    cohort.add(number, waiting.pop(number))
+                    direction = objective.metric.direction
+                    under_way[number] = BestEpoch(direction=direction, patience=None)
+            for number, result in cohort.train_epoch().items():
+                under_way[number].update(result.epoch, result.value)
+                if result.stopped is not None:
+                    cohort.drop(number)
+                    best = under_way.pop(number).value
+                    values[number] = math.nan if best is None or result.failed else best
+    except KeyboardInterrupt:
+        print(f"interrupted: {len(values)} of {len(runs)} runs are finished", file=sys.stderr)
+    return values
+
+
+def _row(candidate: _Candidate, values: list[float]) -> dict[str, Any]:
+    kept = pd.Series(values, dtype="float64").dropna()
+    mean, std, n = kept.mean(), kept.std(), len(kept)
+    half = t_quantile(n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    return {
+        "number": candidate.number,
+        "is_default": candidate.is_default,
+        "value": candidate.value,
+        "mean": mean,
+        "std": std,
+        "low": mean - half,
+        "high": mean + half,
+        "n": n,
+    }
+
+
+def _table(rows: list[dict[str, Any]], direction: str) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "rank"])
+    rising = direction == "minimize"
+    frame = frame.sort_values("mean", ascending=rising, kind="stable", ignore_index=True)
+    return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)
+
+
+def t_quantile(df: int) -> float:
+    """97.5% quantile of Student's t with ``df`` degrees of freedom, 1 or more.
+
+    Example:
+        >>> t_quantile(2), round(t_quantile(30), 3)
+        (4.303, 2.042)
+    """
+    if df <= len(_T):
+        return _T[df - 1]
+    z = _Z
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / df + second / df**2 + third / df**3

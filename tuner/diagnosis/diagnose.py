@@ -1,0 +1,158 @@
+"""`diagnose`: what a study shows, the evidence in numbers, what to do, and the next search space.
+
+The practical tips of the tuning literature as code. Each finding is a function of `Evidence`, in
+`space_findings`, `curve_findings` or `trial_findings`, beside its thresholds and their sources.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from optuna.distributions import BaseDistribution
+
+from tuner.diagnosis import (
+    curve_findings as findings_curves,
+)
+from tuner.diagnosis import (
+    space_findings as findings_space,
+)
+from tuner.diagnosis import (
+    trial_findings as findings_trials,
+)
+from tuner.diagnosis.evidence import Evidence, Finding
+from tuner.storage.trial_attrs import count_states
+
+if TYPE_CHECKING:
+    import optuna
+
+
+COLUMNS = ("finding", "evidence", "advice", "hyperparameter", "code")
+
+
+# What spoils the study as a whole comes first.
+FINDINGS: tuple[Callable[[Evidence], list[Finding]], ...] = (
+    findings_trials.failed,
+    findings_trials.out_of_memory,
+    findings_trials.diverged,
+    findings_trials.imbalanced,
+    findings_trials.pruned_too_early,
+    findings_space.at_an_edge,
+    findings_curves.under_trained,
+    findings_curves.impatient,
+    findings_curves.overfitting,
+    findings_curves.underfitting,
+    findings_trials.lead_within_noise,
+    findings_space.no_difference,
+    findings_space.too_few_trials,
+    findings_trials.stalled,
+    findings_space.duplicates,
+)
+
+
+_WIDTH = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What a study shows; in a notebook it displays as a table.
+
+    Args:
+        title: the study and its counts, in words.
+        findings: one row a finding, with the columns ``finding, evidence, advice, hyperparameter,
+            code``, all text; ``hyperparameter`` is empty where a finding is about the whole study,
+            ``code`` is a short name that does not change.
+        space: the next search space, ready to pass on as ``tune_mlp(..., space=diagnosis.space)``.
+    """
+
+    title: str
+    findings: pd.DataFrame
+    space: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The same as one JSON object; ranges are written as ``tuner mlp --space`` reads them."""
+        rows = self.findings.astype(object).where(self.findings.notna(), None)
+        space = {name: _plain(entry) for name, entry in self.space.items()}
+        found = {"study": self.title, "findings": rows.to_dict("records"), "space": space}
+        return json.dumps(found)
+
+    def __repr__(self) -> str:
+        """Return the findings as text."""
+        lines = [f"{self.title}: {_count(len(self.findings))}"]
+        for number, row in enumerate(self.findings.to_dict("records"), start=1):
+            lines.append(f"{number}. {row['finding']}")
+            lines += textwrap.wrap(
+                f"{row['evidence']}. {_sentence(row['advice'])}.",
+                _WIDTH,
+                initial_indent="   ",
+                subsequent_indent="   ",
+            )
+        return "\n".join([*lines, f"next space: {self.space}"])
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):  # Else sentences end at 50 letters.
+            table = self.findings[["finding", "evidence", "advice"]].to_html(index=False, border=0)
+        title = f"{self.title}: {_count(len(self.findings))}"
+        space = f"next space: <code>{html.escape(str(self.space))}</code>"
+        shown = table if len(self.findings) else ""
+        return f"<p><b>{html.escape(title)}</b></p>{shown}<p>{space}</p>"
+
+
+def diagnose(study: optuna.Study, objective: Any = None) -> Diagnosis:
+    """Say what a study shows and what to do next; the test split is not opened.
+
+    Args:
+        study: any study with one direction, made by this package or by Optuna alone; what it does
+            not record, such as losses, is not judged.
+        objective: what was tuned, if it is at hand: its training split tells the class shares, its
+            space the legal ends of ranges.
+
+    Returns:
+        A `Diagnosis`: a table of findings, the most pressing first, and the next search space.
+
+    Raises:
+        ValueError: if the study has several directions.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(study_name="demo")
+        >>> line = {"x": optuna.distributions.FloatDistribution(1.0, 10.0)}
+        >>> for x in (1.0, 1.5, 2.0, 5.0, 9.0):
+        ...     study.add_trial(
+        ...         optuna.trial.create_trial(value=x, params={"x": x}, distributions=line)
+        ...     )
+        >>> diagnosis = diagnose(study)
+        >>> diagnosis.findings["code"].tolist()
+        ['at_an_edge', 'too_few_trials']
+        >>> diagnosis.space
+        {'x': (0.0, 10.0)}
+    """
+    evidence = Evidence(study, objective)
+    found = [finding for find in FINDINGS for finding in find(evidence)]
+    rows = [[getattr(finding, column) for column in COLUMNS] for finding in found]
+    return Diagnosis(
+        title=f"study {study.study_name}, {count_states(study) or 'no trials yet'}",
+        findings=pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"),
+        space=findings_space.next_space(evidence, found),
+    )
+
+
+def _count(n: int) -> str:
+    return "1 finding" if n == 1 else f"{n or 'no'} findings"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _plain(entry: Any) -> Any:
+    if isinstance(entry, tuple):
+        return {"low": entry[0], "high": entry[1]}
+    if isinstance(entry, BaseDistribution):
+        return {"low": entry.low, "high": entry.high, "log": entry.log}  # type: ignore[attr-defined]
+    return entry

@@ -1,0 +1,255 @@
+"""What a study says about its search space, and the space to search next.
+
+The rules are those of the Deep Learning Tuning Playbook (Godbole et al. 2023), "Identifying bad
+search space boundaries" and "Not sampling enough points in the search space", with thresholds of
+our own where it names none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from objectives.space.tables import MLP_TABLE
+from tuner.diagnosis.evidence import Evidence, Finding, short
+from tuner.diagnosis.ranges import Levels, Range, Side
+from tuner.storage.trial_attrs import trial_params
+
+# The best trial this near an end of the range, as a share of it, lies at the edge ...
+_EDGE = 0.05
+
+
+# ... if most of the best trials lie in the outer fifth too. One trial alone is there by chance in
+# one of ten hyperparameters; with this rule, in values of noise alone, in one of thirty.
+_NEAR, _N_NEAR = 0.2, 5
+
+
+# Below, either measure of importance ranks by chance: with 30 random trials of a test function,
+# PED-ANOVA gave up to 0.7, fANOVA up to 0.07, to hyperparameters that did nothing. Of two that did
+# something, both were below 0.05 in 2% of such studies, and in none of 50 trials or more.
+_MIN_FOR_NO_DIFFERENCE = 30
+
+
+_NO_DIFFERENCE = 0.05
+
+
+# Half of Optuna's trees, and 256 leaves at most where it has one for each trial: of 1,000 trials, a
+# second instead of fifteen, and the effect of one hyperparameter needs no more.
+_N_TREES, _DEPTH = 32, 8
+
+
+# Loeppky, Sacks & Welch 2009, "Choosing the sample size of a computer experiment".
+_TRIALS_A_DIMENSION = 10
+
+
+# 1 - 0.95**60 = 95%: the chance that one of 60 random trials is among the best 5% of the space,
+# whatever its dimension (Bergstra & Bengio 2012 show random search's indifference to dimension).
+_RANDOM_TRIALS = 60
+
+
+# The next space holds the best quarter of the trials, of which there are to be enough.
+_GOOD, _MIN_GOOD, _MIN_TO_NARROW = 0.25, 5, 10
+
+
+_TRIED = 5  # A choice tried less often has not had its chance.
+
+
+def at_an_edge(evidence: Evidence) -> list[Finding]:
+    """Hyperparameters whose best values lie at an end of their range, on its own scale."""
+    if len(evidence.complete) < _N_NEAR:
+        return []
+    found = (_edge(evidence, name, entry) for name, entry in evidence.ranges.items())
+    return [finding for finding in found if finding is not None]
+
+
+def _edge(evidence: Evidence, name: str, entry: Range | Levels) -> Finding | None:
+    if f"params_{name}" not in evidence.complete:
+        return None
+    top = evidence.complete[f"params_{name}"].head(_N_NEAR)
+    where = entry.position(top)
+    side: Side = "low" if where[0] < 0.5 else "high"
+    distance = where if side == "low" else 1 - where
+    n_near = int((distance <= _NEAR).sum())
+    if not distance[0] <= _EDGE or n_near <= len(top) / 2 or entry.ends_at_limit(side):
+        return None
+    wider = entry.widened(side)
+    end, new = (entry.low, wider.low) if side == "low" else (entry.high, wider.high)
+    return Finding(
+        code="at_an_edge",
+        finding=f"the best {name} lies at the {side} end of its range",
+        evidence=f"best {short(top.iloc[0])}, range {short(entry.low)} to {short(entry.high)}; "
+        f"{n_near} of the best {len(top)} trials are in the fifth next to {short(end)}",
+        advice=f"move the {side} end of {name} to {short(new)}",
+        hyperparameter=name,
+        change=("widen", side),
+    )
+
+
+def no_difference(evidence: Evidence) -> list[Finding]:
+    """Hyperparameters that fANOVA and PED-ANOVA both find without effect."""
+    n = len(evidence.complete)
+    if n < _MIN_FOR_NO_DIFFERENCE:
+        return []
+    # They load scikit-learn, which a small study does without.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    from tuner.diagnosis.evidence import importances_data
+
+    narrow = importances_data(evidence.study)
+    if len(narrow) < 2 or min(narrow.values()) >= _NO_DIFFERENCE:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        wide = get_param_importances(
+            evidence.study,
+            evaluator=FanovaImportanceEvaluator(n_trees=_N_TREES, max_depth=_DEPTH, seed=0),
+        )
+    overall = {name.removeprefix("log2_"): share for name, share in wide.items()}
+    trials = evidence.study.get_trials(deepcopy=False)
+    best = trial_params(trials[int(evidence.complete["number"].iloc[0])])
+    return [
+        _useless(name, overall[name], share, n, best[name])
+        for name, share in narrow.items()
+        if share < _NO_DIFFERENCE and overall.get(name, 1.0) < _NO_DIFFERENCE and name in best
+    ]
+
+
+def _useless(name: str, overall: float, narrow: float, n: int, value: Any) -> Finding:
+    return Finding(
+        code="no_difference",
+        finding=f"{name} made no difference",
+        evidence=f"importance {overall:.2f} (fANOVA) and {narrow:.2f} (PED-ANOVA) of 1, from {n} "
+        "complete trials",
+        advice=f"fix {name} at the best trial's {short(value)} and search the others",
+        hyperparameter=name,
+        change=("fix", value),
+    )
+
+
+def too_few_trials(evidence: Evidence) -> list[Finding]:
+    """Fewer trials than the space asks for; a grid or a list of one's own is as long as it is."""
+    sampler, n_dimensions = evidence.record.get("sampler"), len(evidence.searched)
+    if sampler in ("grid", "manual") or not n_dimensions or evidence.trials.empty:
+        return []
+    if sampler == "random":
+        needed, rule = _RANDOM_TRIALS, "60 find the best 5% of a space with 95% probability"
+    else:
+        needed = _TRIALS_A_DIMENSION * n_dimensions
+        rule = f"{_TRIALS_A_DIMENSION} for each is the rule of thumb"
+    n = int((evidence.trials["state"] != "FAIL").sum())
+    if n >= needed:
+        return []
+    return [
+        Finding(
+            code="too_few_trials",
+            finding="too few trials for the space",
+            evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
+            advice=f"go on to n_trials={needed}, or search fewer hyperparameters; do not read much "
+            "into importances before",
+        )
+    ]
+
+
+def duplicates(evidence: Evidence) -> list[Finding]:
+    """Configurations that were run more than once."""
+    trials = evidence.trials[evidence.trials["state"] != "FAIL"]
+    key = _configurations(evidence).reindex(trials["number"]).dropna()
+    again = int(key.duplicated().sum())
+    if not again:
+        return []
+    values = evidence.complete.set_index("number")["value"]
+    groups = values.groupby(key.reindex(values.index))
+    spread = (groups.max() - groups.min())[groups.size() > 1]
+    differ = f"; their values differ by up to {short(spread.max())}" if len(spread) else ""
+    return [
+        Finding(
+            code="duplicates",
+            finding="identical configurations were run more than once",
+            evidence=f"{again} of {len(trials)} trials repeat an earlier configuration{differ}",
+            advice="search finer ranges, or fewer trials; to measure noise, use result.confirm()",
+        )
+    ]
+
+
+def _configurations(evidence: Evidence) -> pd.Series:
+    """Each trial's configuration as text, by trial number."""
+    trials = evidence.study.get_trials(deepcopy=False)
+    params = {t.number: trial_params(t) for t in trials}
+    texts = {n: json.dumps(p, sort_keys=True, default=str) for n, p in params.items() if p}
+    return pd.Series(texts, dtype="str")
+
+
+def next_space(evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The space to search next: around the best quarter of the trials, and as the findings say.
+
+    Args:
+        evidence: of the study.
+        findings: whose ``change`` is followed.
+
+    Returns:
+        Entries for ``space=``. A hyperparameter that the study kept fixed stays so; it is left out
+        where the documented table keeps it fixed at that value anyway.
+    """
+    changes = {(f.hyperparameter, f.change[0]): f.change[1] for f in findings if f.change}
+    fixed = {name: value for (name, kind), value in changes.items() if kind == "fix" and name}
+    space: dict[str, Any] = {}
+    for name, described in evidence.space.items():
+        if name in fixed:
+            space[name] = fixed[name]
+        elif "fixed" in described:
+            if not _is_fixed_anyway(evidence.rows.get(name), described["fixed"]):
+                space[name] = described["fixed"]
+        else:
+            space[name] = _next_entry(evidence, name, changes)
+    return space
+
+
+def _next_entry(evidence: Evidence, name: str, changes: dict[tuple[Any, str], Any]) -> Any:
+    entry = evidence.ranges.get(name)
+    good = _good(evidence, name)
+    side, limit = changes.get((name, "widen")), changes.get((name, "cap"))
+    if isinstance(entry, Levels) and side is not None:
+        return entry.widened(side).entry()
+    if isinstance(entry, Levels) and limit is not None:
+        return entry.capped(limit).entry()
+    if not isinstance(entry, Range):
+        return _kept_choices(evidence, name, good)
+    part = entry.narrowed(good)
+    if side is not None:
+        wider = entry.widened(side)
+        end = {"low": wider.low} if side == "low" else {"high": wider.high}
+        part = part.moved(**end)
+    return (part if limit is None else part.capped(limit)).entry()
+
+
+def _good(evidence: Evidence, name: str) -> pd.Series:
+    """Values of a hyperparameter in the best trials; none where there are too few to narrow by."""
+    n = len(evidence.complete)
+    if n < _MIN_TO_NARROW or f"params_{name}" not in evidence.complete:
+        return pd.Series(dtype="float64")
+    best = evidence.complete.head(max(_MIN_GOOD, math.ceil(_GOOD * n)))
+    values: pd.Series = best[f"params_{name}"].dropna()
+    return values
+
+
+def _kept_choices(evidence: Evidence, name: str, good: pd.Series) -> Any:
+    """The choices without those that were tried often enough and never among the best trials."""
+    choices = list(evidence.searched[name]["choices"])
+    if good.empty:
+        return choices
+    tried = evidence.trials[f"params_{name}"].astype("str").value_counts()
+    liked = set(good.astype("str"))
+    kept = [c for c in choices if str(c) in liked or tried.get(str(c), 0) < _TRIED]
+    return kept or choices
+
+
+def _is_fixed_anyway(row: Any, value: Any) -> bool:
+    documented = None if row is None else MLP_TABLE.get(row.name)
+    if documented is None or documented.distribution is not None:
+        return False
+    return bool(documented.default == value)

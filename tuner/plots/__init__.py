@@ -1,0 +1,1 @@
+"""Figures of a study, of its hyperparameters and of its best model."""

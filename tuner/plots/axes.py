@@ -1,0 +1,204 @@
+"""What the plots share: the look of each trial state, and axes that stay readable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+Floats = npt.NDArray[np.float64]
+
+
+_LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a log axis.
+
+
+# Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
+_CUT_TIMES, _CUT_GAIN = 4.0, 3.0
+
+
+_TITLE_PAD = 18.0  # Points: a row of the legend.
+
+
+_LEGEND_COLUMNS = 4
+
+
+class Look(NamedTuple):
+    """How trials of one state are drawn."""
+
+    color: str
+    marker: str
+    label: str
+    size: float
+
+
+# Okabe and Ito's colours, told apart under every common colour blindness; the marks differ too.
+# Optuna's states; a later one is drawn above an earlier one.
+LOOKS = {
+    "PRUNED": Look("#8C8C8C", "x", "pruned", 22),
+    "FAIL": Look("#D55E00", "v", "failed", 22),
+    "RUNNING": Look("#009E73", "D", "running", 20),
+    "COMPLETE": Look("#0072B2", "o", "complete", 24),
+}
+
+
+BEST_COLOR = "#E69F00"
+
+
+# Made for readers of every colour vision (Nunez, Anderton & Renslow 2018).
+RANK_COLORS = "cividis"
+
+
+# How a learning curve ended. Early stops are complete trials: same hue, and their own mark.
+ENDINGS = {
+    "pruned": LOOKS["PRUNED"],
+    "failed": LOOKS["FAIL"],
+    "diverged": Look("#CC79A7", "^", "diverged", 26),
+    "running": LOOKS["RUNNING"],
+    "patience": Look("#56B4E9", "s", "early stopped", 18),
+    "complete": LOOKS["COMPLETE"],
+}
+
+
+def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
+    """Return ``ax``, or the axes of a new figure, with its title and x label set."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    # The pad leaves a row for the legend, which would hide trials inside the axes.
+    ax.set_title(plain(title), loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
+    ax.set_xlabel(plain(xlabel))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def plain(text: str) -> str:
+    """A user's own name for matplotlib, which takes what stands between two ``$`` for a formula.
+
+    >>> plain("$5 to $10") == r"\\$5 to \\$10"
+    True
+    """
+    return text.replace("$", r"\$")
+
+
+def say(ax: Axes, text: str) -> Axes:
+    """Write ``text`` in the middle of axes that have nothing to show."""
+    ax.grid(visible=False)
+    ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#595959")
+    return ax
+
+
+def spans_decades(values: Floats, factor: float = _LOG_FROM) -> bool:
+    """Whether a log axis shows these values better: the largest is ``factor`` times the least."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() >= factor * finite.min())
+
+
+def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:
+    """Label the y axis and scale it so that a few far worse values do not flatten the others.
+
+    Log for values that span decades, a score bounded by 1 excepted; else values far on the worse
+    side of the median are left outside the axis.
+    """
+    better = "higher" if direction == "maximize" else "lower"
+    ax.set_ylabel(plain(f"valid {metric} ({better} is better)"))
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return
+    if spans_decades(finite) and (direction == "minimize" or finite.max() > 1):
+        ax.set_yscale("log")
+        ax.set_ylim(finite.min() / 1.25, finite.max() * 1.25)
+        return
+    sign = 1.0 if direction == "maximize" else -1.0
+    best, middle, worst = (sign * finite).max(), np.median(sign * finite), (sign * finite).min()
+    cut = middle - _CUT_TIMES * (best - middle)
+    end = cut if best - worst > _CUT_GAIN * (best - cut) > 0 else worst
+    pad = 0.06 * (best - end) or 0.05 * abs(best) or 1.0
+    ax.set_ylim(*sorted((sign * (best + pad), sign * (end - pad))))
+
+
+def scatter_trials(
+    ax: Axes, x: Floats, values: Floats, states: npt.NDArray[np.str_], direction: str
+) -> None:
+    """Draw trials by state; those without a value, or off the axis, lie on the worse edge."""
+    low, high = ax.get_ylim()
+    foot = 0.015 if direction == "maximize" else 0.985
+    for state, look in LOOKS.items():
+        here = states == state
+        inside = here & (values >= low) & (values <= high)
+        edge = x[here & ~inside]
+        draw = partial(ax.scatter, s=look.size, c=look.color, marker=look.marker, linewidths=1.1)
+        draw(x[inside], values[inside], alpha=0.85)
+        draw(edge, np.full(len(edge), foot), alpha=0.6, transform=ax.get_xaxis_transform())
+
+
+def legend(ax: Axes, handles: Sequence[Any]) -> None:
+    """Put the legend between the title and the axes, in rows of about equal length."""
+    n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
+    pad = _TITLE_PAD * max(n_rows, 1)
+    ax.set_title(
+        ax.get_title(loc="left"), loc="left", fontsize="medium", fontweight="bold", pad=pad
+    )
+    drawn = ax.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=math.ceil(len(handles) / max(n_rows, 1)) or 1,
+        fontsize="small",
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0.3,
+        labelspacing=0.25,
+        handlelength=1.4,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
+    # Its place is reserved above; its width is not to squeeze the axes.
+    drawn.set_in_layout(False)
+
+
+def state_handles(
+    states: npt.NDArray[np.str_], *, lines: bool = False, looks: Mapping[str, Look] = LOOKS
+) -> list[Line2D]:
+    """Legend entries for the states, or endings, that occur, each with its count."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=look.color,
+            marker=look.marker,
+            markersize=5,
+            linestyle="-" if lines else "",
+            label=f"{look.label} ({int((states == state).sum())})",
+        )
+        for state, look in reversed(list(looks.items()))
+        if (states == state).any()
+    ]
+
+
+def colorbar(ax: Axes, drawn: Any) -> None:
+    """Explain the colours of `RANK_COLORS`."""
+    bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], aspect=30, pad=0.02)
+    bar.ax.set_yticklabels(["worst", "best"])
+    bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
+
+
+def levels_of(values: pd.Series) -> list[str]:
+    """The choices that occur as text: numbers in their order, words in the alphabet's."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    known = pd.DataFrame({"text": values.astype("str"), "number": numbers})[values.notna()]
+    return known.sort_values(["number", "text"])["text"].drop_duplicates().tolist()

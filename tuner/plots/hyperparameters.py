@@ -1,0 +1,370 @@
+"""Plots of hyperparameters: values by one of them, or by two, with the space's bounds drawn."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.ticker import MaxNLocator
+
+from tuner.diagnosis.evidence import Evidence, importances_data
+from tuner.diagnosis.ranges import Range
+from tuner.plots.axes import (
+    BEST_COLOR,
+    RANK_COLORS,
+    Floats,
+    colorbar,
+    legend,
+    levels_of,
+    new_axes,
+    plain,
+    say,
+    scale_values,
+    scatter_trials,
+    spans_decades,
+    state_handles,
+)
+from tuner.storage.trial_attrs import study_metric
+from tuner.tables import trials_dataframe
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_BOUND_COLOR = "#595959"
+
+
+_COLUMNS = 3
+
+
+_FEW_LEVELS, _SPREAD = 12, 0.35
+
+
+def plot_hyperparameter(
+    study: optuna.Study, name: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the trials' values against one hyperparameter, on the scale that the space gives it.
+
+    Dotted lines are the ends of the searched range, so that a best trial at an edge is seen.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        name: the hyperparameter; by default the one that mattered most.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: if no trial has a hyperparameter of that name.
+    """
+    trials = trials_dataframe(study)
+    name = next(iter(varied_names(study)), None) if name is None else name
+    _check_name(name, trials)
+    ax = new_axes(ax, f"Values by {name or 'hyperparameter'}", name or "hyperparameter")
+    metric, direction = study_metric(study)
+    scale_values(ax, trials["value"].to_numpy(), metric, direction)
+    if name is None:
+        return say(ax, "no hyperparameter was varied yet")
+    rows = trials[trials[f"params_{name}"].notna()]
+    states = rows["state"].to_numpy(dtype=np.str_)
+    x = _scale(ax, "x", rows[f"params_{name}"], Evidence(study).ranges.get(name))
+    scatter_trials(ax, x, rows["value"].to_numpy(), states, direction)
+    handles = state_handles(states)
+    best = _best(rows, direction)
+    if best is not None:
+        here = x[rows["number"].to_numpy() == best["number"]]
+        label = f"best (trial {best['number']})"
+        handles += [_star(ax, here, np.array([best["value"]]), label)]
+    legend(ax, handles)
+    return ax
+
+
+def plot_hyperparameters(study: optuna.Study) -> Figure:
+    """Draw a panel for each hyperparameter that varies, the most important first.
+
+    Args:
+        study: any study with one direction; it may be empty.
+
+    Returns:
+        A pyplot figure.
+    """
+    names: list[str | None] = [*varied_names(study)] or [None]
+    n_rows = math.ceil(len(names) / _COLUMNS)
+    n_columns = min(len(names), _COLUMNS)
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(5.6 * n_columns, 3.8 * n_rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for ax, name in zip(axes.flat, names, strict=False):
+        plot_hyperparameter(study, name, ax)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def plot_rank(
+    study: optuna.Study, names: tuple[str, str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the complete trials by two hyperparameters, coloured from the worst to the best.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        names: the two; by default those that mattered most.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: if no trial has a hyperparameter of such a name.
+    """
+    found = varied_names(study) if names is None else list(names)
+    ax = new_axes(ax, "Two hyperparameters", found[0] if found else "")
+    evidence = Evidence(study)
+    for name in found:
+        _check_name(name, evidence.trials)
+    if len(found) < 2 or evidence.complete.empty:
+        return say(ax, "needs complete trials and two hyperparameters that differ")
+    both = [f"params_{name}" for name in found[:2]]
+    rows = evidence.complete[::-1].dropna(subset=both)
+    ax.set_ylabel(plain(found[1]))
+    x, y = (
+        _scale(ax, axis, rows[column], evidence.ranges.get(name))
+        for axis, column, name in zip("xy", both, found[:2], strict=True)
+    )
+    dots = ax.scatter(
+        x,
+        y,
+        c=np.linspace(0, 1, len(rows)),
+        cmap=RANK_COLORS,
+        vmin=0,
+        vmax=1,
+        s=float(np.clip(900 / np.sqrt(len(rows)), 18, 60)),
+        edgecolors="white",
+        linewidths=0.4,
+    )
+    colorbar(ax, dots)
+    if len(rows):
+        legend(ax, [_star(ax, x[-1:], y[-1:], f"best (trial {rows['number'].iloc[-1]})")])
+    return ax
+
+
+def varied_names(study: optuna.Study) -> list[str]:
+    """Hyperparameters with more than one value among the trials, the most important first."""
+    trials = trials_dataframe(study)
+    varied = [name for name in _param_names(trials) if trials[f"params_{name}"].nunique() > 1]
+    ranked = [name for name in importances_data(study) if name in varied]
+    return list(dict.fromkeys([*ranked, *varied]))
+
+
+def _param_names(trials: pd.DataFrame) -> list[str]:
+    names = [str(column) for column in trials]
+    return [name.removeprefix("params_") for name in names if name.startswith("params_")]
+
+
+def _check_name(name: str | None, trials: pd.DataFrame) -> None:
+    if name is not None and f"params_{name}" not in trials:
+        choices = ", ".join(_param_names(trials)) or "(none so far)"
+        raise ValueError(f"name must be one of {choices}, got {name=}")
+
+
+def _best(trials: pd.DataFrame, direction: str) -> pd.Series | None:
+    values = trials["value"].where(trials["state"] == "COMPLETE").dropna()
+    if values.empty:
+        return None
+    return trials.loc[values.index].iloc[
+        int(values.argmax() if direction == "maximize" else values.argmin())
+    ]
+
+
+def _star(ax: Axes, x: Floats, y: Floats, label: str) -> Any:
+    return ax.scatter(
+        x,
+        y,
+        s=150,
+        c=BEST_COLOR,
+        marker="*",
+        edgecolors="black",
+        linewidths=0.8,
+        zorder=5,
+        label=label,
+    )
+
+
+def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
+    """Scale an axis for a hyperparameter, draw its bounds, and say where each value lies on it."""
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not is_number:
+        levels = levels_of(values)
+        ax.set(
+            **{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": list(map(plain, levels))}
+        )
+        ax.set(**{f"{axis}lim": (-0.5, len(levels) - 0.5)})
+        return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64))
+    numbers: npt.NDArray[np.float64] = values.to_numpy(dtype=np.float64)
+    bounds = [entry.low, entry.high] if isinstance(entry, Range) else []
+    is_log = _log_if_wide(ax, axis, np.append(numbers, bounds), entry)
+    if (entry.whole if isinstance(entry, Range) else False) and not is_log:
+        (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(integer=True))
+    numbers = np.exp(_spread(np.log(numbers))) if is_log else _spread(numbers)
+    _limit(ax, axis, np.append(numbers, bounds), log=is_log)
+    line = ax.axvline if axis == "x" else ax.axhline
+    for bound in bounds:
+        line(bound, color=_BOUND_COLOR, linestyle=":", linewidth=1.2)
+    return numbers
+
+
+def _spread(positions: Floats) -> Floats:
+    """Positions of many trials on few levels, set apart so that they do not hide one another."""
+    levels = np.unique(positions)
+    if not 1 < len(levels) <= _FEW_LEVELS < len(positions):
+        return positions
+    # Multiples of the golden ratio fill a gap evenly and are the same at each call.
+    offsets = (np.arange(len(positions)) * (math.sqrt(5) - 1) / 2) % 1 - 0.5
+    found: Floats = positions + _SPREAD * np.diff(levels).min() * offsets
+    return found
+
+
+def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:
+    """Use a log axis where the space does, or where the numbers span decades; say whether."""
+    searched = isinstance(entry, Range)
+    positive = bool(numbers.size and np.nanmin(numbers) > 0)
+    powers = isinstance(entry, Range) and (entry.powers_of_two or (entry.log and entry.whole))
+    few = not searched and spans_decades(numbers, factor=10) and not spans_decades(numbers)
+    is_log = isinstance(entry, Range) and entry.log
+    scale = ax.set_xscale if axis == "x" else ax.set_yscale
+    if positive and (powers or few):
+        # Batch sizes and widths: searched on a log scale, with hardly a decade to show.
+        scale("log", base=2)
+        (ax.xaxis if axis == "x" else ax.yaxis).set_major_formatter("{x:g}")
+        return True
+    if positive and (is_log or (not searched and spans_decades(numbers))):
+        scale("log")
+        return True
+    return False
+
+
+def _limit(ax: Axes, axis: str, numbers: Floats, *, log: bool) -> None:
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    if log:
+        low, high = np.log([low, high])
+    pad = 0.05 * (high - low) or 0.5
+    ends = np.array([low - pad, high + pad])
+    (ax.set_xlim if axis == "x" else ax.set_ylim)(*(np.exp(ends) if log else ends))
+
+
+_MAX_AXES = 10
+
+
+_FEW_VALUES, _FAN = 12, 0.08
+
+
+class ParallelData(NamedTuple):
+    """What `plot_parallel` draws: the complete trials that have every hyperparameter, worst first.
+
+    ``position`` has shape (n_trials, n_names): 0 at the low end of each range, 1 at the high end.
+    ``rank`` is 0 for the worst and 1 for the best; ``ends`` are the labels of both ends by name.
+    """
+
+    names: list[str]
+    position: Floats
+    rank: Floats
+    ends: list[tuple[str, str]]
+
+
+def plot_parallel(study: optuna.Study, ax: Axes | None = None) -> Axes:
+    """Draw each complete trial as a line through its hyperparameters, the best one bold.
+
+    Args:
+        study: any study with one direction; it may be empty.
+        ax: axes to draw on; by default those of a new figure.
+
+    Returns:
+        The axes drawn on.
+    """
+    data = parallel_data(study)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(1.5 * max(len(data.names), 4) + 1, 4.2), layout="constrained")
+    ax = new_axes(ax, "Parallel coordinates of the complete trials", "")
+    if len(data.names) < 2 or not len(data.rank):
+        return say(ax, "needs complete trials and two hyperparameters that differ")
+    columns = np.arange(len(data.names))
+    lines = [np.column_stack([columns, row]) for row in _fanned(data)]
+    alpha = float(np.clip(6 / np.sqrt(len(lines)), 0.2, 0.9))
+    drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=1.0, alpha=alpha)
+    drawn.set_clim(0, 1)
+    ax.add_collection(drawn)
+    ax.plot(
+        columns,
+        data.position[-1],
+        color=BEST_COLOR,
+        linewidth=2.6,
+        marker="*",
+        markeredgecolor="black",
+        markersize=9,
+    )
+    for column, (low, high) in enumerate(data.ends):
+        for end, text, where in ((0.0, low, "top"), (1.0, high, "bottom")):
+            ax.annotate(
+                plain(text),
+                (column, end),
+                (0, -9 if where == "top" else 9),
+                ha="center",
+                va=where,
+                textcoords="offset points",
+                fontsize="small",
+            )
+    ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.15, 1.15), yticks=[])
+    ax.set_xticks(columns, list(map(plain, data.names)), rotation=20)
+    ax.grid(visible=True, axis="x", color="#8C8C8C", linewidth=0.8)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    colorbar(ax, drawn)
+    return ax
+
+
+def _fanned(data: ParallelData) -> Floats:
+    """Positions with lines through one level fanned out by rank, so that each is seen."""
+    position = data.position.copy()
+    for column in position.T:
+        if len(np.unique(column)) <= _FEW_VALUES < len(column):
+            column += _FAN * (data.rank - 0.5)
+    return position
+
+
+def parallel_data(study: optuna.Study) -> ParallelData:
+    """Where each complete trial lies in the ranges of the hyperparameters that vary.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        What `plot_parallel` draws: at most ten hyperparameters, the most important first.
+    """
+    evidence = Evidence(study)
+    columns: dict[str, Floats] = {}
+    ends: list[tuple[str, str]] = []
+    for name in varied_names(study)[:_MAX_AXES]:
+        values, entry = evidence.complete[f"params_{name}"], evidence.ranges.get(name)
+        if isinstance(entry, Range):
+            columns[name] = entry.position(values)
+            ends.append((f"{entry.low:.3g}", f"{entry.high:.3g}"))
+        else:
+            levels = levels_of(values)
+            where = values.astype("str").map(levels.index).where(values.notna())
+            columns[name] = where.to_numpy(dtype=np.float64) / max(len(levels) - 1, 1)
+            ends.append((levels[0], levels[-1]) if levels else ("", ""))
+    position = np.column_stack(list(columns.values())) if columns else np.empty((0, 0))
+    position = position[np.isfinite(position).all(axis=1)][::-1]
+    rank = np.linspace(0, 1, len(position))
+    return ParallelData(list(columns), position, rank, ends)

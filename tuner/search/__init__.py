@@ -1,0 +1,1 @@
+"""One search: its plan, its loop, its queue of trials, its processes."""

@@ -1,0 +1,154 @@
+"""What a search is going to run: how many trials, and which are known beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from objectives._messages import check_count
+from objectives.space.hyperparameter import Hyperparameter
+from objectives.space.space import complete, grid_cells, to_stored
+from tuner.search.pruners import PrunerName
+from tuner.search.samplers import LISTED, SamplerName
+from tuner.search.trial_queue import whole_trial
+from tuner.storage.trial_attrs import ORIGIN
+
+Params = Mapping[str, Any]
+
+
+Space = Mapping[str, Hyperparameter]
+
+
+_N_TRIALS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search is to do; the arguments of `tuner.tune_mlp`, checked.
+
+    Args:
+        space: the search space; empty where the objective suggests by itself.
+        direction: ``"minimize"`` or ``"maximize"``.
+        sampler: see `tuner.search.samplers`.
+        pruner: see `tuner.search.pruners`.
+        n_trials: the study's total of finished trials; None for the sampler's own number.
+        timeout: seconds; None for no limit.
+        firsts: complete configurations to begin with.
+        trials: the configurations of a manual search.
+        seed: of the sampler, and of each trial.
+        max_steps: reports of a trial at most.
+        n_jobs: processes that train.
+        record: what the study is about, in plain JSON types.
+        checkpoint: which trials are saved on the way, see `tuner.storage.checkpoints.Checkpoints`.
+        artifact_store: where checkpoints and the best model lie; None for nowhere.
+        call: that reproduces the search, see `tuner.storage.call`; empty if none does.
+    """
+
+    space: Space
+    direction: str
+    sampler: SamplerName | BaseSampler
+    pruner: PrunerName | BasePruner
+    n_trials: int | None
+    timeout: float | None
+    firsts: list[dict[str, Any]]
+    trials: Sequence[Params] | None
+    seed: int
+    max_steps: int
+    n_jobs: int
+    record: dict[str, Any]
+    call: dict[str, Any] = field(default_factory=dict)
+    checkpoint: bool | None = None
+    artifact_store: Any = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the trials are known beforehand, as no trial's outcome steers the next."""
+        return self.sampler in (*LISTED, "random")
+
+    def for_one_process(self) -> Plan:
+        """Return the plan for a worker that trains by itself."""
+        return replace(self, n_jobs=1)
+
+
+def given(space: Space, params: Params) -> dict[str, Any]:
+    """Return a configuration of the user's, checked and completed where there is a space."""
+    return complete(space, params) if space else dict(params)
+
+
+def listed_trials(
+    sampler: SamplerName | BaseSampler, space: Space, trials: Sequence[Params] | None
+) -> list[dict[str, Any]]:
+    """Return the configurations of a grid or of a manual search; none for other samplers.
+
+    Raises:
+        ValueError: if ``trials`` are given to another sampler than manual, or not given to it.
+    """
+    if (trials is not None) != (sampler == "manual"):
+        raise ValueError(
+            "trials must be given for sampler='manual' and only there, "
+            f"got trials={trials!r}, sampler={sampler!r}"
+        )
+    if sampler == "grid":
+        return grid_cells(space)
+    return [given(space, params) for params in trials or ()]
+
+
+def total_trials(
+    n_trials: int | None,
+    sampler: SamplerName | BaseSampler,
+    planned: list[dict[str, Any]],
+    timeout: float | None,
+) -> int:
+    """Return how many finished trials the study is to have.
+
+    Raises:
+        ValueError: if ``n_trials`` or ``timeout`` is no number above 0.
+    """
+    if timeout is not None and timeout <= 0:
+        raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
+    if n_trials is not None:
+        check_count("n_trials", n_trials)
+    if n_trials is None:
+        return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
+    return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
+
+
+def with_brought(study: optuna.Study, plan: Plan, total: int) -> int:
+    """Return the total for a study that holds more than was planned: trials of another study, or
+    some added by hand.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if plan.sampler in LISTED:
+        return len(trials) if plan.n_trials is None else min(plan.n_trials, len(trials))
+    n_brought = sum(ORIGIN in trial.user_attrs for trial in trials)
+    return total + n_brought if plan.n_trials is None else total
+
+
+def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({json.dumps(params, sort_keys=True): params for params in planned}.values())
+
+
+def missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the planned trials that the study does not hold yet, each once."""
+    there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
+    known = {json.dumps(params, sort_keys=True) for params in there if params}
+    return [p for p in _distinct(planned) if json.dumps(p, sort_keys=True) not in known]
+
+
+def queue(
+    study: optuna.Study, space: Space, planned: list[dict[str, Any]], *, strict: bool
+) -> None:
+    """Put trials into the study's queue."""
+    for params in planned:
+        stored = to_stored(space, params, strict=strict) if space else params
+        try:
+            study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
+        except ValueError:  # given by hand, it may lie outside the range, or be of no space
+            study.enqueue_trial(stored, user_attrs={"params": params})

@@ -1,0 +1,298 @@
+"""Copy the trials of one study that lie in another one's space, each once, into that study."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from objectives._messages import hint
+from objectives.space.hyperparameter import Hyperparameter
+from objectives.space.space import holds, searched, to_stored
+from tuner.result import TuningResult
+from tuner.storage.artifacts import MODEL
+from tuner.storage.checkpoints import CHECKPOINT
+from tuner.storage.heartbeat import Heartbeat
+from tuner.storage.study import (
+    OPENINGS,
+    RECORD,
+    StudyMismatchError,
+    TunedStudy,
+    difference,
+    quiet_optuna,
+    warn_of_versions,
+)
+from tuner.storage.trial_attrs import ORIGIN, study_metric, trained_as, trial_params
+
+# User attribute of a study: how many trials each other study has brought in, once all are there.
+_BEGUN = "begun_with"
+
+
+_TASK = "copying trials"
+
+
+Space = Mapping[str, Hyperparameter]
+
+
+def has_begun_with(study: optuna.Study, name: str) -> bool:
+    """Say whether all trials that the study called ``name`` had to give are in ``study``."""
+    return name in study.user_attrs.get(_BEGUN, {})
+
+
+def copyable(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the complete and pruned trials of a study, sorted by number."""
+    # A failed trial says something about the code it ran, which has perhaps been mended.
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    trials = study.get_trials(deepcopy=False, states=states)
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def begin_with(
+    study: optuna.Study,
+    storage: BaseStorage,
+    source: optuna.Study,
+    *,
+    space: Space,
+    n_trials: int | None,
+) -> None:
+    """Copy the trials of ``source`` that lie in the space, each once, whoever is killed meanwhile.
+
+    Of several processes that begin the study at once one copies, and the others wait for it.
+
+    Args:
+        study: the study that begins.
+        storage: where it lives.
+        source: the study to begin with, from `tuner.search.start_from.find_source`.
+        space: the new search space; empty where the objective suggests by itself: all trials fit.
+        n_trials: the total that was asked for, if one was.
+
+    Warns:
+        UserWarning: if no trial fits, and why; or if so many do that none is left to train.
+    """
+    name = source.study_name
+    with Heartbeat(study, storage, task=_TASK) as heartbeat:
+        heartbeat.wait_for_turn()
+        if has_begun_with(study, name):
+            return
+        fitting = _copy(study, source, space)
+        _carry_openings(study, source)
+        begun = study.user_attrs.get(_BEGUN, {})
+        study.set_user_attr(_BEGUN, begun | {name: fitting})
+        _tell(study, source, space, fitting, n_trials)
+
+
+def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:
+    """Copy the fitting trials that are not there yet; return how many there are."""
+    fitting = [trial for trial in copyable(source) if not _misfits(space, trial)]
+    for trial in fitting:
+        if trial.number not in _brought(study, source.study_name):
+            study.add_trial(_encoded(study, source, space, trial))
+    return len(fitting)
+
+
+def _brought(study: optuna.Study, name: str) -> set[int]:
+    origins = [trial.user_attrs.get(ORIGIN) for trial in study.get_trials(deepcopy=False)]
+    return {origin["number"] for origin in origins if origin and origin["study"] == name}
+
+
+def _misfits(space: Space, trial: FrozenTrial) -> list[str]:
+    """Return the hyperparameters by which a trial lies outside the space."""
+    params = trial_params(trial)
+    names = dict.fromkeys([*space, *params]) if space else {}
+    return [
+        name
+        for name in names
+        if name not in space or name not in params or not holds(space[name], params[name])
+    ]
+
+
+def _encoded(
+    study: optuna.Study, source: optuna.Study, space: Space, trial: FrozenTrial
+) -> FrozenTrial:
+    """Return the trial as one of the new space, with all that is recorded of it."""
+    params = trial_params(trial)
+    stored, distributions = dict(trial.params), dict(trial.distributions)
+    if space:
+        params = {name: row.check(params[name]) for name, row in space.items()}
+        stored = to_stored(space, params)
+        distributions = {
+            row.stored_name: row.distribution
+            for row in searched(space).values()
+            if row.distribution is not None
+        }
+    seed, number = trained_as(source, trial)
+    origin = {
+        "study": source.study_name,
+        "number": trial.number,
+        "trained_as": {"seed": seed, "number": number},
+    }
+    copied = create_trial(
+        state=trial.state,
+        value=trial.value,
+        params=stored,
+        distributions=distributions,
+        user_attrs=_kept(trial.user_attrs) | {"params": params, ORIGIN: origin},
+        intermediate_values=trial.intermediate_values,
+    )
+    copied.datetime_start, copied.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return copied
+
+
+def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out which files belong to the trial: they are the old study's to remove."""
+    return {name: value for name, value in attributes.items() if name not in (MODEL, CHECKPOINT)}
+
+
+def _carry_openings(study: optuna.Study, source: optuna.Study) -> None:
+    """A test split that was opened for the old study is no longer unseen by the new one."""
+    own = study.user_attrs.get(OPENINGS, [])
+    opened = source.user_attrs.get(OPENINGS, [])
+    entries = [{"study": source.study_name} | entry for entry in opened]
+    if missing := [entry for entry in entries if entry not in own]:
+        study.set_user_attr(OPENINGS, [*own, *missing])
+
+
+def _tell(
+    study: optuna.Study, source: optuna.Study, space: Space, n_fitting: int, n_trials: int | None
+) -> None:
+    trials, message = copyable(source), ""
+    if not n_fitting:
+        reasons = Counter(name for trial in trials for name in _misfits(space, trial))
+        found = ", ".join(f"{name} of {n}" for name, n in reasons.most_common(3))
+        message = (
+            f"none of the {len(trials)} trials of study {source.study_name!r} lies in the new "
+            f"space (outside: {found}), so study {study.study_name!r} begins afresh; widen space, "
+            "or leave start_from out"
+        )
+    n_there = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    if n_fitting and n_trials is not None and n_there >= n_trials:
+        message = (
+            f"study {study.study_name!r} begins with {n_fitting} trials of study "
+            f"{source.study_name!r}, and n_trials={n_trials} is its total, so none is left to "
+            f"train; raise n_trials above {n_there}"
+        )
+    if message:
+        warnings.warn(message, stacklevel=6)
+
+
+def sampler_seed(study: optuna.Study, seed: int) -> int:
+    """Return the seed of the sampler: one of its own for a study that began with another's trials,
+    or the sampler would draw by the same numbers what it drew there.
+    """
+    begun = study.user_attrs.get(_BEGUN)
+    if not begun:
+        return seed
+    words = [seed, *(zlib.crc32(f"{name} {n}".encode()) for name, n in begun.items())]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+_MARK = "start_from_mark"
+
+
+def find_source(
+    storage: BaseStorage,
+    start_from: str | optuna.Study | TuningResult | None,
+    *,
+    name: str,
+    direction: str,
+    record: Mapping[str, Any],
+) -> optuna.Study | None:
+    """Return the study that the study called ``name`` is to begin with; None if there is none, or
+    its trials have been brought in already.
+
+    Args:
+        storage: of the study called ``name``, and of one that is given by its name.
+        start_from: a name, an `optuna.Study` or a `TuningResult`.
+        name: of the study that begins.
+        direction: of that study.
+        record: of that study, see `tuner.storage.study.open_study`.
+
+    Raises:
+        ValueError: if there is no such study, it is the one that begins, or has no trials that
+            could be copied; `StudyMismatchError` if its trials cannot be compared with new ones.
+        TypeError: if ``start_from`` is something else.
+
+    Warns:
+        UserWarning: if it was begun with other versions of the libraries.
+    """
+    if start_from is None:
+        return None
+    names = optuna.get_all_study_names(storage)
+    there = _load(storage, name) if name in names else None
+    source_name = start_from if isinstance(start_from, str) else _study(start_from).study_name
+    if there is not None and has_begun_with(there, source_name):
+        return None
+    if isinstance(start_from, str) and start_from not in names:
+        raise ValueError(
+            f"start_from must be the name of a study in the storage ({', '.join(names) or 'none'}),"
+            f" a study or a result, got {start_from!r}{hint(start_from, names)}"
+        )
+    source = _load(storage, start_from) if isinstance(start_from, str) else _study(start_from)
+    if there is not None and _are_one(source, there):
+        raise ValueError(
+            f"start_from must be another study than the one that begins, got {name!r} for both; "
+            "give another study_name"
+        )
+    _check(source, direction, record)
+    return source
+
+
+def _load(storage: BaseStorage, name: str) -> optuna.Study:
+    with quiet_optuna():
+        return TunedStudy(study_name=name, storage=storage)
+
+
+def _study(start_from: Any) -> optuna.Study:
+    study = start_from.study if isinstance(start_from, TuningResult) else start_from
+    if not isinstance(study, optuna.Study):
+        raise TypeError(
+            "start_from must be a study's name, an optuna.Study or a TuningResult, got "
+            f"{type(start_from).__name__}"
+        )
+    return study
+
+
+def _are_one(source: optuna.Study, there: optuna.Study) -> bool:
+    """Whether two studies of one name are one, which may have been opened as two storages."""
+    if source.study_name != there.study_name:
+        return False
+    mark = uuid.uuid4().hex
+    there.set_user_attr(_MARK, mark)
+    found = source.user_attrs.get(_MARK) == mark
+    there.set_user_attr(_MARK, None)
+    return found
+
+
+def _check(source: optuna.Study, direction: str, record: Mapping[str, Any]) -> None:
+    name, there = source.study_name, source.user_attrs.get(RECORD)
+    how = None
+    if study_metric(source)[1] != direction:
+        how = f"was to {study_metric(source)[1]}, now to {direction}"
+    elif there is not None:
+        how = difference(there, record, but=_may_differ(record))
+    elif "fingerprint" in record:
+        how = "was made by Optuna alone and records neither data nor split"
+    if how is not None:
+        raise StudyMismatchError(
+            f"start_from must be a study of the same task, whose values can be compared with new "
+            f"ones, got {name!r}, which {how}; change that back, or leave start_from out"
+        )
+    if not copyable(source):
+        raise ValueError(
+            f"start_from must be a study with complete or pruned trials, got {name!r} without any; "
+            "run it first, or leave start_from out"
+        )
+    warn_of_versions(name, there or {}, record, stacklevel=6)
+
+
+def _may_differ(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what may differ: the space, and the seed where it decides no folds."""
+    return ("space", "grid", *(() if record.get("folds") else ("seed",)))

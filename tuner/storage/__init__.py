@@ -1,0 +1,22 @@
+"""Where studies live: backends, records, signs of life, checkpoints and models beside a study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from objectives._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tuner.storage.backends import open_storage
+    from tuner.storage.study import load_study, open_study
+
+__all__ = ["load_study", "open_storage", "open_study"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "open_storage": "tuner.storage.backends",
+        "load_study": "tuner.storage.study",
+        "open_study": "tuner.storage.study",
+    },
+)

@@ -1,0 +1,300 @@
+"""Who works on a study: each process signs in, gives signs of life, takes over from the dead."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import sys
+import threading
+import time
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
+
+from tuner.storage.backends import StorageError
+
+# Seconds between two signs of life, and how many may fail to come before a process on another
+# machine counts as dead; of one on this machine the operating system knows.
+INTERVAL_S = 5.0
+
+
+_MISSED = 6
+
+
+# Between two looks whether it is one's turn.
+_TURN_S = 0.1
+
+
+_PREFIX = "worker:"
+
+
+_STOP = "stop_requested"
+
+
+# Signs of the searches of this very process: one that ended by an error leaves none behind.
+_ACTIVE: set[str] = set()
+
+
+class Heartbeat:
+    """One process's presence in a study, while it is used as a context.
+
+    It takes a number, the lowest that is free, and writes under it where it runs and which trials
+    it has under way, every few seconds and from a thread of its own. Trials left RUNNING that no
+    living process has go back into the queue, with their number, hyperparameters and seed. The
+    clocks of machines are never compared: a sign is fresh if it has changed lately by one's own.
+
+    Args:
+        study: to work on.
+        storage: where it lives; in memory no other process sees it, and no sign is needed.
+        run: what `stop_everywhere` stops; None for a search that is stopped by itself alone.
+        interval: seconds between two signs.
+        task: what it signs in for, where that is not to train.
+
+    Attributes:
+        number: of this process in the study, from 0.
+        trials: numbers of its trials under way; add them under ``lock``.
+        lock: keeps the thread from judging a trial that is just being taken.
+        stopped: set once the run is to stop.
+        is_shared: whether other processes can see the study.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        *,
+        run: str | None = None,
+        interval: float = INTERVAL_S,
+        task: str | None = None,
+    ) -> None:
+        self._task = task
+        self._study, self._storage, self._run, self._interval = study, storage, run, interval
+        self.is_shared = not isinstance(storage, InMemoryStorage)
+        self._token = uuid.uuid4().hex
+        self._beat = 0
+        self._seen: dict[str, tuple[Any, float]] = {}  # sign and when it last changed
+        self._doubted: dict[int, dict[str, int]] = {}  # trial: others' beats when first missed
+        self._ended, self.stopped = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self.lock = threading.RLock()
+        self.trials: set[int] = set()
+        self.number = 0
+
+    def __enter__(self) -> Heartbeat:
+        """Sign in, take over what dead processes left, and begin to give signs."""
+        try:
+            if self.is_shared:
+                self._wait_for_signs()
+                self._sign_in()
+                self._thread = threading.Thread(target=self._go_on, daemon=True)
+                self._thread.start()
+            self.take_over()
+        except BaseException:  # Ctrl-C too: what never began must not look alive
+            self._ended.set()
+            _ACTIVE.discard(self._token)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Put the trials still under way back into the queue, and sign out."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2 * self._interval)
+        _ACTIVE.discard(self._token)
+        try:
+            self.put_back()
+            if self.is_shared:
+                self._study.set_user_attr(_PREFIX + self._token, None)
+        except (StorageError, StorageInternalError):
+            # What ended the search is told already; another process takes over in time.
+            if error[0] is None:
+                raise
+
+    def others(self, *, task: str | None = None) -> list[int]:
+        """Return the numbers of the other processes that are alive: of those at ``task``, or of
+        all.
+        """
+        signs = self._others().values()
+        return sorted(s["number"] for s in signs if task is None or s.get("task") == task)
+
+    def wait_for_turn(self) -> None:
+        """Wait while a living process of a lower number is at the same task."""
+        while any(number < self.number for number in self.others(task=self._task)):
+            time.sleep(_TURN_S)
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        """Return the signs of the other processes that are alive."""
+        return self._living(self._signs() if self.is_shared else {})
+
+    def _living(self, signs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
+
+    def put_back(self) -> None:
+        """Return this process's trials under way to the queue, for another run."""
+        with self.lock:
+            for number in sorted(self.trials):
+                self._queue_again(number)
+            self.trials.clear()
+            self.take_over()  # of one that was just being taken when Ctrl-C came
+
+    def take_over(self) -> list[int]:
+        """Put trials that a dead process left RUNNING back into the queue; return their numbers.
+
+        Of several living processes the one with the lowest number does it.
+        """
+        with self.lock:
+            others = self._others()
+            if any(sign["number"] < self.number for sign in others.values()):
+                return []
+            held = self.trials.union(*(sign["trials"] for sign in others.values()))
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            left = [trial.number for trial in running if trial.number not in held]
+            beats = {token: sign["beat"] for token, sign in others.items()}
+            self._doubted = {n: self._doubted.get(n, beats) for n in left}
+            taken = [n for n in left if self._is_missed(n, beats)]
+            for number in taken:
+                self._queue_again(number)
+            return taken
+
+    def _is_missed(self, trial: int, beats: dict[str, int]) -> bool:
+        """Whether all others had time to say that the trial is theirs, and none did."""
+        first = self._doubted[trial]
+        return all(beat >= first.get(token, beat) + 2 for token, beat in beats.items())
+
+    def _queue_again(self, number: int) -> None:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        if self._storage.get_trial(trial_id).state is TrialState.RUNNING:
+            self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+
+    def _go_on(self) -> None:
+        is_told = False
+        while not self._ended.wait(self._interval):
+            try:
+                self._beat_once()
+            except (StorageError, StorageInternalError) as error:
+                # The search itself meets the same error where it lasts; one that passes may pass.
+                if not is_told:
+                    warnings.warn(f"no sign of life could be written ({error})", stacklevel=2)
+                is_told = True
+
+    def _beat_once(self) -> None:
+        if self._token in self._signs():
+            self._write()
+        else:
+            self._sign_in()  # it was taken for dead while it slept
+        self.take_over()
+        if self._run is not None and self._study.user_attrs.get(_STOP) == self._run:
+            self.stopped.set()
+
+    def _sign_in(self) -> None:
+        """Take the lowest number that is free, and clear away the signs of the dead.
+
+        Of two that take the same number at the same moment, the one that writes later finds the
+        other's sign when it looks again; where both do, both move, until they part.
+        """
+        _ACTIVE.add(self._token)
+        signs = self._signs()  # once: who signs in between two looks would be taken for dead
+        others = self._living(signs)
+        for token in signs.keys() - others.keys() - {self._token}:
+            self._study.set_user_attr(_PREFIX + token, None)
+        while True:
+            taken = {sign["number"] for sign in others.values()}
+            self.number = next(n for n in range(len(taken) + 1) if n not in taken)
+            self._write()
+            others = self._others()
+            if all(sign["number"] != self.number for sign in others.values()):
+                return
+            time.sleep(random.uniform(0, 0.1))
+
+    def _wait_for_signs(self) -> None:
+        """Find out whether processes of other machines are alive, where trials are under way."""
+        if not self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            return
+        signs = {t: sign for t, sign in self._signs().items() if _is_running(t, sign) is None}
+        if signs:
+            hosts = ", ".join(sorted({str(sign["host"]) for sign in signs.values()}))
+            print(
+                f"study {self._study.study_name!r} has trials under way on {hosts}: waiting up to "
+                f"{_MISSED * self._interval:.0f} s for a sign of life",
+                file=sys.stderr,
+            )
+        while any(self._is_alive(token, sign) for token, sign in signs.items()):
+            time.sleep(min(1.0, self._interval / 2))
+            now = self._signs()
+            if any(now.get(token) != sign for token, sign in signs.items()):
+                return
+
+    def _is_alive(self, token: str, sign: dict[str, Any]) -> bool:
+        before, since = self._seen.get(token, (None, 0.0))
+        if before != sign:
+            since = time.monotonic()
+            self._seen[token] = (sign, since)
+        running = _is_running(token, sign)
+        if running is None:
+            return time.monotonic() - since < _MISSED * self._interval
+        return running
+
+    def _signs(self) -> dict[str, dict[str, Any]]:
+        """Return the signs by their processes' tokens; those who left have none."""
+        attrs = self._study.user_attrs
+        return {k.removeprefix(_PREFIX): v for k, v in attrs.items() if k.startswith(_PREFIX) and v}
+
+    def _write(self) -> None:
+        self._beat += 1
+        with self.lock:
+            sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
+            sign |= {} if self._task is None else {"task": self._task}
+        self._study.set_user_attr(_PREFIX + self._token, sign | _place())
+
+
+def stop_everywhere(study: optuna.Study, run: str) -> None:
+    """Ask all processes of a run to put back their trials and end, at their next sign of life."""
+    study.set_user_attr(_STOP, run)
+
+
+def _place() -> dict[str, Any]:
+    """Return where this process is: its machine, its number there and when it began."""
+    return {
+        "host": platform.node(),
+        "machine": _machine(),
+        "pid": os.getpid(),
+        "began": _began(os.getpid()),
+    }
+
+
+def _machine() -> str:
+    """Return what tells apart two machines, or two containers on one, in which numbers are alike;
+    empty where that cannot be told.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process of this machine began, as Linux counts; None if it is no more."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, began = fields[0], fields[19]  # the 3rd and the 22nd in proc(5)
+    return None if state in "ZX" else began
+
+
+def _is_running(token: str, sign: dict[str, Any]) -> bool | None:
+    """Return whether the process that gave a sign is alive; None if only time can tell."""
+    if not sign["machine"] or sign["machine"] != _machine():
+        return None
+    if sign["pid"] == os.getpid():
+        return token in _ACTIVE
+    return sign["began"] is not None and sign["began"] == _began(sign["pid"])

@@ -1,0 +1,265 @@
+"""Open a study, resume it, repair what a killed process left, and never resume another one."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.storage.backends import open_storage
+
+RECORD = "fusetune"
+
+
+OPENINGS = "test_openings"
+
+
+CALL = "call"
+
+
+# Two studies that differ in one of these would mix trials that cannot be compared.
+_COMPARED = (
+    "objective",
+    "metric",
+    # before the space, which these may change
+    "build",
+    "loss",
+    "optimizer",
+    "schedule",
+    "clip",
+    "space",
+    "recipe",
+    "patience",
+    "n_repeats",
+    "folds",
+    "precision",
+    "backbone",
+    "weights",
+    "function",
+    "task",
+    "split",
+    "fingerprint",
+    "class_weight",
+    "categorical",
+    "grid",
+    "seed",
+)
+
+
+# Reading the complete trials for the pruner is to take a twentieth of the time at most, unless they
+# would then be older than this, in seconds.
+_READING_SHARE = 20
+
+
+_MAX_AGE_S = 5.0
+
+
+class StudyMismatchError(ValueError):
+    """The study in the storage is not the one that was asked for."""
+
+
+class TunedStudy(optuna.Study):
+    """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it.
+
+    While it `searches`, what the pruners ask for at each report, the complete trials, is read from
+    the storage again only after twenty times as long as the last reading took, or once this study
+    itself has ended a trial. Through Optuna's proxy each reading brings all trials under way along.
+    """
+
+    stop_requested = False
+    _searching = False
+    _complete: tuple[float, list[FrozenTrial]] | None = None  # until when they are good, and they
+
+    def stop(self) -> None:
+        """Ask for the end of the search after the trials under way."""
+        try:
+            super().stop()
+        except RuntimeError:  # raised outside `optimize`, which our loop is not
+            self.stop_requested = True
+
+    @contextmanager
+    def searches(self) -> Iterator[None]:
+        """Let complete trials of other processes come into sight a little later, for a while."""
+        self._searching = True
+        try:
+            yield
+        finally:
+            self._searching, self._complete = False, None
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials as `optuna.Study.get_trials` does."""
+        if deepcopy or not self._searching or states != (TrialState.COMPLETE,):
+            return super().get_trials(deepcopy, states)
+        start = time.monotonic()
+        if self._complete is None or start >= self._complete[0]:
+            trials = super().get_trials(deepcopy, states)
+            now = time.monotonic()
+            self._complete = now + min(_READING_SHARE * (now - start), _MAX_AGE_S), trials
+        return list(self._complete[1])
+
+    def tell(self, *args: Any, **options: Any) -> FrozenTrial:
+        """Tell as `optuna.Study.tell` does."""
+        try:
+            return super().tell(*args, **options)
+        finally:
+            self._complete = None
+
+    def add_trial(self, trial: FrozenTrial) -> None:
+        """Add a trial as `optuna.Study.add_trial` does."""
+        super().add_trial(trial)
+        self._complete = None
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes (not its warnings) off the screen for a while."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def open_study(
+    storage: BaseStorage, *, name: str, direction: str, record: Mapping[str, Any]
+) -> TunedStudy:
+    """Create the study called ``name``, or go on with it if it is there and is the same.
+
+    Args:
+        storage: where it lives.
+        name: of the study.
+        direction: ``"minimize"`` or ``"maximize"``.
+        record: what the study is about, in plain JSON types; stored, and compared on resume.
+
+    Raises:
+        StudyMismatchError: if the study there has another direction, metric, space, dataset,
+            split, seed or the like; the message names what differs.
+
+    Warns:
+        UserWarning: if it was begun with other versions of the libraries; names them.
+    """
+    with quiet_optuna():
+        optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction=StudyDirection[direction.upper()],
+            load_if_exists=True,
+        )
+        study = TunedStudy(study_name=name, storage=storage)
+    if study.direction != StudyDirection[direction.upper()]:
+        does = study.direction.name.lower() + "s"
+        raise StudyMismatchError(
+            f"study {name!r} {does}, but direction={direction!r} was asked; {_CURE}"
+        )
+    there = study.user_attrs.get(RECORD)
+    if there is None:
+        study.set_user_attr(RECORD, dict(record))
+        return study
+    if (how := difference(there, record)) is not None:
+        raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
+    warn_of_versions(name, there, record, stacklevel=5)
+    return study
+
+
+_CURE = "give another study_name or storage"
+
+
+def difference(
+    there: Mapping[str, Any], asked: Mapping[str, Any], *, but: Sequence[str] = ()
+) -> str | None:
+    """Return how a study was tuned otherwise than is asked now, in words; None if it was not.
+
+    Args:
+        there: the record of the study that is there.
+        asked: the record of the study that is asked for.
+        but: what may differ.
+    """
+    for key in _COMPARED:
+        old, new = there.get(key), asked.get(key)
+        if key == "split":  # its sizes in rows follow from the data, which come next
+            old, new = ({k: v for k, v in (s or {}).items() if k[:2] != "n_"} for s in (old, new))
+        if old == new or key in but:
+            continue
+        if key == "grid" and None in (old, new):
+            continue  # a study may go on with another sampler
+        if key == "fingerprint":
+            return "was tuned on other data (the fingerprints differ)"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            part = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+            key = part if key == "space" else f"{key} {part}"
+            old, new = old.get(part), new.get(part)
+        return f"was tuned with {key} {_say(old)}, now {_say(new)}"
+    return None
+
+
+def warn_of_versions(
+    name: str, there: Mapping[str, Any], asked: Mapping[str, Any], *, stacklevel: int
+) -> None:
+    """Warn if the study called ``name`` was begun with other versions of the libraries."""
+    old, new = there.get("versions", {}), asked.get("versions", {})
+    differing = [p for p in new if p in old and old[p] != new[p]]
+    if differing:
+        changes = ", ".join(
+            f"{package} {old[package]} (now {new[package]})" for package in differing
+        )
+        warnings.warn(
+            f"study {name!r} was begun with {changes}: new trials may come out otherwise than they "
+            "would have; install the old versions where that matters",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _say(what: Any) -> str:
+    if isinstance(what, Mapping):
+        if "fixed" in what:
+            return f"fixed at {what['fixed']!r}"
+        if "choices" in what:
+            return f"in {what['choices']}"
+        if "low" in what:
+            return f"in [{what['low']}, {what['high']}]" + (" (log)" if what.get("log") else "")
+    return repr(what)
+
+
+def open_existing(storage: str | os.PathLike[str] | BaseStorage) -> BaseStorage:
+    """Open a storage as `open_storage` does, but make no file.
+
+    Raises:
+        FileNotFoundError: if a storage file does not exist.
+    """
+    is_file = isinstance(storage, str | os.PathLike) and "://" not in str(storage)
+    if is_file and not Path(str(storage)).exists():
+        raise FileNotFoundError(f"storage must be a file that exists, got {str(storage)!r}")
+    return open_storage(storage)
+
+
+def load_study(
+    storage: str | os.PathLike[str] | BaseStorage, study_name: str | None = None
+) -> optuna.Study:
+    """Load a study from a storage; its name may be left out where the storage holds only one.
+
+    Raises:
+        ValueError: if there is no such study, none at all, or several and no name was given.
+        FileNotFoundError: if a storage file does not exist.
+    """
+    opened = open_existing(storage)
+    names = optuna.get_all_study_names(opened)
+    if study_name is None and len(names) == 1:
+        study_name = names[0]
+    if study_name not in names:
+        listed = ", ".join(names) or "none"
+        raise ValueError(
+            f"study_name must be one of those in the storage ({listed}), got {study_name!r}"
+        )
+    return TunedStudy(study_name=study_name, storage=opened)
