@@ -21,11 +21,9 @@ from objectives.training.optimizers import decayed, make_optimizer
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
-
 _SMALL = 24
 """Images of at least this many pixels a side are halved by the stem, twice from four times it on:
 a convolution at full size costs four times as much and gains little."""
-
 
 _LARGEST = 128
 

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-
 Scorer: TypeAlias = Callable[[Array, Array, Array], float]
-
-
 BatchedScorer: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -239,8 +235,6 @@ def _r2(y: Array, prediction: Array, weight: Array) -> float:
 
 
 _CLASSES: tuple[Task, ...] = ("binary", "multiclass")
-
-
 _VALUES: tuple[Task, ...] = ("regression",)
 
 

@@ -27,7 +27,6 @@ from objectives.training.tensors import Parts, Prepared, common_scaler
 # ranks do.
 _SMOOTHED_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
-
 # Batch sizes that did well below so many training rows, on the validation rows of eight tables.
 _GOOD_BATCHES = ((64, 1500), (128, 5000), (256, math.inf))
 

@@ -45,7 +45,6 @@ __all__ = [
     "trials_dataframe",
 ]
 
-
 # These columns exist, in this order and with these types, for an empty study too.
 TRIAL_COLUMNS: dict[str, str] = {
     "number": "int64",
@@ -61,18 +60,10 @@ TRIAL_COLUMNS: dict[str, str] = {
     "stopped": "str",
     "error": "str",
 }
-
-
 _CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
-
-
 _PLAIN = ("value_std", "best_epoch", "epochs_run", "seed", "worker")  # as recorded
-
-
 # A trial that broke down in one of these ways has no value, whatever it reported before.
 _BROKE_DOWN = ("diverged", "out of memory", "returned")
-
-
 _INT64_MAX = 2**63 - 1
 
 
@@ -228,19 +219,11 @@ def _text(value: Any) -> str | None:
 # A spreadsheet runs a cell that begins with one of these as a formula, or skips it and runs what
 # follows (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
-
-
 # What no system reads as more than a sign of a file's name.
 _NOT_IN_NAMES = re.compile(r"[^\w .+=@-]")
-
-
 _MAX_NAME = 60  # a character may take 4 bytes of the 255 that a name may have
-
-
 # Control characters that XML 1.0, and so an .xlsx file, cannot hold: an error text may have them.
 _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-
-
 _XLSX_MAX_ROWS = 1_048_575  # Excel's 1,048,576 less the header.
 
 

@@ -11,17 +11,9 @@ from objectives._messages import listed
 from objectives.data.columns import column_kind
 
 MIN_ROWS_FOR_IDENTIFIER = 20
-
-
 IDENTIFIER_SHARE = 0.95
-
-
 TEXT_LENGTH = 50
-
-
 TEXT_SHARE = 0.2
-
-
 _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[_\s.-])(id|uuid|guid|index|row)$)|[a-z](Id|ID)$|(?i:^unnamed: \d+$)"
 )

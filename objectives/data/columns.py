@@ -13,29 +13,19 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 ColumnKind = Literal["number", "boolean", "date", "category"]
-
-
 Floats: TypeAlias = NDArray[np.float64]
-
 
 MISSING_LEVEL = "<missing>"
 """The level that missing cells of a categorical column get."""
 
-
 MISSING_MARKERS = frozenset({"", "?", "-", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
 """Texts that mean "missing" in a column whose other cells are all numbers."""
-
 
 LARGEST = 1e30
 """Numbers beyond this, of either sign, count as this; their squares would overflow."""
 
-
 _ISO_DATE = r"\s*\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?\s*"
-
-
 _NUMBER_KINDS = frozenset({"integer", "floating", "decimal", "mixed-integer-float"})
-
-
 _DATE_KINDS = frozenset({"datetime", "datetime64", "date"})
 
 

@@ -28,18 +28,13 @@ from objectives.data.transformers import (
 )
 
 NumericMode = Literal["standard", "smooth_clip", "piecewise"]
-
-
 Numeric = TypeVar("Numeric", bound=Any)
-
 
 MAX_LEVELS = 256
 """Outputs of one categorical column at most; its rarest levels share one output beyond that."""
 
-
 MIN_LEVEL_ROWS = 2
 """Levels that fewer training rows have share the output of rare levels."""
-
 
 TRUSTED_TYPES = tuple(
     f"{module}.{part.__qualname__}"

@@ -170,8 +170,6 @@ def _plain(label: Any) -> Any:
 
 
 BUILTINS = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-
-
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
 

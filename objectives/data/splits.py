@@ -21,10 +21,8 @@ from objectives._messages import listed
 
 Rows = NDArray[np.int64]
 
-
 MIN_SPLIT_ROWS = 2
 """Fewer rows than this in a split leave most metrics without meaning."""
-
 
 MIN_CLASS_ROWS = 3
 """A class needs one row for each split."""

@@ -13,7 +13,6 @@ from objectives._messages import nearest
 
 Task = Literal["binary", "multiclass", "regression"]
 
-
 MAX_INFERRED_CLASSES = 20
 """Whole numbers with more distinct values than this are taken for a quantity."""
 

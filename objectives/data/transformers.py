@@ -11,16 +11,9 @@ from objectives.data.columns import as_dates, as_levels, as_numbers
 
 Floats: TypeAlias = NDArray[np.float64]
 
-
 DATE_PARTS = ("elapsed_days", "year", "month", "day", "weekday", "hour")
-
-
 CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, section 3)
-
-
 N_BINS = 32
-
-
 SMALLEST = (
     1e-200  # a column whose quantiles lie closer than this is constant: 1 / it would overflow
 )

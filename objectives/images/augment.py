@@ -14,41 +14,24 @@ from objectives._messages import nearest
 
 Augmentation = Literal["none", "crop", "flip_crop", "trivial"]
 
-
 # The space "Wide" of Mueller & Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
 # Augmentation" (arXiv 2103.10158), with torchvision's bins and units.
 N_STRENGTHS = 31
-
-
 MAX_SHEAR = 0.99
-
-
 MAX_SHIFT = 32
 """Pixels, though never more than the image's own width or height."""
-
-
 MAX_ANGLE = 135.0
-
-
 MAX_BLEND = 0.99
-
-
 MIN_BITS = 2
 
-
 _MOVES = ("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate")
-
-
 _BLENDS = {
     "brightness": functional.adjust_brightness,
     "contrast": functional.adjust_contrast,
     "sharpness": functional.adjust_sharpness,
     "colour": functional.adjust_saturation,
 }
-
-
 _TONES = ("posterize", "solarize", "autocontrast", "equalize")
-
 
 OPERATIONS = (*_MOVES, *_TONES, *_BLENDS)
 """What TrivialAugment chooses from; the last, colour, is left out for grey images."""

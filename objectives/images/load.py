@@ -37,10 +37,8 @@ from objectives.images.pixels import Size, fit, read_image
 
 __all__ = ["MAX_BYTES", "ImageData", "ImageSplit", "load_images"]
 
-
 MAX_BYTES = 2 * 2**30
 """Images of more bytes than this, one for each pixel and channel, are streamed."""
-
 
 MAX_WORKERS = 4
 """More processes than this seldom read faster."""

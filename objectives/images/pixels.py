@@ -19,17 +19,13 @@ from objectives.data.readers import as_array
 
 Size = tuple[int, int]
 
-
 _ROUNDING = 1e-3
 """Values this far outside 0 to 1 come from rounding and are clipped."""
-
 
 _BRIGHT = 128
 """Fractions are taken for 0 to 255 only if the brightest pixel is at least this."""
 
-
 _RANGES = "X must hold pixel values from 0 to 1 or from 0 to 255, got values up to "
-
 
 # What Pillow raises for files that are cut off or hold something else.
 _BROKEN = (

@@ -22,10 +22,7 @@ from objectives._messages import hint
 
 # What nearly all weights of torchvision were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
 _FILES = (".pth", ".pt", ".safetensors")
-
 
 # Outputs that only help training from random weights.
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}

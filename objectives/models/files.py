@@ -33,19 +33,10 @@ from objectives.models.inputs import TableInputs
 from objectives.training.stacked_mlp import StackedMLP
 
 FORMAT = "fusetune model"
-
-
 VERSION = 1
-
-
 MAX_LABEL_BYTES = 2**16  # an altered file could ask for labels that fill the memory
-
-
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
-
-
 ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
-
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
 DECODING_ERRORS = (
@@ -290,8 +281,6 @@ def unpack_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
 
 
 _KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
-
-
 _ENCODER = "fusetune encoder"  # no name of a weight has a space
 
 

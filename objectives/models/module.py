@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -26,12 +25,14 @@ from objectives.models.files import (
 )
 from objectives.models.inputs import ImageSpec, TableInputs, accepted
 from objectives.models.mlp import FittedModel
+from objectives.registry import READY_MADE
 from objectives.training.feeds import Inputs, Rows, TensorRows, as_inputs
 from objectives.training.losses import columns
 from objectives.training.module_cohort import predictions
 
 # Networks of ours that a file can name; a user's own module needs its ``build``.
-_BUILDERS = {"cnn": "objectives.cnn", "finetune": "objectives.finetune"}
+
+_REBUILT = frozenset(kind for kind, entry in READY_MADE.items() if entry.rebuilds)
 
 
 class FittedModule(FittedModel):
@@ -140,7 +141,7 @@ class FittedModule(FittedModel):
         record, state, table = read_module(path)
         with told_as_damage(path):
             known = _arguments(record)
-            module = _network_of_ours(record, state) if record["kind"] in _BUILDERS else None
+            module = _network_of_ours(record, state) if record["kind"] in _REBUILT else None
         if module is None:
             module = _network_of_yours(record, state, build, path)
         metric = get_metric(record["metric"] if metric is None else metric, record["task"])
@@ -199,7 +200,7 @@ def _arguments(record: dict[str, Any]) -> dict[str, Any]:
 
 def _network_of_ours(record: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
     """Build the network that a file names, once its weights are known to be as large."""
-    make = import_module(_BUILDERS[record["kind"]]).build
+    make = READY_MADE[record["kind"]].build
     arguments = record["params"] | record["hints"]
     if arguments.get("n_layers", 0) > len(state):
         raise ValueError("a network has weights in each of its layers")

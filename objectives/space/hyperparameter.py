@@ -21,14 +21,9 @@ from optuna.distributions import (
 from objectives._messages import hint
 
 Value: TypeAlias = bool | int | float | str
-
-
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
-
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")
-
-
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
@@ -108,6 +103,7 @@ class Hyperparameter:
     def from_stored(self, value: Any) -> Value:
         """Return the value that a stored parameter stands for.
 
+        >>> from objectives import MLP_TABLE
         >>> MLP_TABLE["batch_size"].from_stored(6)
         64
         """

@@ -19,10 +19,7 @@ from optuna.distributions import (
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS, Hyperparameter
 
 AUGMENTATIONS = ("none", "crop", "flip_crop", "trivial")  # see `objectives.images.augment`
-
-
 SCHEDULES = ("none", "cosine", "one_cycle")
-
 
 _SCHEDULE = Hyperparameter(
     name="schedule",
@@ -34,8 +31,6 @@ _SCHEDULE = Hyperparameter(
     "rising over the first three tenths and falling after",
     source="Loshchilov & Hutter 2017; Smith & Topin 2018",
 )
-
-
 _CLIP = Hyperparameter(
     name="clip_norm",
     kind="float",
@@ -45,8 +40,6 @@ _CLIP = Hyperparameter(
     help="longest gradient allowed, all parameters together; 0 for no limit",
     source="Pascanu et al. 2013",
 )
-
-
 _SMOOTHING = Hyperparameter(
     name="label_smoothing",
     kind="float",
@@ -57,8 +50,6 @@ _SMOOTHING = Hyperparameter(
     help="share of each class label given to all classes alike while training",
     source="Szegedy et al. 2016",
 )
-
-
 _AUGMENTATION = Hyperparameter(
     name="augmentation",
     kind="choice",
@@ -86,7 +77,6 @@ def _table(*rows: Hyperparameter) -> dict[str, Hyperparameter]:
 
 
 _PLAYBOOK = "Deep Learning Tuning Playbook"
-
 
 MLP_TABLE: Mapping[str, Hyperparameter] = _table(
     Hyperparameter(
@@ -202,7 +192,6 @@ MLP_TABLE: Mapping[str, Hyperparameter] = _table(
     ),
 )
 
-
 TRAINING_TABLE: Mapping[str, Hyperparameter] = _by_name(
     MLP_TABLE["learning_rate"],
     _fixed("epochs", 50),
@@ -214,7 +203,6 @@ TRAINING_TABLE: Mapping[str, Hyperparameter] = _by_name(
     _CLIP,
     _SMOOTHING,
 )
-
 
 CNN_TABLE: Mapping[str, Hyperparameter] = _by_name(
     dataclasses.replace(
@@ -273,7 +261,6 @@ CNN_TABLE: Mapping[str, Hyperparameter] = _by_name(
     _CLIP,
 )
 
-
 FINETUNE_TABLE: Mapping[str, Hyperparameter] = _by_name(
     dataclasses.replace(
         MLP_TABLE["learning_rate"],
@@ -323,9 +310,7 @@ FINETUNE_TABLE: Mapping[str, Hyperparameter] = _by_name(
     _CLIP,
 )
 
-
 HEADER = ("name", "range", "grid levels", "default", "meaning", "source")
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,6 @@ from objectives._messages import hint
 
 Precision: TypeAlias = Literal["float32", "auto"]
 
-
 # Multiplications a step and network from which on bfloat16, its roundings included, is faster on a
 # processor with AVX512-BF16: three quarters of the time at 115 million (3 x 256 units, 256 rows),
 # but 0.95 at 29 million and more than float32 below (benchmarks/roofline.py --dtype bfloat16).

@@ -14,13 +14,8 @@ from objectives._messages import hint
 from objectives.data.targets import Task
 
 LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
-
-
 OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
-
-
 Clip: TypeAlias = Callable[[list[nn.Parameter]], Any]
-
 
 LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,

@@ -25,14 +25,11 @@ from objectives.training.tensors import Parts
 # (benchmarks/roofline.py).
 _MAX_MEMBERS = 16
 
-
 # The same: above so many multiplications a step, a stack on a CPU takes as long as its members one
 # by one, which are done earlier and so prune better.
 _ALONE = 10e6
 
-
 _Key: TypeAlias = tuple[tuple[Any, ...], int]  # a trial's group, and the rows of an epoch
-
 
 _log = logging.getLogger(__name__)
 

@@ -76,7 +76,6 @@ _PLAIN = Recipe(
     good=None,
 )
 
-
 _MODERN = Recipe(
     name="modern",
     numeric="piecewise",
@@ -91,7 +90,6 @@ _MODERN = Recipe(
     label_smoothing=0.1,
     good={"learning_rate": 0.003, "n_layers": 3, "hidden_units": 256, "dropout": 0.1},
 )
-
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (_MODERN, _PLAIN)}
 

@@ -23,7 +23,6 @@ from objectives.training.tensors import Parts
 # enough for the processor's cache, large enough that their cost a step is small.
 _CHUNK_BYTES = 1 << 20
 
-
 Masks: TypeAlias = list[list[Tensor | None]]
 
 

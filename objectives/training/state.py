@@ -12,8 +12,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 _KEY = "fusetune state"
-
-
 _PLAIN = (type(None), bool, int, float, str)
 
 

@@ -7,21 +7,18 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives._messages import nearest
-from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE
+from objectives.registry import READY_MADE
+
+if TYPE_CHECKING:
+    from objectives.space.hyperparameter import Space
 
 # Of the command and not of the function.
 _FILES = ("data", "out", "save_model")
-
-
 # Python objects, which no file can hold.
 _OBJECTS = ("callbacks", "executor")
-
-
-_SPACES = {"tune_mlp": MLP_TABLE, "tune_cnn": CNN_TABLE, "tune_finetune": FINETUNE_TABLE}
-
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "a text": (str,),
@@ -32,8 +29,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "a list of tables": (list,),
     "a list": (list,),
 }
-
-
 _KIND_OF = {
     **dict.fromkeys(
         (
@@ -70,6 +65,10 @@ _KIND_OF = {
 }
 
 
+def _table(function: str) -> Space:
+    return READY_MADE[function.removeprefix("tune_")].table
+
+
 def read_config(path: Path, entry: str) -> dict[str, Any]:
     """Read the arguments of an entry point from a TOML file.
 
@@ -93,7 +92,7 @@ def read_config(path: Path, entry: str) -> dict[str, Any]:
     known = sorted(set(_known(entry)))
     for name, value in found.items():
         if name not in known:
-            cure = "put it into [space]" if name in _SPACES[entry] else nearest(name, known)
+            cure = "put it into [space]" if name in _table(entry) else nearest(name, known)
             raise ValueError(f"{path} must hold arguments of {entry}, got {name!r}; {cure}")
         _check_kind(path, name, value)
     if "dataset" in found:

@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 
 
 NO_RESULT = 1
-
-
 USAGE_ERROR = 2
-
-
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it.
-
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a search ended without a complete trial; 2 bad input, or a file or "

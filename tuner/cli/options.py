@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from objectives.registry import READY_MADE
+
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Hyperparameter
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 StudyPath = Annotated[
     str, typer.Argument(metavar="STUDY", help="A .journal or .db file, or a storage URL.")
 ]
-
-
 StudyName = Annotated[
     str | None, typer.Option(help="Needed where the storage holds several studies.")
 ]
@@ -49,7 +49,6 @@ def listing(names: tuple[str, ...]) -> str:
 
 TABLES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
-
 Table = Annotated[
     str | None,
     typer.Argument(
@@ -58,9 +57,7 @@ Table = Annotated[
     ),
 ]
 
-
 IMAGES = ("digits",)
-
 
 Images = Annotated[
     str | None,
@@ -70,7 +67,6 @@ Images = Annotated[
     ),
 ]
 
-
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -78,13 +74,9 @@ Config = Annotated[
         "paths in it start from its folder, and options given here win over it."
     ),
 ]
-
-
 Target = Annotated[str | None, typer.Option(help="Column to predict.")]
 
-
 TASKS = ("binary", "multiclass", "regression")
-
 
 Task = Annotated[
     str | None,
@@ -93,7 +85,6 @@ Task = Annotated[
         autocompletion=completer(TASKS),
     ),
 ]
-
 
 METRICS = (
     "accuracy",
@@ -106,7 +97,6 @@ METRICS = (
     "r2",
 )
 
-
 Metric = Annotated[
     str | None,
     typer.Option(
@@ -115,27 +105,21 @@ Metric = Annotated[
     ),
 ]
 
-
 SAMPLERS = ("tpe", "random", "grid", "manual")
-
 
 Sampler = Annotated[
     str,
     typer.Option(help=f"{listing(SAMPLERS)}.", autocompletion=completer(SAMPLERS)),
 ]
 
-
 PRUNERS = ("median", "asha", "hyperband", "none")
-
 
 Pruner = Annotated[
     str,
     typer.Option(help=f"{listing(PRUNERS)}.", autocompletion=completer(PRUNERS)),
 ]
 
-
 PRECISIONS = ("float32", "auto")
-
 
 Precision = Annotated[
     str,
@@ -145,15 +129,12 @@ Precision = Annotated[
     ),
 ]
 
-
 StartFrom = Annotated[
     str | None,
     typer.Option(
         help="A study in the same storage whose trials to begin with, as far as they fit."
     ),
 ]
-
-
 Checkpoint = Annotated[
     bool | None,
     typer.Option(
@@ -161,8 +142,6 @@ Checkpoint = Annotated[
         "than a minute, each minute."
     ),
 ]
-
-
 ArtifactStore = Annotated[
     str | None,
     typer.Option(
@@ -170,15 +149,12 @@ ArtifactStore = Annotated[
     ),
 ]
 
-
 RECIPES = ("modern", "plain")
-
 
 Recipe = Annotated[
     str,
     typer.Option(help="modern, or plain for the textbook net.", autocompletion=completer(RECIPES)),
 ]
-
 
 FIGURES = (
     "overview",
@@ -192,12 +168,10 @@ FIGURES = (
     "timeline",
 )
 
-
 Kind = Annotated[
     str,
     typer.Option(help=f"{listing(FIGURES)}.", autocompletion=completer(FIGURES)),
 ]
-
 
 # Backbones of common use; torchvision has many more.
 BACKBONES = (
@@ -210,7 +184,6 @@ BACKBONES = (
     "vit_b_16",
 )
 
-
 Backbone = Annotated[
     str,
     typer.Option(
@@ -219,7 +192,6 @@ Backbone = Annotated[
     ),
 ]
 
-
 Weights = Annotated[
     str,
     typer.Option(
@@ -227,46 +199,22 @@ Weights = Annotated[
         ".safetensors file; or none for random weights."
     ),
 ]
-
-
 ImageSize = Annotated[int | None, typer.Option(help="Pixels a side to stretch to.")]
-
-
 NTrials = Annotated[
     int | None,
     typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
 ]
-
-
 Timeout = Annotated[float | None, typer.Option(help="Seconds the search may take.")]
-
-
 Epochs = Annotated[int | None, typer.Option(help="Most epochs a trial trains; default: see below.")]
-
-
 Patience = Annotated[int, typer.Option(help="Epochs without gain that end a trial.")]
-
-
 NJobs = Annotated[int, typer.Option(help="Processes that train.")]
-
-
 NRepeats = Annotated[int, typer.Option(help="Seeds a trial; their mean is its value.")]
-
-
 Folds = Annotated[int | None, typer.Option(help="Cross-validate each trial on so many folds.")]
-
-
 Seed = Annotated[int, typer.Option(help="Same seed, same table.")]
-
-
 Storage = Annotated[
     str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
 ]
-
-
 NewStudyName = Annotated[str, typer.Option(help="Name of the study in the storage.")]
-
-
 Space = Annotated[
     str | None,
     typer.Option(
@@ -274,39 +222,25 @@ Space = Annotated[
         'an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
     ),
 ]
-
-
 Fix = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUE", help="Fix one hyperparameter, such as dropout=0; may be repeated."
     ),
 ]
-
-
 Trials = Annotated[
     str | None,
     typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
 ]
-
-
 DataElsewhere = Annotated[
     str | None, typer.Option(help="Where the data lie here; default: where they lay at first.")
 ]
-
-
 Out = Annotated[
     Path | None,
     typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
 ]
-
-
 SaveModel = Annotated[Path | None, typer.Option(help="Save the best model here.")]
-
-
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -317,15 +251,7 @@ class SearchCommand(TyperCommand):
         """Write the help that typer makes, then the hyperparameters."""
         super().format_help(ctx, formatter)
         # Only now, so that `tuner --help` need not import Optuna.
-        from objectives.space import hyperparameter as hyperparameters
-        from objectives.space import tables as training_table
-
-        tables = {
-            "mlp": hyperparameters.MLP_TABLE,
-            "cnn": training_table.CNN_TABLE,
-            "finetune": training_table.FINETUNE_TABLE,
-        }
-        print_hyperparameters(tables[str(self.name)])
+        print_hyperparameters(READY_MADE[str(self.name)].table)
 
 
 def print_hyperparameters(table: Mapping[str, Hyperparameter]) -> None:

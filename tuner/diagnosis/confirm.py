@@ -33,21 +33,13 @@ COLUMNS: dict[str, str] = {
     "n": "int64",
 }
 
-
 # Student's t, 97.5% quantile by degrees of freedom; beyond the table an expansion of it is good to
 # three decimals (Abramowitz & Stegun 1964, table 26.10 and formula 26.7.5).
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
-
 _Z = 1.959964
 
-
 _FRESH = 0xF2E54  # Apart from the seeds of any trial: another stream of the same study's seed.
-
-
 _MAX_SEEDS = 1000
-
-
 _N_PARALLEL = 16
 
 

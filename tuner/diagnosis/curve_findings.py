@@ -12,34 +12,20 @@ from tuner.diagnosis.evidence import Evidence, Finding, jitter
 # The end of a curve is its last tenth. A best epoch there is one that more epochs may beat.
 _END = 0.1
 
-
 # Patience is too short if that much of it passed before a clear improvement came after all (the
 # next wait may have been just too long), or if the metric still rose by that many standard errors.
 # In 120 studies of 12 trials that ended on plateaus of noise alone it was found in none.
 _NEAR_MISS = 0.8
-
-
 _STILL_BETTER = 2.0
-
-
 _SHARE, _MIN_CASES = 0.25, 3
-
 
 # valid_loss this far above its minimum, while train_loss falls, is what the Deep Learning Tuning
 # Playbook calls problematic overfitting; the number is ours.
 _RISE = 0.1
-
-
 _LAST = 3  # Epochs whose mean tells where a loss ended.
-
-
 _MIN_EPOCHS = 6
-
-
 # A network that has taken away less than half of its first train_loss has learned little.
 _HIGH = 0.5
-
-
 # Losses this close leave no gap that regularisation could have to close.
 _CLOSE = 0.05
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("finding", "evidence", "advice", "hyperparameter", "code")
 
-
 # What spoils the study as a whole comes first.
 FINDINGS: tuple[Callable[[Evidence], list[Finding]], ...] = (
     findings_trials.failed,
@@ -53,8 +52,6 @@ FINDINGS: tuple[Callable[[Evidence], list[Finding]], ...] = (
     findings_trials.stalled,
     findings_space.duplicates,
 )
-
-
 _WIDTH = 100
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 
-from objectives.space.hyperparameter import Hyperparameter
+from objectives.registry import READY_MADE
 from objectives.space.space import defaults, make_space
-from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE
+from objectives.space.tables import MLP_TABLE
 from tuner.diagnosis.ranges import Levels, Range, search_range
 from tuner.storage.study import RECORD
 from tuner.storage.trial_attrs import finished, study_metric, trial_params
@@ -31,13 +30,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-
 _JITTER_EPOCHS = 10  # Up to and around the best epoch: the values that best was chosen from.
-
-
 _MIN_JITTER_EPOCHS = 5
-
-
 _JITTER_TRIALS = 5
 
 
@@ -218,6 +212,8 @@ def importances_data(study: optuna.Study) -> dict[str, float]:
         Names and shares, the largest first; empty with fewer than 5 complete trials or none that
         differ.
     """
+    from optuna.importance import get_param_importances  # loads scikit-learn
+
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     finite = {trial.value for trial in complete if trial.value is not None}
     varied = len({str(sorted(trial.params.items())) for trial in complete}) > 1
@@ -228,13 +224,6 @@ def importances_data(study: optuna.Study) -> dict[str, float]:
         warnings.simplefilter("ignore", UserWarning)
         shares = get_param_importances(study)
     return {name.removeprefix("log2_"): share for name, share in shares.items()}
-
-
-_TABLES: dict[str, Mapping[str, Hyperparameter]] = {
-    "mlp": MLP_TABLE,
-    "cnn": CNN_TABLE,
-    "finetune": FINETUNE_TABLE,
-}
 
 
 def default_params(study: optuna.Study, objective: Any = None) -> dict[str, Any] | None:
@@ -252,7 +241,8 @@ def default_params(study: optuna.Study, objective: Any = None) -> dict[str, Any]
     if space:
         return defaults(space)
     record = study.user_attrs.get(RECORD, {})
-    table, described = _TABLES.get(str(record.get("objective"))), record.get("space", {})
+    ready = READY_MADE.get(str(record.get("objective")))
+    table, described = None if ready is None else ready.table, record.get("space", {})
     if table is None or not described or not described.keys() <= table.keys():
         return None
     named = {name: table[name] for name in described}

@@ -13,17 +13,10 @@ import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
 Floats = npt.NDArray[np.float64]
-
-
 Side = Literal["low", "high"]
 
-
 _WIDEN = 1 / 3  # A decade, for a learning rate searched over three.
-
-
 _MARGIN = 0.1  # Room left around the good region, as a share of the range.
-
-
 _DECADE = 10  # Levels that span as much are on a log scale, as are those of equal ratios.
 
 

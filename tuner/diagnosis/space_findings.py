@@ -22,40 +22,27 @@ from tuner.storage.trial_attrs import trial_params
 
 # The best trial this near an end of the range, as a share of it, lies at the edge ...
 _EDGE = 0.05
-
-
 # ... if most of the best trials lie in the outer fifth too. One trial alone is there by chance in
 # one of ten hyperparameters; with this rule, in values of noise alone, in one of thirty.
 _NEAR, _N_NEAR = 0.2, 5
-
 
 # Below, either measure of importance ranks by chance: with 30 random trials of a test function,
 # PED-ANOVA gave up to 0.7, fANOVA up to 0.07, to hyperparameters that did nothing. Of two that did
 # something, both were below 0.05 in 2% of such studies, and in none of 50 trials or more.
 _MIN_FOR_NO_DIFFERENCE = 30
-
-
 _NO_DIFFERENCE = 0.05
-
-
 # Half of Optuna's trees, and 256 leaves at most where it has one for each trial: of 1,000 trials, a
 # second instead of fifteen, and the effect of one hyperparameter needs no more.
 _N_TREES, _DEPTH = 32, 8
 
-
 # Loeppky, Sacks & Welch 2009, "Choosing the sample size of a computer experiment".
 _TRIALS_A_DIMENSION = 10
-
-
 # 1 - 0.95**60 = 95%: the chance that one of 60 random trials is among the best 5% of the space,
 # whatever its dimension (Bergstra & Bengio 2012 show random search's indifference to dimension).
 _RANDOM_TRIALS = 60
 
-
 # The next space holds the best quarter of the trials, of which there are to be enough.
 _GOOD, _MIN_GOOD, _MIN_TO_NARROW = 0.25, 5, 10
-
-
 _TRIED = 5  # A choice tried less often has not had its chance.
 
 

@@ -8,21 +8,14 @@ import pandas as pd
 from tuner.diagnosis.evidence import Evidence, Finding, short
 
 _MANY = 0.1  # Share of the trials from which on breaking down is worth a finding.
-
-
 _MIN_CASES = 2
 
-
 _MIN_PRUNED = 5
-
-
 _MIN_COMPLETE = 0.1  # Share of the trials that pruning is to leave complete.
-
 
 # A search that found nothing better in so much of its trials has stopped improving; TPE's first 10
 # trials are random, and by chance the best of n lies in the first half every other time.
 _STALLED, _MIN_STALLED = 0.5, 20
-
 
 # "Mild" imbalance begins below 20% for the rarer of two classes (Google's Machine Learning Crash
 # Course, "Imbalanced datasets"): 0.4 times an even share, which also serves for more classes.

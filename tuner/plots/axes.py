@@ -19,17 +19,10 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-
 _LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a log axis.
-
-
 # Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
 _CUT_TIMES, _CUT_GAIN = 4.0, 3.0
-
-
 _TITLE_PAD = 18.0  # Points: a row of the legend.
-
-
 _LEGEND_COLUMNS = 4
 
 
@@ -50,15 +43,9 @@ LOOKS = {
     "RUNNING": Look("#009E73", "D", "running", 20),
     "COMPLETE": Look("#0072B2", "o", "complete", 24),
 }
-
-
 BEST_COLOR = "#E69F00"
-
-
 # Made for readers of every colour vision (Nunez, Anderton & Renslow 2018).
 RANK_COLORS = "cividis"
-
-
 # How a learning curve ended. Early stops are complete trials: same hue, and their own mark.
 ENDINGS = {
     "pruned": LOOKS["PRUNED"],

@@ -28,8 +28,6 @@ OF_A_STUDY: dict[str, Callable[[Any], Any]] = {
     "parallel": plots.plot_parallel,
     "timeline": plots.plot_timeline,
 }
-
-
 FIGURES = (*OF_A_STUDY, "predictions")
 
 

@@ -39,11 +39,7 @@ if TYPE_CHECKING:
 
 
 _BOUND_COLOR = "#595959"
-
-
 _COLUMNS = 3
-
-
 _FEW_LEVELS, _SPREAD = 12, 0.35
 
 
@@ -265,7 +261,6 @@ def _limit(ax: Axes, axis: str, numbers: Floats, *, log: bool) -> None:
 
 
 _MAX_AXES = 10
-
 
 _FEW_VALUES, _FAN = 12, 0.08
 

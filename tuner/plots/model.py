@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 _MAX_COUNTED = 12  # Classes of which the numbers in the cells can still be read.
-
-
 _INCHES_A_CLASS = 0.42
-
-
 _MAX_DOTS = 2000
 
 

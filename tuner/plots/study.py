@@ -67,10 +67,7 @@ __all__ = [
     "plot_timeline",
 ]
 
-
 _MAX_BARS = 12
-
-
 _MANY_CURVES = 100
 
 
@@ -221,15 +218,9 @@ def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
 
 
 _TRAIN_COLOR, _VALID_COLOR = "#0072B2", "#D55E00"
-
-
 # Seconds in each unit, and from how many seconds on it is used.
 _UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("seconds", 1, 0))
-
-
 _SHORTEST = 1 / 400  # Of the axis: what a bar needs to be seen.
-
-
 _MANY = 100  # Bars whose white edges would hide them.
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Facts = list[tuple[str, str]]
 
-
 # Entries of a study's record that say how it was tuned, and what to call them.
 _SETTINGS = {
     "objective": "objective",
@@ -48,18 +47,12 @@ _SETTINGS = {
     "folds": "folds",
     "seed": "seed",
 }
-
-
 _SPLITS = {
     "train": "fitted on",
     "valid": "chosen by: every value in this report is measured here unless it says test",
     "test": "kept from the search",
 }
-
-
 _OUTCOMES = ("value_std", "best_epoch", "epochs_run", "duration_s")
-
-
 _MAX_NAMES = 60
 
 
@@ -219,8 +212,6 @@ def _opening(metric: str, entry: Mapping[str, Any]) -> str:
 
 
 _FIRST = ("number", "state", "value")
-
-
 _LEFT_OUT = ("seed",)  # Ten digits that tell a reader nothing; the exported table has them.
 
 

@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 
 
 _SIZE = (6.4, 4.2)  # Inches: what the plots are laid out for.
-
-
 _DPI = 144
-
-
 _N_COLORS = 256
-
-
 MAX_PANELS = 12
 
 

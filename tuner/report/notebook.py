@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 
 _SIDE_BY_SIDE = "display: flex; flex-wrap: wrap; gap: 1.5em; align-items: flex-start"
-
-
 _FIGURE_INCHES = (5.6, 3.4)
-
-
 _PIXELS_PER_INCH = 80  # As wide as half a notebook; drawn twice as fine, for dense screens.
 
 

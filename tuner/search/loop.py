@@ -145,10 +145,8 @@ def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> N
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 
-
 # A user's own code that fails alike in each of the first trials will fail for ever.
 _HOPELESS = 3
-
 
 # Between two looks at what other processes do.
 _PAUSE_S = 0.5

@@ -21,10 +21,7 @@ from tuner.search.trial_queue import whole_trial
 from tuner.storage.trial_attrs import ORIGIN
 
 Params = Mapping[str, Any]
-
-
 Space = Mapping[str, Hyperparameter]
-
 
 _N_TRIALS = 30
 

@@ -180,7 +180,6 @@ class ProcessCohort:
 # As in `objectives.training.mlp_cohort`: more members do not make a stack faster.
 _MAX_MEMBERS = 16
 
-
 _PRELOADED = ["torch", "objectives.mlp"]
 
 

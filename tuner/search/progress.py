@@ -18,15 +18,9 @@ with warnings.catch_warnings():
 
 
 _COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
-
-
 # Where a line has no room for the bar, it must not push the time out of sight.
 _NARROW = "{n_fmt}/{total_fmt}, {desc} [{elapsed}<{time_left}]"
-
-
 _NARROW_COLUMNS = 75
-
-
 _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
 
 

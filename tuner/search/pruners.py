@@ -20,9 +20,7 @@ from objectives._messages import hint
 
 PrunerName: TypeAlias = Literal["none", "median", "asha", "hyperband"]
 
-
 _REPORTS = 20
-
 
 # Trials that must be complete before a median means something; Optuna's own default.
 _STARTUP_TRIALS = 5

@@ -16,7 +16,6 @@ from objectives._messages import hint
 
 SamplerName: TypeAlias = Literal["manual", "grid", "random", "tpe"]
 
-
 # Both lists of trials are made by us and queued in the study, where Optuna hands each out once,
 # whatever is killed, added by hand or running elsewhere (its own GridSampler repeats or drops cells
 # then). Nothing is left to sample.

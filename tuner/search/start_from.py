@@ -35,9 +35,7 @@ from tuner.storage.trial_attrs import ORIGIN, study_metric, trained_as, trial_pa
 # User attribute of a study: how many trials each other study has brought in, once all are there.
 _BEGUN = "begun_with"
 
-
 _TASK = "copying trials"
-
 
 Space = Mapping[str, Hyperparameter]
 

@@ -25,7 +25,6 @@ from tuner.storage.study import TunedStudy
 # one by one.
 _N_PARALLEL = 16
 
-
 # Random trials drawn ahead of time: enough to find alike ones among.
 _N_AHEAD = 256
 

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 ArtifactStore: TypeAlias = Any  # Optuna keeps its protocol of this name to itself.
 
-
 MODEL = "model"  # the user attribute of a trial that holds its model's artifact id
 
 

@@ -29,10 +29,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 # waits 30 s by default before it takes a lock away, and warns below 3 s.
 _LOCK_GRACE_S = 3
 
-
 # How long to wait for a database that is locked by another process, or away.
 _PATIENCE_S = 60
-
 
 _CHUNK = 1 << 16
 
@@ -281,8 +279,6 @@ def _without(url: str, error: BaseException) -> str:
 
 
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*:)(\S*)@")
-
-
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)([^&]*)", re.IGNORECASE)
 
 

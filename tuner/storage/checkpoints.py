@@ -18,13 +18,9 @@ from tuner.storage.artifacts import Artifacts
 
 CHECKPOINT = "checkpoint"  # the user attribute of a trial that says where its newest one lies
 
-
 # By default only trials that last are saved: a short one is as quickly trained again.
 _LONG_S = 60.0
-
-
 _EVERY_EPOCHS = 5
-
 
 _STATE, _CURVE = "state.safetensors", "curve.json"
 

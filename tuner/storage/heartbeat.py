@@ -23,20 +23,13 @@ from tuner.storage.backends import StorageError
 # Seconds between two signs of life, and how many may fail to come before a process on another
 # machine counts as dead; of one on this machine the operating system knows.
 INTERVAL_S = 5.0
-
-
 _MISSED = 6
-
 
 # Between two looks whether it is one's turn.
 _TURN_S = 0.1
 
-
 _PREFIX = "worker:"
-
-
 _STOP = "stop_requested"
-
 
 # Signs of the searches of this very process: one that ended by an error leaves none behind.
 _ACTIVE: set[str] = set()

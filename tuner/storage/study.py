@@ -18,13 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.storage.backends import open_storage
 
 RECORD = "fusetune"
-
-
 OPENINGS = "test_openings"
-
-
 CALL = "call"
-
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
@@ -58,8 +53,6 @@ _COMPARED = (
 # Reading the complete trials for the pruner is to take a twentieth of the time at most, unless they
 # would then be older than this, in seconds.
 _READING_SHARE = 20
-
-
 _MAX_AGE_S = 5.0
 
 

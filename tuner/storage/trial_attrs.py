@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 ORIGIN = "origin"
 """User attribute of a trial that another study brought in: that study and the number there."""
 
-
 # A foreign study may use these names for something else: only a value of the right type is ours.
 _RECORDS: dict[str, tuple[type, ...]] = {
     "params": (dict,),
@@ -29,8 +28,6 @@ _RECORDS: dict[str, tuple[type, ...]] = {
     "stopped": (str,),
     "error": (str,),
 }
-
-
 _WORDS = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

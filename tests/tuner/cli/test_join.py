@@ -8,8 +8,8 @@ import time
 import pandas as pd
 import pytest
 
-from tests.tuner.commands import run
 from tests.tuner.cli.test_search import start
+from tests.tuner.commands import run
 from tuner import load_study, tune, tune_mlp
 from tuner.tables import trials_dataframe
 

@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 
+from tests.tuner.cli.test_commands import fill
 from tests.tuner.commands import run
 from tests.tuner.servers import free_port
-from tests.tuner.cli.test_commands import fill
 
 
 @pytest.mark.parametrize("name", ["s.journal", "s.db", "sqlite:///s.db"])
@@ -43,14 +43,14 @@ def test_dashboard_serves_the_studies_of_a_storage(name, tmp_path):
     [
         ("none.journal", "storage must be a file that exists, got 'none.journal'"),
         ("s.txt", "storage must"),
-        (f"postgresql://me:geheim@localhost:{free_port()}/db?connect_timeout=1", "me:***@"),
+        ("postgresql://me:geheim@localhost:{port}/db?connect_timeout=1", "me:***@"),
     ],
 )
 def test_a_storage_that_is_not_there_is_one_sentence(storage, message, in_folder, monkeypatch):
     monkeypatch.setattr("tuner.storage.backends._PATIENCE_S", 0)
     pytest.importorskip("optuna_dashboard", reason="needs the extra dashboard")
 
-    done = run("dashboard", storage)
+    done = run("dashboard", storage.format(port=free_port()))
 
     assert done.exit_code == 2
     assert message in done.stderr

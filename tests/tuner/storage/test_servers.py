@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests.tuner.servers import PASSWORD, grpc_proxy, postgresql_server, redis_server
 from tests.tuner.search.test_crash import CALLS, check, killed_and_unbroken, warm  # noqa: F401 - fixture
+from tests.tuner.servers import PASSWORD, grpc_proxy, postgresql_server, redis_server
 from tuner import load_study, tune
 from tuner.storage.backends import StorageError, open_storage
 from tuner.tables import trials_dataframe
