@@ -25,7 +25,7 @@ from objectives.space.tables import (
 )
 from tuner.result import TuningResult
 from tuner.search.loop import Callback
-from tuner.search.optimize import conduct
+from tuner.search.optimize import Outcome, optimize
 from tuner.search.plan import Params, Plan, given
 from tuner.search.pruners import PrunerName
 from tuner.search.samplers import LISTED, SamplerName, check_sampler
@@ -315,7 +315,7 @@ def _search(
         checkpoint=search["checkpoint"],
         artifact_store=search["artifact_store"],
     )
-    return conduct(
+    outcome = optimize(
         plan,
         objective,
         storage,
@@ -324,6 +324,17 @@ def _search(
         search["show_progress_bar"],
         search["executor"],
         search["start_from"],
+    )
+    return _result(outcome)
+
+
+def _result(outcome: Outcome) -> TuningResult:
+    return TuningResult(
+        study=outcome.study,
+        objective=outcome.objective,
+        model=outcome.model,
+        continue_search=outcome.try_params,
+        artifacts=outcome.artifacts,
     )
 
 
@@ -501,9 +512,10 @@ def tune_mlp(
         checkpoint=checkpoint,
         artifact_store=artifact_store,
     )
-    return conduct(
+    outcome = optimize(
         plan, objective, storage, study_name, callbacks, show_progress_bar, executor, start_from
     )
+    return _result(outcome)
 
 
 def tune(
@@ -590,9 +602,10 @@ def tune(
         record=_own_record(objective, metric),
         call=call,
     )
-    return conduct(
+    outcome = optimize(
         plan, objective, storage, study_name, callbacks, show_progress_bar, executor, start_from
     )
+    return _result(outcome)
 
 
 def _own_record(objective: Any, metric: Metric | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Conduct a planned search: open its study, queue what is known, run the loop, give the result."""
+"""Run a planned search: open its study, queue the known trials, train, return the outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import optuna
 from optuna.storages import BaseStorage
 
 from objectives.space.space import describe, searched
-from tuner.result import TuningResult
 from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import Callback, show
 from tuner.search.plan import (
@@ -33,7 +32,7 @@ from tuner.search.plan import (
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner
 from tuner.search.samplers import LISTED
-from tuner.search.start_from import begin_with, find_source
+from tuner.search.start_from import HasStudy, begin_with, find_source
 from tuner.search.worker import run_search
 from tuner.storage.artifacts import Artifacts, check_artifact_store, default_folder
 from tuner.storage.backends import open_storage, storage_errors
@@ -42,7 +41,27 @@ from tuner.storage.study import CALL, OPENINGS, TunedStudy, open_study
 from tuner.storage.trial_attrs import finished
 
 
-def conduct(
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a search leaves behind.
+
+    Args:
+        study: with all trials.
+        objective: what was tuned.
+        model: number and fitted model of the best trial, if this process trained it.
+        artifacts: where checkpoints and the best trial's model are stored.
+        try_params: runs one more configuration in the study; returns its number and model if it is
+            the best.
+    """
+
+    study: optuna.Study
+    objective: Any
+    model: tuple[int, Any] | None
+    artifacts: Artifacts
+    try_params: Callable[[dict[str, Any]], tuple[int, Any] | None]
+
+
+def optimize(
     plan: Plan,
     objective: Any,
     storage: str | os.PathLike[str] | BaseStorage | None,
@@ -50,14 +69,16 @@ def conduct(
     callbacks: Sequence[Callback],
     show_progress_bar: bool,
     executor: Any = None,
-    start_from: Any = None,
-) -> TuningResult:
-    """Run what ``plan`` says and return the result; Ctrl-C returns what there is by then.
+    start_from: str | optuna.Study | HasStudy | None = None,
+) -> Outcome:
+    """Run ``plan`` until its budget is spent and return the outcome.
+
+    Ctrl-C stops the search early; finished trials are kept.
 
     Raises:
-        ValueError: for a plan that cannot be run, before any training; `StudyMismatchError` if the
-            storage holds another study of that name, or ``start_from`` is of another task.
-        TypeError: if ``executor`` or ``start_from`` is none.
+        ValueError: if the plan cannot run; before any training. `StudyMismatchError` if the storage
+            holds another study of that name, or ``start_from`` is of another task.
+        TypeError: if ``executor`` or ``start_from`` has the wrong type.
     """
     planned = [*plan.firsts, *listed_trials(plan.sampler, plan.space, plan.trials)]
     total = total_trials(plan.n_trials, plan.sampler, planned, plan.timeout)
@@ -103,12 +124,12 @@ def conduct(
         share = _sharing(plan, objective, where, study_name, total)
         with storage_errors(storage):
             _delegate(executor, plan, share, study, total, show_progress_bar)
-    return TuningResult(
+    return Outcome(
         study=study,
         objective=objective,
         model=model,
-        continue_search=one_more,
         artifacts=Artifacts(plan.artifact_store),
+        try_params=one_more,
     )
 
 

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives._messages import hint
 from objectives.space.hyperparameter import Hyperparameter
 from objectives.space.space import holds, searched, to_stored
-from tuner.result import TuningResult
 from tuner.storage.artifacts import MODEL
 from tuner.storage.checkpoints import CHECKPOINT
 from tuner.storage.heartbeat import Heartbeat
@@ -38,6 +37,14 @@ _BEGUN = "begun_with"
 _TASK = "copying trials"
 
 Space = Mapping[str, Hyperparameter]
+
+
+class HasStudy(Protocol):
+    """What has a study, such as a `tuner.TuningResult`."""
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study."""
 
 
 def has_begun_with(study: optuna.Study, name: str) -> bool:
@@ -197,7 +204,7 @@ _MARK = "start_from_mark"
 
 def find_source(
     storage: BaseStorage,
-    start_from: str | optuna.Study | TuningResult | None,
+    start_from: str | optuna.Study | HasStudy | None,
     *,
     name: str,
     direction: str,
@@ -208,7 +215,7 @@ def find_source(
 
     Args:
         storage: of the study called ``name``, and of one that is given by its name.
-        start_from: a name, an `optuna.Study` or a `TuningResult`.
+        start_from: a name, an `optuna.Study`, or what has a ``study``, such as a `TuningResult`.
         name: of the study that begins.
         direction: of that study.
         record: of that study, see `tuner.storage.study.open_study`.
@@ -249,7 +256,7 @@ def _load(storage: BaseStorage, name: str) -> optuna.Study:
 
 
 def _study(start_from: Any) -> optuna.Study:
-    study = start_from.study if isinstance(start_from, TuningResult) else start_from
+    study = getattr(start_from, "study", start_from)
     if not isinstance(study, optuna.Study):
         raise TypeError(
             "start_from must be a study's name, an optuna.Study or a TuningResult, got "
