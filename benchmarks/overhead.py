@@ -35,11 +35,11 @@ class SleepingCohort:
         self._epochs: dict[int, int] = {}
         self.slept = 0.0
 
-    def group(self, params: Mapping[str, Any]) -> int:
+    def batch_key(self, params: Mapping[str, Any]) -> int:
         """All are alike."""
         return 0
 
-    def room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Mapping[str, Any]) -> bool:
         """Say whether none is here."""
         return not self._epochs
 

@@ -50,11 +50,11 @@ class EpochResult:
 class Cohort(Protocol):
     """Trials trained side by side; each is known by its trial number."""
 
-    def room(self, params: Mapping[str, Any]) -> bool:
-        """Say whether such a trial would train efficiently beside what is here."""
+    def has_room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether such a trial would train efficiently beside those that are here."""
 
-    def group(self, params: Mapping[str, Any]) -> Hashable:
-        """Return what trials have in common that train as one; None for one that trains alone."""
+    def batch_key(self, params: Mapping[str, Any]) -> Hashable:
+        """Return what trials that train as one have in common; None for one that trains alone."""
 
     def add(self, number: int, params: Mapping[str, Any]) -> None:
         """Take in a trial; it starts with the next epoch."""

@@ -17,7 +17,7 @@ from objectives.objective import BestEpoch, EpochResult, trial_seed
 from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
 from objectives.training.losses import Loss
 from objectives.training.recipe import Recipe
-from objectives.training.stack import Member, Progress, RowOptimizer, Stack
+from objectives.training.stack import Member, MemberEpoch, RowOptimizer, Stack
 from objectives.training.state import pack, unpack
 from objectives.training.tensors import Parts
 
@@ -29,7 +29,9 @@ _MAX_MEMBERS = 16
 # by one, which are done earlier and so prune better.
 _ALONE = 10e6
 
-_Key: TypeAlias = tuple[tuple[Any, ...], int]  # a trial's group, and the rows of an epoch
+_Key: TypeAlias = tuple[
+    tuple[Any, ...], int
+]  # of trials that train as one, and the rows of an epoch
 
 _log = logging.getLogger(__name__)
 
@@ -92,8 +94,8 @@ class MLPCohort:
         self._stacks: list[tuple[_Key, Stack]] = []
         self._places = _MAX_MEMBERS
 
-    def room(self, params: Mapping[str, Any]) -> bool:
-        """Say whether the trial fits into the stack that is training: same shape, places left."""
+    def has_room(self, params: Mapping[str, Any]) -> bool:
+        """Say whether the trial fits into a stack that is training: same shape, places left."""
         if not self._stacks:
             return True
         stacks = [self._find(key) for key in set(self._keys(params))]
@@ -119,11 +121,11 @@ class MLPCohort:
     @one_thread()
     def train_epoch(self) -> dict[int, EpochResult]:
         """Move every trial on by one epoch and return their results by trial number."""
-        progress: dict[int, list[Progress]] = {}
+        by_trial: dict[int, list[MemberEpoch]] = {}
         for entry in list(self._stacks):
-            for member, step in self._train(*entry):
-                progress.setdefault(member.number, []).append(step)
-        results = {number: self._result(number, steps) for number, steps in progress.items()}
+            for member, epoch in self._train(*entry):
+                by_trial.setdefault(member.number, []).append(epoch)
+        results = {number: self._result(number, epochs) for number, epochs in by_trial.items()}
         lost = [number for number in self._trials if number not in results]
         return results | {number: self._out_of_memory(number) for number in lost}
 
@@ -173,7 +175,7 @@ class MLPCohort:
         trial = self._trials[number]
         return self._fitted(torch.stack([m.best_row for m in trial.members]), trial.params)
 
-    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, Progress]]:
+    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, MemberEpoch]]:
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
         before = None
         try:
@@ -195,7 +197,7 @@ class MLPCohort:
             other.add(member)
         return [*self._train(key, stack), *self._train(key, other)]
 
-    def _result(self, number: int, steps: list[Progress]) -> EpochResult:
+    def _result(self, number: int, steps: list[MemberEpoch]) -> EpochResult:
         trial = self._trials[number]
         mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
         epoch = trial.members[0].epoch - 1
@@ -250,8 +252,8 @@ class MLPCohort:
             part=k // self._training.n_repeats,
         )
 
-    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Return what trials have in common that train as one: shape and batch size."""
+    def batch_key(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return what trials that train as one have in common: shape and batch size."""
         return None if self._is_heavy(params) else self._alike(params)
 
     def _alike(self, params: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -71,11 +71,11 @@ class ModuleCohort:
         self._trials: dict[int, _Trial] = {}
         self._too_large: set[int] = set()
 
-    def room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Mapping[str, Any]) -> bool:
         """Say whether none trains: modules of a user's own do not train faster side by side."""
         return not self._trials and not self._too_large
 
-    def group(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    def batch_key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what trials have in common that train as one: nothing but being the same."""
         return tuple(sorted((name, str(value)) for name, value in params.items()))
 

@@ -27,7 +27,7 @@ Masks: TypeAlias = list[list[Tensor | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class MemberEpoch:
     """What one epoch of one member came to.
 
     Args:
@@ -94,7 +94,7 @@ class Stack:
         """Return a network of this stack's shape, with zero weights, on the data's device."""
         return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
 
-    def train_epoch(self) -> list[tuple[Member, Progress]]:
+    def train_epoch(self) -> list[tuple[Member, MemberEpoch]]:
         """Train every member for one epoch and return what came of it."""
         start = time.perf_counter()
         with torch.inference_mode(), one_thread():
@@ -106,7 +106,7 @@ class Stack:
             member.epoch += 1
         rows = zip(values, losses, train_loss, rates, strict=True)
         found = [
-            Progress(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
+            MemberEpoch(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
             for v, vl, tl, lr in rows
         ]
         return list(zip(self.members, found, strict=True))
@@ -190,7 +190,7 @@ class Stack:
         size = (len(self.members), n_steps, n_layers, self._batch_size, width)
         drawn = torch.empty(size, device=self._data.x.device, dtype=self._dtype)
         for member, mask in zip(self.members, drawn, strict=True):
-            member.keep(mask)
+            fill_dropout_mask(mask, float(member.params["dropout"]), member.noise)
         masks: Masks = [list(step.unbind(1)) for step in drawn.unbind(1)]
         n_last = n_rows - (n_steps - 1) * self._batch_size
         masks[-1] = [mask[:, :n_last] for mask in drawn[:, -1].unbind(1)]
@@ -355,14 +355,22 @@ class Member:
         self.restore(snapshot)
         self.best_row = best
 
-    def keep(self, mask: Tensor) -> None:
-        """Fill ``mask`` (any shape) with 0, with the dropout's probability p, else 1 / (1 - p)."""
-        p = float(self.params["dropout"])
-        if p == 0:
-            mask.fill_(1.0)
-            return
-        # Sixteen random bits decide a unit: eight times faster than torch's Bernoulli numbers on a
-        # CPU.
-        words = torch.empty((mask.numel() + 3) // 4, dtype=torch.int64, device=mask.device)
-        bits = words.random_(-(2**63), None, generator=self.noise).view(torch.int16)[: mask.numel()]
-        mask.copy_((bits >= round(p * 65536) - 32768).view(mask.shape)).mul_(1 / (1 - p))
+
+def fill_dropout_mask(mask: Tensor, p: float, generator: torch.Generator) -> None:
+    """Fill ``mask`` (any shape) in place with 0, with probability ``p``, else with 1 / (1 - p).
+
+    Sixteen random bits decide a unit, so ``p`` is rounded to multiples of 1 / 65536. On a CPU
+    this is eight times faster than torch's Bernoulli numbers.
+
+    Args:
+        mask: float tensor to overwrite, on the generator's device.
+        p: the dropout's probability, in [0, 1).
+        generator: the source of the bits.
+    """
+    if p == 0:
+        mask.fill_(1.0)
+        return
+    n_units = mask.numel()
+    words = torch.empty((n_units + 3) // 4, dtype=torch.int64, device=mask.device)
+    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:n_units]
+    mask.copy_((bits >= round(p * 65536) - 32768).view(mask.shape)).mul_(1 / (1 - p))

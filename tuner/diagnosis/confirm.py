@@ -140,7 +140,7 @@ def _train(objective: Any, seed: int, runs: Mapping[int, Mapping[str, Any]]) -> 
     try:
         while waiting or under_way:
             for number, params in list(waiting.items()):
-                if len(under_way) < _N_PARALLEL and (not under_way or cohort.room(params)):
+                if len(under_way) < _N_PARALLEL and (not under_way or cohort.has_room(params)):
                     cohort.add(number, waiting.pop(number))
                     direction = objective.metric.direction
                     under_way[number] = BestEpoch(direction=direction, patience=None)

@@ -52,10 +52,10 @@ def _fill(search: Search, cohort: Cohort, pending: int | None) -> int | None:
     """Add trials while there is room; return the number of one that was started but has none."""
     while pending is not None or search.wants_more():
         if pending is None:
-            pending = search.start(cohort.room)
+            pending = search.start(cohort.has_room)
         if pending is None:
             return None
-        if not cohort.room(search.running[pending][1].params):
+        if not cohort.has_room(search.running[pending][1].params):
             return pending
         try:
             search.enter(cohort, pending)

@@ -50,11 +50,11 @@ class ProcessCohort:
         self._states: dict[int, bytes] = {}  # of trials that did not begin at their start
         self._workers = [Worker(objective, seed) for _ in range(n_jobs)]
 
-    def group(self, params: Mapping[str, Any]) -> Hashable:
+    def batch_key(self, params: Mapping[str, Any]) -> Hashable:
         """Return what trials have in common that train as one."""
-        return self._local.group(params)
+        return self._local.batch_key(params)
 
-    def room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Mapping[str, Any]) -> bool:
         """Say whether some process has room for the trial."""
         return self._home(params) is not None
 
@@ -64,7 +64,7 @@ class ProcessCohort:
         self._last_epoch[number] = -1
         if isinstance(home, Worker):
             with self._rescued(home):
-                home.add(number, params, self.group(params), self._states.get(number))
+                home.add(number, params, self.batch_key(params), self._states.get(number))
         else:
             self._add_here(number, params)
 
@@ -170,8 +170,8 @@ class ProcessCohort:
             with self._rescued(worker):
                 ready += [worker] if worker.is_ready() else []
         if not ready:
-            return self._local if self._local.room(params) else None
-        group = self.group(params)
+            return self._local if self._local.has_room(params) else None
+        group = self.batch_key(params)
         idle = [worker for worker in ready if not worker.trials]
         alike = [worker for worker in ready if worker.is_paused and worker.has_room(group)]
         return next(iter([*idle, *alike]), None)

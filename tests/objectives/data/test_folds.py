@@ -129,7 +129,7 @@ def test_trials_of_several_folds_train_side_by_side_as_they_would_alone() -> Non
     trials = {0: DEFAULTS, 1: DEFAULTS | {"learning_rate": 0.02, "optimizer": "sgd"}}
     cohort = objective.cohort(seed=0)
     for number, params in trials.items():
-        assert cohort.room(params)
+        assert cohort.has_room(params)
         cohort.add(number, params)
 
     curves = run(cohort)

@@ -162,15 +162,15 @@ def test_a_trial_ends_when_patience_runs_out_and_keeps_the_weights_of_its_best_e
 def test_only_trials_of_one_shape_and_batch_size_have_room_beside_one_another() -> None:
     cohort = make_objective().cohort(seed=0)
 
-    assert cohort.room(DEFAULTS)
+    assert cohort.has_room(DEFAULTS)
     cohort.add(0, DEFAULTS)
 
-    assert cohort.room(DEFAULTS | {"learning_rate": 0.5, "activation": "tanh", "dropout": 0.0})
-    assert not cohort.room(DEFAULTS | {"hidden_units": 7})
-    assert not cohort.room(DEFAULTS | {"n_layers": 1})
-    assert not cohort.room(DEFAULTS | {"batch_size": 16})
+    assert cohort.has_room(DEFAULTS | {"learning_rate": 0.5, "activation": "tanh", "dropout": 0.0})
+    assert not cohort.has_room(DEFAULTS | {"hidden_units": 7})
+    assert not cohort.has_room(DEFAULTS | {"n_layers": 1})
+    assert not cohort.has_room(DEFAULTS | {"batch_size": 16})
     cohort.drop(0)
-    assert cohort.room(DEFAULTS | {"batch_size": 16})
+    assert cohort.has_room(DEFAULTS | {"batch_size": 16})
 
 
 def test_networks_too_large_to_gain_by_stacking_train_alone() -> None:
@@ -179,14 +179,14 @@ def test_networks_too_large_to_gain_by_stacking_train_alone() -> None:
 
     cohort.add(0, wide)
 
-    assert not cohort.room(wide)
+    assert not cohort.has_room(wide)
 
 
 def test_a_network_that_trains_alone_has_no_group() -> None:
     cohort = make_objective().cohort(seed=0)
 
-    assert cohort.group(DEFAULTS) == cohort.group(DEFAULTS | {"learning_rate": 0.5})
-    assert cohort.group(DEFAULTS | {"hidden_units": 600}) is None
+    assert cohort.batch_key(DEFAULTS) == cohort.batch_key(DEFAULTS | {"learning_rate": 0.5})
+    assert cohort.batch_key(DEFAULTS | {"hidden_units": 600}) is None
 
 
 @pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a processor with bfloat16 products")

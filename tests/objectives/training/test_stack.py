@@ -17,7 +17,13 @@ from objectives.metrics import get_metric
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
 from objectives.training.losses import Loss
 from objectives.training.recipe import RECIPES, Recipe
-from objectives.training.stack import Member, Progress, RowOptimizer, Stack
+from objectives.training.stack import (
+    Member,
+    MemberEpoch,
+    RowOptimizer,
+    Stack,
+    fill_dropout_mask,
+)
 from objectives.training.stacked_mlp import StackedMLP, Tape, he_init
 from objectives.training.tensors import Parts, TensorData
 
@@ -105,16 +111,16 @@ def make_member(stack: Stack, recipe: Recipe, number: int, **params: Any) -> Mem
     )
 
 
-def train(stack: Stack, n_epochs: int) -> dict[int, list[Progress]]:
+def train(stack: Stack, n_epochs: int) -> dict[int, list[MemberEpoch]]:
     """Train for some epochs and return what each member came to, by its number."""
-    found: dict[int, list[Progress]] = {}
+    epochs: dict[int, list[MemberEpoch]] = {}
     for _ in range(n_epochs):
-        for member, progress in stack.train_epoch():
-            found.setdefault(member.number, []).append(progress)
-    return found
+        for member, epoch in stack.train_epoch():
+            epochs.setdefault(member.number, []).append(epoch)
+    return epochs
 
 
-def curve(results: list[Progress]) -> list[tuple[float, float, float]]:
+def curve(results: list[MemberEpoch]) -> list[tuple[float, float, float]]:
     return [(r.value, r.valid_loss, r.train_loss) for r in results]
 
 
@@ -238,15 +244,25 @@ def test_plain_recipe_trains_exactly_as_a_torch_loop_does(activation: str, optim
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
 def test_dropout_silences_the_share_it_names_and_keeps_the_mean(rate: float) -> None:
-    stack = make_stack(make_data("binary"), "binary", RECIPES["plain"])
-    member = make_member(stack, RECIPES["plain"], 0, dropout=rate)
     mask = torch.empty(50, 8, 501)
 
-    member.keep(mask)
+    fill_dropout_mask(mask, rate, torch.Generator().manual_seed(0))
 
     share = (mask == 0).float().mean().item()
     assert share == pytest.approx(rate, abs=4 * math.sqrt(0.25 / mask.numel()))
     assert mask.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_dropout_mask_follows_from_its_probability_and_generator() -> None:
+    mask = torch.empty(2, 5)
+
+    fill_dropout_mask(mask, 0.25, torch.Generator().manual_seed(3))
+
+    up = 4 / 3
+    expected = torch.tensor([[up, up, up, 0, up], [up, up, 0, up, up]])
+    torch.testing.assert_close(mask, expected)
+    fill_dropout_mask(mask, 0.0, torch.Generator().manual_seed(3))
+    assert mask.unique().tolist() == [1.0]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -23,7 +23,7 @@ class CountingCohort:
     def __init__(self, value, stop_after=None):
         self.value, self.left, self.members, self.most = value, stop_after, {}, 0
 
-    def room(self, params):
+    def has_room(self, params):
         return len(self.members) < 4
 
     def add(self, number, params):

@@ -76,13 +76,13 @@ def test_networks_too_large_to_gain_by_stacking_train_one_a_process():
     cohort, number = ProcessCohort(objective, seed=0, n_jobs=2), 0
     try:
         while not all(worker.trials for worker in cohort._workers):
-            if cohort.room(wide):
+            if cohort.has_room(wide):
                 cohort.add(number, wide)
                 number += 1
             cohort.train_epoch()
         for _ in range(3):
             cohort.train_epoch()
-            assert not cohort.room(wide)
+            assert not cohort.has_room(wide)
     finally:
         cohort.close()
 
