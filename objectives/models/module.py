@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -261,12 +260,13 @@ def load_model(
 
     if not Path(path).is_file():
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    if zipfile.is_zipfile(path):
-        return FittedModel.load(path, metric=metric)
     with Path(path).open("rb") as file:
-        # safetensors: the length of a JSON header in 8 bytes, then the header itself
-        if file.read(9)[8:] == b"{":
-            return FittedModule.load(path, build=build, metric=metric)
+        start = file.read(9)
+    if start.startswith(b"PK"):  # not is_zipfile: a module's file may end in a zip, its encoder
+        return FittedModel.load(path, metric=metric)
+    # safetensors: the length of a JSON header in 8 bytes, then the header itself
+    if start[8:] == b"{":
+        return FittedModule.load(path, build=build, metric=metric)
     raise ValueError(
         f"path must be a file that save of a fitted model wrote, got path={str(path)!r}, which is "
         "another kind of file; save the model with result.model.save or --save-model"
