@@ -23,12 +23,51 @@ class DataWarning(UserWarning):
     """Something in the data looks wrong; the message names the column and the cure."""
 
 
-def check_finite(X: pd.DataFrame) -> None:
-    """Check that no number is infinite.
+def check_features(
+    X: pd.DataFrame, y: np.ndarray, *, target: str | None, categorical: Collection[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
+    """Check the features, and leave out those that cannot help: empty, constant, identifiers.
+
+    Args:
+        X: the features.
+        y: class codes or values of the target.
+        target: its name, if it has one.
+        categorical: columns that the user asked for as categories; never taken for text or
+            identifiers.
+
+    Returns:
+        The other columns, and a warning for each fault found, leaks of the target included.
 
     Raises:
-        ValueError: naming the columns that hold infinite values.
+        ValueError: if a number is infinite, or no column is left.
     """
+    _check_finite(X)
+    useless = {
+        "hold no value": empty_columns(X),
+        "hold one value only": constant_columns(X),
+        "hold text or identifiers": identifier_columns(X, categorical),
+    }
+    useful = X.drop(columns=[name for names in useless.values() for name in names])
+    if useful.shape[1] == 0:
+        raise ValueError(
+            f"dataset must have a column that varies, got {listed(X.columns) or 'no feature'}; "
+            "give at least one feature that differs between rows"
+        )
+    messages = [
+        f"columns {listed(names)} {fault} and are left out of the features; "
+        "drop them, or make features from what they hold"
+        for fault, names in useless.items()
+        if names
+    ]
+    if leaks := list(leaking_columns(useful, y, target)):
+        messages.append(
+            f"columns {listed(leaks)} give the target away, by name or as a copy of it; "
+            "drop them unless they are known before the target is"
+        )
+    return useful, messages
+
+
+def _check_finite(X: pd.DataFrame) -> None:
     wrong = [
         name
         for name, column in X.items()
@@ -40,40 +79,6 @@ def check_finite(X: pd.DataFrame) -> None:
             f"dataset must hold finite values, got infinite ones in column {listed(wrong)}; "
             "replace them, as in df.replace([np.inf, -np.inf], np.nan)"
         )
-
-
-def leave_out_useless(
-    X: pd.DataFrame, *, keep: Collection[str] = ()
-) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out columns that cannot help: empty, constant, text and identifiers.
-
-    Args:
-        X: the features.
-        keep: columns that the user asked for as categories; never taken for text or identifiers.
-
-    Returns:
-        The other columns, and a warning for each fault found.
-
-    Raises:
-        ValueError: if no column is left.
-    """
-    columns = {
-        "hold no value": empty_columns(X),
-        "hold one value only": constant_columns(X),
-        "hold text or identifiers": identifier_columns(X, keep),
-    }
-    kept = X.drop(columns=[name for names in columns.values() for name in names])
-    if kept.shape[1] == 0:
-        raise ValueError(
-            f"dataset must have a column that varies, got {listed(X.columns) or 'no feature'}; "
-            "give at least one feature that differs between rows"
-        )
-    cure = "drop them, or make features from what they hold"
-    return kept, [
-        f"columns {listed(names)} {fault} and are left out of the features; {cure}"
-        for fault, names in columns.items()
-        if names
-    ]
 
 
 def empty_columns(X: pd.DataFrame) -> list[str]:
@@ -119,15 +124,6 @@ def _is_identifier(column: pd.Series) -> bool:
     share = present.nunique() / len(present)
     long = share >= TEXT_SHARE and present.astype(str).str.len().mean() > TEXT_LENGTH
     return share >= IDENTIFIER_SHARE or bool(long)
-
-
-def leak_warnings(X: pd.DataFrame, y: np.ndarray, target: str | None) -> list[str]:
-    """Warn of the columns that `leaking_columns` finds."""
-    leaks = list(leaking_columns(X, y, target))
-    if not leaks:
-        return []
-    cure = "drop them unless they are known before the target is"
-    return [f"columns {listed(leaks)} give the target away, by name or as a copy of it; {cure}"]
 
 
 def leaking_columns(X: pd.DataFrame, y: np.ndarray, target: str | None) -> Iterator[str]:

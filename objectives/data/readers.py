@@ -1,39 +1,91 @@
-"""Reads whatever the user hands in into one table of features and one target column."""
+"""Reads a dataset in any of its forms into one table: features, target and roles."""
 
-import csv
-import gzip
-import warnings
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from objectives._messages import choices, nearest
-from objectives.data.columns import numbers_where_text
+from objectives.data.columns import tidy_column
+from objectives.data.files import BUILTINS, read_file
+from objectives.data.frames import as_array, features_frame
+from objectives.data.roles import Roles, take_roles
+
+
+@runtime_checkable
+class _Rows(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A dataset as read: features, target, and where they came from."""
+    """A dataset as read.
+
+    Attributes:
+        name: file name, built-in name or kind of what was given.
+        X: features, each column with the dtype that its cells have.
+        y: target, one label or value for each row.
+        target: name of the target column, if it has one.
+        builtin: whether it is one of `BUILTINS`, whose faults are known.
+        roles: what some columns say about the rows.
+        categorical: columns that the user asked for as categories.
+    """
 
     name: str
     X: pd.DataFrame
     y: Any
     target: str | None
     builtin: bool = False
+    roles: Roles = field(default_factory=Roles)
+    categorical: frozenset[str] = frozenset()
 
 
-def read_table(dataset: Any, target: str | None) -> Table:
+def read_table(
+    dataset: object,
+    target: str | None,
+    *,
+    groups: object = None,
+    time: object = None,
+    sample_weight: object = None,
+    categorical: Sequence[str] | None = None,
+) -> Table:
     """Read ``dataset`` in any of the forms that `objectives.load_tabular` accepts.
 
+    The other arguments are those of `objectives.load_tabular`.
+
     Raises:
-        TypeError: if the form is not one of those.
-        ValueError: if a file cannot be read, or ``target`` is missing or not a column.
+        TypeError: if the form is not one of those, or cells cannot stand in a table.
+        ValueError: if a file cannot be read, or an argument does not name a column.
     """
+    table = _read(dataset, target)
+    if not len(table.X):
+        raise ValueError("dataset must have rows, got 0 rows; check the file or the filter")
+    X, roles = take_roles(table.X, groups=groups, time=time, sample_weight=sample_weight)
+    named = _categories(X, categorical)
+    tidy = {str(name): X[name] if name in named else tidy_column(X[name]) for name in X}
+    return replace(table, X=pd.DataFrame(tidy), roles=roles, categorical=named)
+
+
+def _categories(X: pd.DataFrame, categorical: Sequence[str] | None) -> frozenset[str]:
+    if isinstance(categorical, str):
+        raise TypeError(
+            f"categorical must be a list of columns, got categorical={categorical!r}; "
+            f"write categorical=[{categorical!r}]"
+        )
+    for name in categorical or ():
+        if name not in X.columns:
+            raise ValueError(
+                f"categorical must name feature columns, got {name!r}; "
+                f"{nearest(str(name), X.columns)}"
+            )
+    return frozenset(categorical or ())
+
+
+def _read(dataset: object, target: str | None) -> Table:
     if isinstance(dataset, pd.DataFrame):
         return _split_off(dataset, target, "table")
     if isinstance(dataset, str) and dataset in BUILTINS and not Path(dataset).exists():
@@ -45,54 +97,12 @@ def read_table(dataset: Any, target: str | None) -> Table:
     _no_target(target, "y is given beside X")
     if isinstance(dataset, (tuple, list)) and len(dataset) == 2:
         return _pair(*dataset, name="arrays")
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+    if isinstance(dataset, _Rows):
         return _torch_dataset(dataset)
     raise TypeError(
         "dataset must be (X, y), a DataFrame, a path, a built-in name or a map-style Dataset, "
         f"got {type(dataset).__name__}; collect its rows into X and y first"
     )
-
-
-def features_frame(X: Any) -> pd.DataFrame:
-    """Turn features into a table with text column names and a fresh index.
-
-    The columns of an array are called x0, x1, ...; whatever has more than two axes, such as
-    images, is flattened to one row an example.
-
-    Raises:
-        ValueError: if ``X`` has one axis only, or rows of unequal length.
-    """
-    if isinstance(X, pd.DataFrame):
-        return X.set_axis([str(name) for name in X.columns], axis=1).reset_index(drop=True)
-    values = as_array(X, "X")
-    if values.ndim < 2:
-        raise ValueError(
-            f"X must have one row for each example, got shape {values.shape}; "
-            "reshape one feature with X.reshape(-1, 1), one example with X.reshape(1, -1)"
-        )
-    if values.ndim > 2:
-        values = values.reshape(len(values), -1) if len(values) else values[:, :, 0]
-    frame = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
-    return numbers_where_text(frame) if values.dtype.kind in "OSU" else frame
-
-
-def as_array(values: Any, argument: str) -> np.ndarray:
-    """Turn tensors, Series and lists into an array on the CPU.
-
-    Raises:
-        ValueError: if rows differ in length.
-    """
-    if hasattr(values, "detach"):
-        tensor = values.detach().cpu()
-        # NumPy has no bfloat16, and half precision would be kept for the sums of preprocessing.
-        values = tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
-        return np.asarray(values.numpy())
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise ValueError(
-            f"{argument} must have rows of one length, got rows that differ; pad or cut them"
-        ) from error
 
 
 def _no_target(target: str | None, why: str) -> None:
@@ -121,7 +131,7 @@ def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
     return Table(name=name, X=X.drop(columns=str(target)), y=X[str(target)], target=str(target))
 
 
-def _pair(X: Any, y: Any, *, name: str) -> Table:
+def _pair(X: object, y: object, *, name: str) -> Table:
     frame = features_frame(X)
     if isinstance(y, pd.DataFrame):
         y = y.iloc[:, 0] if y.shape[1] == 1 else y.to_numpy()
@@ -150,100 +160,32 @@ def _builtin(name: str) -> Table:
     return Table(name=name, X=X, y=bunch.target, target="target", builtin=True)
 
 
-def _torch_dataset(dataset: Any) -> Table:
+def _torch_dataset(dataset: _Rows) -> Table:
     tensors = getattr(dataset, "tensors", None)
     name = type(dataset).__name__
     if tensors is not None and len(tensors) == 2:
         return _pair(*tensors, name=name)
-    items = [dataset[i] for i in range(len(dataset))]
-    if not all(isinstance(item, (tuple, list)) and len(item) == 2 for item in items):
+    pairs = [_pair_at(dataset, row) for row in range(len(dataset))]
+    rows = [as_array(x, "X") for x, _ in pairs]
+    return _pair(np.stack(rows) if rows else [[]], [_plain(y) for _, y in pairs], name=name)
+
+
+def _pair_at(dataset: _Rows, row: int) -> tuple[object, object]:
+    name = type(dataset).__name__
+    try:
+        pair = dataset[row]
+    except Exception as error:
+        raise ValueError(
+            f"dataset must give (x, y) for each index below its length, got "
+            f"{type(error).__name__}: {error} from {name}[{row}]; mend that row or leave it out"
+        ) from error
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(
             f"dataset must give (x, y) for each index, got something else from {name}; "
             "wrap it so that dataset[i] is a pair"
         )
-    rows = [as_array(x, "X") for x, _ in items]
-    return _pair(np.stack(rows) if rows else [[]], [_plain(y) for _, y in items], name=name)
+    return pair[0], pair[1]
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: object) -> object:
     return label.item() if hasattr(label, "item") else label
-
-
-BUILTINS = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
-
-
-def read_file(path: Path) -> pd.DataFrame:
-    """Read a table from a file, by its suffix.
-
-    Raises:
-        ValueError: if the file is not there, of another kind, or unreadable; names the path.
-    """
-    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
-    if suffix is None and not path.exists():
-        raise ValueError(
-            f"dataset must be a file or one of {', '.join(BUILTINS)}, got dataset='{path}'; "
-            f"{nearest(str(path), BUILTINS)}"
-        )
-    if not path.is_file():
-        raise ValueError(
-            f"dataset must be a file that exists, got dataset='{path}'; check the path"
-        )
-    if suffix is None:
-        raise ValueError(
-            f"dataset must end in {', '.join(SUFFIXES)}, got dataset='{path}'; "
-            "read it with pandas and give the DataFrame"
-        )
-    read: Callable[[Path], pd.DataFrame] = _parquet if suffix in (".parquet", ".pq") else _csv
-    try:
-        return read(path)
-    except ImportError as error:
-        raise ValueError(
-            f"dataset must be readable here, got dataset='{path}' without pyarrow; "
-            "pip install 'fusetune[parquet]'"
-        ) from error
-    except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too soon"
-        raise ValueError(
-            f"dataset must be a readable UTF-8 table, got dataset='{path}': {reason}; "
-            "open it in an editor, or read it with pandas and give the DataFrame"
-        ) from error
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file; only empty cells are missing.
-
-    Texts such as "NA" or "None" are levels in their own right in a column of text ("no garage"),
-    and missing values in a column whose other cells are numbers.
-    """
-    compressed: Literal["gzip"] | None = "gzip" if path.name.lower().endswith(".gz") else None
-    opener = gzip.open if compressed else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-    separator = max(",;\t", key=first.count)
-    header = next(csv.reader([first], delimiter=separator), [])
-    if len(set(header)) < len(header):
-        # pandas would rename the second one without a word.
-        doubled = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"column {doubled!r} occurs more than once in its first line")
-    with warnings.catch_warnings():
-        # A row longer than the header would otherwise lose its last cells.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                compression=compressed,
-                encoding="utf-8-sig",
-                keep_default_na=False,
-                na_values=[""],
-                low_memory=False,
-                index_col=False,
-            )
-        except pd.errors.ParserWarning as error:
-            raise ValueError("its rows have more cells than its first line") from error
-    return numbers_where_text(frame)

@@ -36,6 +36,18 @@ class SplitRows(NamedTuple):
     valid: Rows
     test: Rows
 
+    def record(self, *, valid_size: float, test_size: float, seed: int) -> dict[str, Any]:
+        """Return how the rows were split, as plain JSON."""
+        return {
+            "kind": self.kind,
+            "valid_size": valid_size,
+            "test_size": test_size,
+            "seed": seed,
+            "n_train": len(self.train),
+            "n_valid": len(self.valid),
+            "n_test": len(self.test),
+        }
+
 
 def split_rows(
     y: NDArray[Any],

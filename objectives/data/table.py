@@ -3,21 +3,19 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
-from sklearn.utils.class_weight import compute_class_weight
 
-from objectives._messages import listed, nearest
-from objectives.data.checks import DataWarning, check_finite, leak_warnings, leave_out_useless
-from objectives.data.columns import column_kind, tidy_column, to_dates
-from objectives.data.readers import as_array, features_frame, read_table
+from objectives.data.checks import DataWarning, check_features
+from objectives.data.columns import column_kind
+from objectives.data.frames import frame_from
+from objectives.data.readers import read_table
 from objectives.data.splits import Sealed, check_train, fold_rows, split_rows
-from objectives.data.targets import Task, read_target
+from objectives.data.targets import Task, class_weights, read_target
 
 __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
 
@@ -183,258 +181,52 @@ def load_tabular(
     """
     if isinstance(dataset, TabularData):
         return dataset
-    table = read_table(dataset, target)
-    if not len(table.X):
-        raise ValueError("dataset must have rows, got 0 rows; check the file or the filter")
-    X, roles = take_roles(table.X, groups=groups, time=time, sample_weight=sample_weight)
-    named = _categories(X, categorical)
-    X = pd.DataFrame({c: X[c] if c in named else tidy_column(X[c]) for c in X})
-    check_finite(X)
-    found = read_target(table.y, name=table.target, task=task)
-    kept, messages = leave_out_useless(X, keep=named)
-    messages += leak_warnings(kept, found.y, table.target)
+    table = read_table(
+        dataset,
+        target,
+        groups=groups,
+        time=time,
+        sample_weight=sample_weight,
+        categorical=categorical,
+    )
+    goal = read_target(table.y, name=table.target, task=task)
+    X, messages = check_features(
+        table.X, goal.y, target=table.target, categorical=table.categorical
+    )
     rows = split_rows(
-        found.y,
-        labels=found.classes,
+        goal.y,
+        labels=goal.classes,
         valid_size=valid_size,
         test_size=test_size,
-        groups=roles.groups,
-        time=roles.time,
+        groups=table.roles.groups,
+        time=table.roles.time,
         seed=seed,
     )
-    messages += check_train(found.y, found.classes, rows)
+    messages += check_train(goal.y, goal.classes, rows)
     for message in () if table.builtin else messages:
         warnings.warn(message, DataWarning, stacklevel=2)
-    every = Split(
-        X=kept,
-        y=found.y,
-        weight=sample_weights(roles.sample_weight),
-        group=None if roles.groups is None else pd.factorize(roles.groups)[0],
-    )
+    every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
-    features = {f"feature {name}": column for name, column in X.items()}
+    content: dict[str, Any] = {f"feature {name}": column for name, column in table.X.items()}
+    content |= {"target": goal.y, "classes": goal.classes, **vars(table.roles)}
     return TabularData(
         name=table.name,
-        task=found.task,
+        task=goal.task,
         train=train,
         valid=valid,
         _test=test,
-        classes=found.classes,
+        classes=goal.classes,
         target=table.target,
-        categorical=tuple(str(c) for c in kept if c in named or column_kind(kept[c]) == "category"),
-        input_columns=tuple(X.columns),
-        fingerprint=content_fingerprint(
-            features | {"target": found.y, "classes": found.classes} | asdict(roles)
+        categorical=tuple(
+            str(name)
+            for name in X
+            if name in table.categorical or column_kind(X[name]) == "category"
         ),
-        split={
-            "kind": rows.kind,
-            "valid_size": valid_size,
-            "test_size": test_size,
-            "seed": seed,
-            "n_train": len(train),
-            "n_valid": len(valid),
-            "n_test": len(test),
-        },
-        class_weight=class_weights(class_weight, train.y, found.classes),
+        input_columns=tuple(table.X.columns),
+        fingerprint=content_fingerprint(content),
+        split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
+        class_weight=class_weights(class_weight, train.y, goal.classes),
     )
-
-
-def frame_from(
-    X: Any, columns: Sequence[str], *, input_columns: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Turn features for prediction into a table with the columns of the training table.
-
-    Args:
-        X: a DataFrame, whose columns are found by name (others are ignored), or an array, tensor
-            or list with one row for each example, whose columns are found by position.
-        columns: the features a model was trained on, in order.
-        input_columns: all feature columns as first given, where some were left out of training.
-
-    Returns:
-        A table with exactly ``columns``, with a fresh index.
-
-    Raises:
-        ValueError: if a column is missing, or an array has another number of columns.
-
-    Example:
-        >>> frame_from([[1, 2, 3]], ["b", "c"], input_columns=["a", "b", "c"]).to_dict("list")
-        {'b': [2], 'c': [3]}
-    """
-    frame = features_frame(X)
-    if not isinstance(X, pd.DataFrame):
-        given = list(input_columns or columns)
-        if frame.shape[1] != len(given):
-            raise ValueError(
-                f"X must have {len(given)} columns as in training, got {frame.shape[1]}; "
-                f"the order is {listed(given)}"
-            )
-        frame = frame.set_axis(given, axis=1)
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"X must have every column of the training table, got none named {listed(missing)}; "
-            f"{nearest(missing[0], frame.columns)}"
-        )
-    return frame[list(columns)].copy()
-
-
-def _categories(X: pd.DataFrame, categorical: Sequence[str] | None) -> frozenset[str]:
-    if isinstance(categorical, str):
-        raise TypeError(
-            f"categorical must be a list of columns, got categorical={categorical!r}; "
-            f"write categorical=[{categorical!r}]"
-        )
-    for name in categorical or ():
-        if name not in X.columns:
-            raise ValueError(
-                f"categorical must name feature columns, got {name!r}; "
-                f"{nearest(str(name), X.columns)}"
-            )
-    return frozenset(categorical or ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """One value for each row and role; None for a role that was not asked for."""
-
-    groups: pd.Series | None
-    time: pd.Series | None
-    sample_weight: pd.Series | None
-
-
-def take_roles(
-    X: pd.DataFrame, *, groups: Any, time: Any, sample_weight: Any
-) -> tuple[pd.DataFrame, Roles]:
-    """Take the role columns out of the features.
-
-    Args:
-        X: the features.
-        groups: a column name, a value for each row, or None.
-        time: likewise.
-        sample_weight: likewise.
-
-    Returns:
-        The features without the columns named, and the values of each role.
-
-    Raises:
-        ValueError: if a column does not exist, a length differs, or a cell is missing.
-    """
-    given = {"groups": groups, "time": time, "sample_weight": sample_weight}
-    found = {role: _role(X, role, value) for role, value in given.items()}
-    if found["time"] is not None:
-        found["time"] = _in_order(found["time"])
-    used = [value for value in given.values() if isinstance(value, str)]
-    return X.drop(columns=list(dict.fromkeys(used))), Roles(**found)
-
-
-def _role(X: pd.DataFrame, role: str, value: Any) -> pd.Series | None:
-    if value is None:
-        return None
-    if isinstance(value, str) and value not in X.columns:
-        raise ValueError(
-            f"{role} must name a column of the dataset, got {role}={value!r}; "
-            f"{nearest(value, X.columns)}"
-        )
-    is_series = isinstance(value, pd.Series)
-    cells = X[value] if isinstance(value, str) else value if is_series else as_array(value, role)
-    if cells.ndim != 1 or len(cells) != len(X):
-        raise ValueError(
-            f"{role} must hold one value for each row, got shape {cells.shape} for {len(X)} rows; "
-            "give as many values as rows"
-        )
-    name = value if isinstance(value, str) else role
-    column = pd.Series(cells, name=name).reset_index(drop=True)
-    if column.isna().any():
-        raise ValueError(
-            f"{role} must have no missing cells, got {int(column.isna().sum())} in {name!r}; "
-            "fill them or drop those rows"
-        )
-    return column
-
-
-def _in_order(time: pd.Series) -> pd.Series:
-    if types.is_numeric_dtype(time.dtype) or types.is_datetime64_any_dtype(time.dtype):
-        return time
-    try:
-        return to_dates(time)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"time must hold dates or numbers, got {time.iloc[0]!r} in {time.name!r}; "
-            "convert it with pandas.to_datetime"
-        ) from error
-
-
-def sample_weights(weight: pd.Series | None) -> NDArray[np.float64] | None:
-    """Check row weights.
-
-    Raises:
-        ValueError: if a weight is no number, negative or infinite, or all are zero.
-    """
-    if weight is None:
-        return None
-    values: NDArray[np.float64] = pd.to_numeric(weight, errors="coerce").to_numpy(np.float64)
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        raise ValueError(
-            "sample_weight must hold finite numbers of 0 or more, got "
-            f"{weight[wrong].tolist()[0]!r} in row {int(wrong.argmax())}; correct or drop that row"
-        )
-    if not values.any():
-        raise ValueError("sample_weight must not be 0 in every row, got 0 only; leave it out")
-    return values
-
-
-def class_weights(
-    class_weight: str | Mapping[Any, float] | None,
-    y_train: NDArray[Any],
-    classes: NDArray[Any] | None,
-) -> dict[int, float] | None:
-    """Resolve class weights to one weight for each class code.
-
-    Args:
-        class_weight: "balanced", a weight for each label, or None.
-        y_train: class codes of the training split.
-        classes: the label of each code; None for regression.
-
-    Returns:
-        The weights; classes that are not named, or not in the training split, weigh 1.
-
-    Raises:
-        ValueError: if the task is regression, a label is unknown or a weight is not positive.
-    """
-    if class_weight is None:
-        return None
-    if classes is None:
-        raise ValueError(
-            f"class_weight must be left out for regression, got class_weight={class_weight!r}; "
-            "use sample_weight"
-        )
-    if isinstance(class_weight, Mapping):
-        return _by_label(class_weight, classes.tolist())
-    if class_weight != "balanced":
-        raise ValueError(
-            "class_weight must be 'balanced' or a weight for each label, "
-            f"got class_weight={class_weight!r}; {nearest(str(class_weight), ['balanced'])}"
-        )
-    seen = np.unique(y_train)
-    weights = dict.fromkeys(range(len(classes)), 1.0)
-    balanced = compute_class_weight("balanced", classes=seen, y=y_train)
-    return weights | {int(code): float(w) for code, w in zip(seen, balanced, strict=True)}
-
-
-def _by_label(weights: Mapping[Any, float], labels: list[Any]) -> dict[int, float]:
-    for label, weight in weights.items():
-        if label not in labels:
-            raise ValueError(
-                f"class_weight must name labels of the target, got {label!r}; "
-                f"{nearest(str(label), map(str, labels))}"
-            )
-        if not (np.isfinite(weight) and weight > 0):
-            raise ValueError(
-                f"class_weight must hold positive numbers, got {weight} for {label!r}; "
-                "drop the rows of a class that must not count"
-            )
-    return {code: float(weights.get(label, 1.0)) for code, label in enumerate(labels)}
 
 
 def content_fingerprint(parts: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The target column: what task it sets, and its labels as class codes."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
+from sklearn.utils.class_weight import compute_class_weight
 
 from objectives._messages import nearest
 
@@ -70,8 +71,7 @@ def read_target(raw: Any, *, name: str | None, task: str | None) -> Target:
             f"{nearest(task, get_args(Task))}"
         )
     column = _column(raw, name or "y")
-    found = task or infer_task(column)
-    if found == "regression":
+    if (task or infer_task(column)) == "regression":
         return Target(task="regression", y=_quantities(column), classes=None)
     return _labels(column, raw, task)
 
@@ -126,10 +126,63 @@ def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
     classes = np.asarray(labels)
     if isinstance(raw, np.ndarray) and raw.dtype.kind in "SU":
         classes = classes.astype(raw.dtype)
-    found: Task = "binary" if len(classes) == 2 else "multiclass"
-    if task is not None and task != found:
+    kind: Task = "binary" if len(classes) == 2 else "multiclass"
+    if task is not None and task != kind:
         raise ValueError(
             f"task must fit the target, got task={task!r} with {len(classes)} classes in column "
-            f"{column.name!r}; use task={found!r} or leave task out"
+            f"{column.name!r}; use task={kind!r} or leave task out"
         )
-    return Target(task=found, y=codes.astype(np.int64), classes=classes)
+    return Target(task=kind, y=codes.astype(np.int64), classes=classes)
+
+
+def class_weights(
+    class_weight: str | Mapping[Any, float] | None,
+    y_train: NDArray[Any],
+    classes: NDArray[Any] | None,
+) -> dict[int, float] | None:
+    """Resolve class weights to one weight for each class code.
+
+    Args:
+        class_weight: "balanced", a weight for each label, or None.
+        y_train: class codes of the training split.
+        classes: the label of each code; None for regression.
+
+    Returns:
+        The weights; classes that are not named, or not in the training split, weigh 1.
+
+    Raises:
+        ValueError: if the task is regression, a label is unknown or a weight is not positive.
+    """
+    if class_weight is None:
+        return None
+    if classes is None:
+        raise ValueError(
+            f"class_weight must be left out for regression, got class_weight={class_weight!r}; "
+            "use sample_weight"
+        )
+    if isinstance(class_weight, Mapping):
+        return _by_label(class_weight, classes.tolist())
+    if class_weight != "balanced":
+        raise ValueError(
+            "class_weight must be 'balanced' or a weight for each label, "
+            f"got class_weight={class_weight!r}; {nearest(str(class_weight), ['balanced'])}"
+        )
+    seen = np.unique(y_train)
+    weights = dict.fromkeys(range(len(classes)), 1.0)
+    balanced = compute_class_weight("balanced", classes=seen, y=y_train)
+    return weights | {int(code): float(w) for code, w in zip(seen, balanced, strict=True)}
+
+
+def _by_label(weights: Mapping[Any, float], labels: list[Any]) -> dict[int, float]:
+    for label, weight in weights.items():
+        if label not in labels:
+            raise ValueError(
+                f"class_weight must name labels of the target, got {label!r}; "
+                f"{nearest(str(label), map(str, labels))}"
+            )
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(
+                f"class_weight must hold positive numbers, got {weight} for {label!r}; "
+                "drop the rows of a class that must not count"
+            )
+    return {code: float(weights.get(label, 1.0)) for code, label in enumerate(labels)}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from objectives.data.readers import as_array
+from objectives.data.frames import as_array
 from objectives.data.splits import Sealed
 from objectives.data.targets import Task
 from objectives.images.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range

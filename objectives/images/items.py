@@ -17,7 +17,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from objectives._messages import listed
-from objectives.data.readers import as_array
+from objectives.data.frames import as_array
 from objectives.images.data import ImageOptions, Images, LazyImages, alpha_messages
 from objectives.images.pixels import (
     Pixels,

@@ -18,10 +18,11 @@ from torchvision.datasets import VisionDataset
 
 from objectives._messages import nearest
 from objectives.data.checks import DataWarning
-from objectives.data.readers import as_array
+from objectives.data.frames import as_array
+from objectives.data.roles import take_roles
 from objectives.data.splits import SplitRows, check_sizes, check_train, split_given, split_rows
-from objectives.data.table import class_weights, content_fingerprint, take_roles
-from objectives.data.targets import Target, read_target
+from objectives.data.table import content_fingerprint
+from objectives.data.targets import Target, class_weights, read_target
 from objectives.images.data import (
     ArrayImages,
     ImageData,
@@ -143,15 +144,7 @@ def load_images(
                 "part": part,
             }
         ),
-        split={
-            "kind": rows.kind,
-            "valid_size": valid_size,
-            "test_size": test_size,
-            "seed": seed,
-            "n_train": len(train),
-            "n_valid": len(valid),
-            "n_test": len(test),
-        },
+        split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
         class_weight=class_weights(class_weight, train.y, target.classes),
     )
 

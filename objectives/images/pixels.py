@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from objectives.data.readers import as_array
+from objectives.data.frames import as_array
 
 Size = tuple[int, int]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from objectives.data.encoders import TabularEncoder
-from objectives.data.table import frame_from
+from objectives.data.frames import frame_from
 from objectives.images.data import ImageSplit
 from objectives.images.load import image_batch
 from objectives.images.pixels import Size

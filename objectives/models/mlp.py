@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from objectives.data.encoders import TabularEncoder, TargetScaler
-from objectives.data.table import frame_from
+from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.files import read_model, write_model

@@ -299,15 +299,7 @@ def load_arrays(
         _test=test,
         classes=found.classes,
         fingerprint=content_fingerprint(content | others),
-        split={
-            "kind": rows.kind,
-            "valid_size": valid_size,
-            "test_size": test_size,
-            "seed": seed,
-            "n_train": len(train),
-            "n_valid": len(valid),
-            "n_test": len(test),
-        },
+        split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
     )
 
 

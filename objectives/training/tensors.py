@@ -138,17 +138,18 @@ class Prepared:
         regression = data.task == "regression"
         scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
         weight = training_weight(train, data.class_weight)
-        tensors = {
-            "x": torch.from_numpy(encoder.transform(train.X)),
-            "targets": _targets(train.y, data, scaler),
-            "weight": weight,
-            "valid_x": torch.from_numpy(encoder.transform(valid.X)),
-            "valid_targets": _targets(valid.y, data, scaler),
-            "valid_y": torch.as_tensor(valid.y),
-            "valid_weight": None if valid.weight is None else torch.as_tensor(valid.weight),
-        }
-        moved = {name: _move(tensor, device) for name, tensor in tensors.items()}
-        return cls(encoder=encoder, scaler=scaler, tensors=TensorData(scaler=scaler, **moved))  # type: ignore[arg-type]
+        valid_weight = None if valid.weight is None else torch.as_tensor(valid.weight)
+        tensors = TensorData(
+            x=_move(torch.from_numpy(encoder.transform(train.X)), device),
+            targets=_move(_targets(train.y, data, scaler), device),
+            weight=None if weight is None else _move(weight, device),
+            valid_x=_move(torch.from_numpy(encoder.transform(valid.X)), device),
+            valid_targets=_move(_targets(valid.y, data, scaler), device),
+            valid_y=_move(torch.as_tensor(valid.y), device),
+            valid_weight=None if valid_weight is None else _move(valid_weight, device),
+            scaler=scaler,
+        )
+        return cls(encoder=encoder, scaler=scaler, tensors=tensors)
 
 
 def common_scaler(
@@ -181,9 +182,7 @@ def common_scaler(
     )
 
 
-def _move(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    if tensor is None:
-        return None
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
     # Metrics compare in double precision, which Apple's devices lack.
     single = tensor.float() if device.type == "mps" and tensor.dtype == torch.float64 else tensor
     return single.to(device)

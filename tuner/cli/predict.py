@@ -59,7 +59,7 @@ def _predictions(model: Any, data: Sequence[Path], proba: bool) -> pd.DataFrame:
     """Return the columns ``prediction`` and, if asked, ``proba_<class>``; ``file`` for images."""
     import pandas as pd
 
-    from objectives.data.readers import read_file
+    from objectives.data.files import read_file
 
     if getattr(model, "images", None) is not None:
         parts = [

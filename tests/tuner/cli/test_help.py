@@ -9,8 +9,7 @@ from typing import get_args
 import pytest
 
 from objectives import metrics
-from objectives.data import readers as files
-from objectives.data import targets
+from objectives.data import files, targets
 from objectives.images import load as image_readers
 from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE, TRAINING_TABLE
 from objectives.training import device as precision
