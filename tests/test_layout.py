@@ -2,45 +2,79 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import objectives
 import tuner
+from tests.layout import (
+    PACKAGES,
+    ROOT,
+    Package,
+    body_lines,
+    circles,
+    entries,
+    functions,
+    imported_names,
+    longest_chain,
+    n_lines,
+    reachable,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("objectives", "tuner")
 FOLDERS = (*PACKAGES, "tests", "benchmarks")
 MAX_LINES = 500
 MAX_BODY = 60
+MAX_ENTRIES = 14
+MAX_FILES = 99
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+# From the ground up. A room imports from the lines below its own, never from its own line or one
+# above; the face of a package (its `__init__`) only names what the rooms hold.
+ROOMS = {
+    "objectives": [
+        "_files _lazy _messages",
+        "space data",
+        "registry metrics images transformers",
+        "objective",
+        "training",
+        "models",
+        "mlp module",
+        "cnn",
+        "finetune",
+    ],
+    "tuner": [
+        "storage",
+        "tables search",
+        "diagnosis",
+        "plots",
+        "report",
+        "result",
+        "api",
+        "cli",
+        "__main__",
+    ],
+}
+MAX_FLOORS = {"objectives": 9, "tuner": 11}
+
+# Calls that no version of torch or Optuna promises, each in one file with a public way beside it.
+BORROWED = {
+    "fused optimizers and backward operators of torch": r"torch\._(?!dynamo)\w|torch\.ops\.aten",
+    "trials of Optuna made by their number": r"optuna\.Trial\(|create_new_trial\(",
+    "what Optuna's journal files keep to themselves": r"\b_file_path\b",
+}
+
+LAYOUT = {name: Package(ROOT / name) for name in PACKAGES}
+MODULES = sorted(path for package in LAYOUT.values() for path in package.files.values())
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-def imported_modules(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield f"{package}.{node.module or ''}" if node.level else node.module or ""
-
-
-def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    statements = function.body
-    if ast.get_docstring(function, clean=False) is not None:
-        statements = statements[1:]
-    return statements[-1].end_lineno - statements[0].lineno + 1 if statements else 0
 
 
 def loaded_modules(statement: str) -> set[str]:
@@ -57,11 +91,78 @@ def test_tests_run_against_this_checkout(package):
     assert Path(package.__file__).parent == ROOT / package.__name__
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "objectives").rglob("*.py")), ids=relative)
-def test_no_file_of_objectives_names_tuner_in_an_import(path):
-    imports = imported_modules(ast.parse(path.read_text(encoding="utf-8")), "objectives")
+def test_no_file_of_objectives_names_tuner_in_an_import():
+    package = LAYOUT["objectives"]
+    imports = {name: imported_names(tree, "objectives") for name, tree in package.trees.items()}
 
-    assert [name for name in imports if name.split(".")[0] == "tuner"] == []
+    assert [
+        n for n, wanted in imports.items() if any(w.split(".")[0] == "tuner" for w in wanted)
+    ] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_has_its_place_in_the_written_order(package):
+    rooms = " ".join(ROOMS[package]).split()
+
+    assert sorted(rooms) == sorted(LAYOUT[package].arrows)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_down_the_written_order_of_rooms(package):
+    layout = LAYOUT[package]
+    floor = {room: n for n, line in enumerate(ROOMS[package]) for room in line.split()}
+
+    upward = [
+        f"{name} imports {other}"
+        for name, wanted in layout.imports.items()
+        for other in sorted(wanted)
+        if "." in name and "." in other
+        if layout.thing(name) != layout.thing(other)
+        if floor[layout.thing(name)] <= floor[layout.thing(other)]
+    ]
+
+    assert upward == []
+
+
+def test_search_and_report_do_not_know_one_another():
+    arrows = LAYOUT["tuner"].arrows
+
+    assert "report" not in reachable("search", arrows)
+    assert "search" not in reachable("report", arrows)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_files_import_one_another_in_a_circle(package):
+    below_the_face = {
+        name: wanted for name, wanted in LAYOUT[package].imports.items() if "." in name
+    }
+
+    assert circles(below_the_face) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_few_floors_lie_between_the_top_and_the_ground(package):
+    chain = longest_chain(LAYOUT[package].arrows)
+
+    assert len(chain) <= MAX_FLOORS[package], " > ".join(chain)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in MODULES}), ids=lambda folder: relative(folder)
+)
+def test_no_folder_holds_more_than_can_be_taken_in_at_a_glance(folder):
+    assert len(entries(folder)) <= MAX_ENTRIES, entries(folder)
+
+
+def test_the_packages_have_few_files():
+    assert len(MODULES) <= MAX_FILES
+
+
+@pytest.mark.parametrize("call", BORROWED.values(), ids=BORROWED)
+def test_calls_without_a_promise_stand_in_one_file(call):
+    users = [relative(path) for path in MODULES if re.search(call, path.read_text("utf-8"))]
+
+    assert len(users) <= 1, users
 
 
 def test_importing_every_module_of_objectives_does_not_import_tuner():
@@ -118,20 +219,19 @@ def test_help_is_shown_without_importing_torch(arguments, tmp_path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_no_file_is_longer_than_one_subject_needs(path):
-    n_lines = len(path.read_text(encoding="utf-8").splitlines())
+    length = n_lines(path.read_text(encoding="utf-8"))
 
-    assert n_lines <= MAX_LINES, f"{relative(path)} has {n_lines} lines; split it by subject"
+    assert length <= MAX_LINES, f"{relative(path)} has {length} lines; split it by subject"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_no_function_is_longer_than_a_screen(path):
-    functions = [
-        node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    bodies = {
+        function.name: body_lines(function)
+        for function in functions(ast.parse(path.read_text(encoding="utf-8")))
+    }
 
-    assert {f.name: body_lines(f) for f in functions if body_lines(f) > MAX_BODY} == {}
+    assert {name: length for name, length in bodies.items() if length > MAX_BODY} == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
