@@ -19,7 +19,28 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 os.environ["MPLBACKEND"] = "Agg"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# Their processes are killed, and their signs of life waited for, at moments that a test chooses: of
+# these tests one runs at a time, and servers that a file's tests share start once.
+ONE_BY_ONE = {
+    "test_crash.py",
+    "test_heartbeat.py",
+    "test_join.py",
+    "test_servers.py",
+    "test_start_from_crash.py",
+    "test_terminal.py",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.name in ONE_BY_ONE:
+                item.add_marker(pytest.mark.xdist_group("one by one"))
+    skip_without_gpu(items)
+
+
+def skip_without_gpu(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
