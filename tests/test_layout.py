@@ -39,7 +39,7 @@ ROOMS = {
     "objectives": [
         "_files _lazy _messages",
         "space data",
-        "registry metrics images transformers",
+        "registry metrics images intervals transformers",
         "objective",
         "training",
         "models",
