@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from objectives.arguments import (
+    FinetuneArguments,
+    ImageArguments,
+    MLPArguments,
+    ModuleArguments,
+    arguments_of,
+)
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space
@@ -20,18 +28,24 @@ class ReadyMade:
 
     Args:
         kind: the name its studies and model files record.
-        module: where its class stands.
-        class_name: of the objective.
+        class_name: of the objective, in the module ``objectives.<kind>``.
         table_name: of its documented hyperparameters, in `objectives.space.tables`.
-        command: whether the command line can begin a search of it: its data are files.
+        definition: TypedDict of what it takes besides the search space.
+        data: what it trains on.
+        patience: epochs without improvement after which a trial ends, by default.
+        command: what its command says of itself; empty if the command line cannot begin a search.
+        grid: the hyperparameters of a grid search without a space.
         rebuilds: whether ``build`` in its module makes the network of a saved model again.
     """
 
     kind: str
-    module: str
     class_name: str
     table_name: str
-    command: bool = True
+    definition: type
+    data: Literal["table", "images", "any"]
+    patience: int
+    command: str = ""
+    grid: tuple[str, ...] = ("learning_rate",)
     rebuilds: bool = False
 
     @property
@@ -48,38 +62,59 @@ class ReadyMade:
     @property
     def objective(self) -> Any:
         """The class of the objective."""
-        return getattr(import_module(self.module), self.class_name)
+        return getattr(import_module(f"objectives.{self.kind}"), self.class_name)
 
     @property
     def build(self) -> Any:
         """What makes its network from a saved model's arguments, if it ``rebuilds``."""
-        return import_module(self.module).build
+        return import_module(f"objectives.{self.kind}").build
+
+    @property
+    def own_arguments(self) -> frozenset[str]:
+        """Names of what the objective takes besides the search space, its data's included."""
+        return frozenset(arguments_of(self.definition))
 
 
 _ALL = (
     ReadyMade(
-        kind="mlp", module="objectives.mlp", class_name="MLPObjective", table_name="MLP_TABLE"
+        kind="mlp",
+        class_name="MLPObjective",
+        table_name="MLP_TABLE",
+        definition=MLPArguments,
+        data="table",
+        patience=20,
+        command="Tune a multilayer perceptron on a table and print the best configuration.",
+        # The product of all grid levels is out of reach: 115,200 cells without epochs.
+        grid=("learning_rate", "dropout", "activation"),
     ),
     ReadyMade(
         kind="cnn",
-        module="objectives.cnn",
         class_name="CNNObjective",
         table_name="CNN_TABLE",
+        definition=ImageArguments,
+        data="images",
+        patience=10,
+        command="Tune a small residual network on images and print the best configuration.",
         rebuilds=True,
     ),
     ReadyMade(
         kind="finetune",
-        module="objectives.finetune",
         class_name="FinetuneObjective",
         table_name="FINETUNE_TABLE",
+        definition=FinetuneArguments,
+        data="images",
+        patience=5,
+        command="Fine-tune a pretrained network of torchvision on images and print the best "
+        "configuration.",
         rebuilds=True,
     ),
     ReadyMade(
         kind="module",
-        module="objectives.module",
         class_name="ModuleObjective",
         table_name="TRAINING_TABLE",
-        command=False,
+        definition=ModuleArguments,
+        data="any",
+        patience=10,
     ),
 )
 

@@ -15,8 +15,11 @@ from tuner.storage.call import describe_call, read_space, recorded_call
 FAST = {"epochs": 2, "show_progress_bar": False}
 
 
-def function(dataset, *, space=None, seed=0, storage=None, n_trials=None, **rest):
-    return describe_call(function, locals())
+DEFAULTS = {"space": None, "seed": 0, "storage": None, "n_trials": None}
+
+
+def function(dataset, **options):
+    return describe_call("function", {"dataset": dataset, **options}, DEFAULTS)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The ``tuner`` command: search, go on, look, predict.
+"""The ``tuner`` command: search, continue, look, predict.
 
 Only what trains or predicts needs torch, and the rest Optuna and pandas alone, so each command
 imports what it uses when it runs.
@@ -6,12 +6,15 @@ imports what it uses when it runs.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from objectives.registry import READY_MADE
 from tuner.cli.console import EXIT_CODES
-from tuner.cli.options import SearchCommand
+from tuner.cli.options import SearchCommand, search_command
 from tuner.cli.predict import predict
-from tuner.cli.search import cnn, finetune, mlp, resume, try_params, worker
+from tuner.cli.search import begin, resume, try_params, worker
 from tuner.cli.studies import dashboard, diagnose, export, plot, report, show
 
 app = typer.Typer(
@@ -20,13 +23,38 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _search in (mlp, cnn, finetune):
-    app.command(cls=SearchCommand)(_search)
+for _entry in READY_MADE.values():
+    if _entry.command:
+        app.command(cls=SearchCommand)(search_command(_entry, begin))
 app.command("try")(try_params)
 for _command in (resume, worker, show, export, plot, diagnose, report, predict, dashboard):
     app.command()(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"fusetune {version('fusetune')}")
+        except PackageNotFoundError:
+            typer.echo("fusetune, a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -6,18 +6,21 @@ import json
 import os
 import shlex
 import signal
+import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
+    from optuna.trial import FrozenTrial
+    from rich.table import Table
 
     from tuner.result import TuningResult
 
@@ -41,30 +44,53 @@ def one_line_errors() -> Iterator[None]:
             yield
         except BrokenPipeError:  # of `tuner show STUDY | head`, which typer ends quietly
             raise
-        except _expected_errors() as error:
-            _say(f"error: {error}", typer.colors.RED)
+        except Exception as error:
+            if not isinstance(error, _expected_errors()):
+                raise
+            _complain(f"error: {error}", typer.colors.RED)
             raise typer.Exit(USAGE_ERROR) from error
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    # Asked only once something was raised, so that a command that works need not import them.
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return (ValueError, TypeError, ImportError, OSError, OptunaError, SQLAlchemyError)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}", typer.colors.YELLOW)
+    # What was not imported has raised nothing, and importing it takes a second.
+    loaded = [sys.modules.get(name) for name in ("optuna.exceptions", "sqlalchemy.exc")]
+    named = [getattr(m, n, None) for m in loaded for n in ("OptunaError", "SQLAlchemyError")]
+    return (ValueError, TypeError, ImportError, OSError, *filter(None, named))
 
 
-def _say(text: str, color: str) -> None:
-    typer.secho(" ".join(text.split()), fg=color, err=True)
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _complain(f"warning: {message}", typer.colors.YELLOW)
 
 
-def tell(text: str, found: Mapping[str, Any], as_json: bool) -> None:
+def _complain(text: str, color: str) -> None:
+    typer.secho(visible(" ".join(text.split())), fg=color, err=True)
+
+
+def visible(text: object) -> str:
+    """Return text with control characters as escapes, so that none reaches the terminal.
+
+    Names, labels and errors of a stored study are anyone's. Lines and tabs stay.
+
+    Example:
+        >>> visible("a\x1b[31mb\u202ec")
+        'a\\x1b[31mb\\u202ec'
+    """
+    return "".join(c.encode("unicode_escape").decode() if _controls(c) else c for c in str(text))
+
+
+def _controls(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\n\t\u200d"
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print text for reading, see `visible`."""
+    typer.echo(visible(text), err=err)
+
+
+def tell(text: str, values: Mapping[str, object], as_json: bool) -> None:
     """Print ``text`` for reading or, if ``as_json``, what it says as one JSON object."""
-    typer.echo(json.dumps(found) if as_json else text)
+    typer.echo(json.dumps(values) if as_json else visible(text))
 
 
 def check_folder(option: str, path: Path) -> Path:
@@ -106,7 +132,7 @@ class Interruption:
 
 
 def stop_interrupted(
-    result: TuningResult | None, table: Path | None, options: Mapping[str, Any]
+    result: TuningResult | None, table: Path | None, options: Mapping[str, object]
 ) -> NoReturn:
     """Say what an interrupted search has kept and how to go on, and exit.
 
@@ -131,11 +157,11 @@ def stop_interrupted(
     else:
         lines.append(f"to go on: {resume_command(options)}")
     for line in lines:
-        typer.echo(line, err=True)
+        echo(line, err=True)
     raise typer.Exit(INTERRUPTED)
 
 
-def resume_command(options: Mapping[str, Any]) -> str:
+def resume_command(options: Mapping[str, object]) -> str:
     """Return the command that goes on with a search in a storage; it shows no password.
 
     Example:
@@ -156,27 +182,39 @@ _TOP = 10
 
 def print_result(result: TuningResult, table: Path, model: Path | None) -> None:
     """Print the best configuration beside the default one, the scores, and where the files are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from tuner.storage.trial_attrs import count_states, trial_params
+    from tuner.storage.trial_attrs import count_states
 
     best, default = result.best_trial, result.default_trial
-    shown = Table("hyperparameter", f"best (trial {best.number})")
-    trials = [best]
+    trials = {f"best (trial {best.number})": best}
     if default is not None:
-        shown.add_column(f"default (trial {default.number})")
-        trials.append(default)
-    for name in result.best_params:
-        shown.add_row(name, *(_cell(trial_params(trial).get(name)) for trial in trials))
-    shown.add_section()
+        trials[f"default (trial {default.number})"] = default
     test = result.test_score()
-    shown.add_row(f"valid_{test.metric}", *(_cell(trial.value) for trial in trials))
-    Console(markup=False).print(shown)
-    typer.echo(str(test))
-    typer.echo(f"{count_states(result.study)}; table: {table}")
+    _print_trials(trials, f"valid_{test.metric}")
+    echo(test)
+    echo(f"{count_states(result.study)}; table: {table}")
     if model is not None:
-        typer.echo(f"model: {model}")
+        echo(f"model: {model}")
+
+
+def _print_trials(trials: Mapping[str, FrozenTrial], metric: str) -> None:
+    """Print trials side by side: the first one's hyperparameters, and the metric."""
+    from rich.table import Table
+
+    from tuner.storage.trial_attrs import trial_params
+
+    shown = Table("hyperparameter", *trials)
+    params = [trial_params(trial) for trial in trials.values()]
+    for name in params[0]:
+        shown.add_row(visible(name), *(_cell(of_trial.get(name)) for of_trial in params))
+    shown.add_section()
+    shown.add_row(visible(metric), *(_cell(trial.value) for trial in trials.values()))
+    _print_table(shown)
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    Console(markup=False).print(table)
 
 
 def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
@@ -184,7 +222,7 @@ def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
     from tuner.storage.trial_attrs import finished
 
     test, default = result.test_score(), result.default_trial
-    found = {
+    values = {
         "study_name": result.study.study_name,
         "metric": test.metric,
         "best_trial": result.best_trial.number,
@@ -196,62 +234,49 @@ def print_json(result: TuningResult, table: Path, model: Path | None) -> None:
         "trials": str(table),
         "model": None if model is None else str(model),
     }
-    typer.echo(json.dumps(found))
+    typer.echo(json.dumps(values))
 
 
-def print_study(study: optuna.Study) -> None:
-    """Print a study's counts and its best trials."""
-    from rich.console import Console
+def print_study(study: optuna.Study, as_json: bool) -> None:
+    """Print a study's counts and its best trials; ``as_json`` as one JSON object."""
     from rich.table import Table
 
-    from tuner.storage.trial_attrs import count_states, study_metric
+    from tuner.storage.trial_attrs import count_states, study_metric, trial_params
     from tuner.tables import trials_dataframe
 
     metric, direction = study_metric(study)
-    typer.echo(f"study {study.study_name}: {count_states(study) or 'no trials yet'}")
     trials = trials_dataframe(study)
-    top = _best(trials, direction)
+    complete = trials[trials["state"] == "COMPLETE"]
+    best = complete.sort_values("value", ascending=direction == "minimize", kind="stable")
+    top = best.head(_TOP)
+    if as_json:
+        by_number = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+        values = {
+            "study_name": study.study_name,
+            "metric": metric,
+            "direction": direction,
+            "states": {str(state): int(n) for state, n in trials["state"].value_counts().items()},
+            "best": [
+                {"number": int(n), "value": float(value), "params": trial_params(by_number[int(n)])}
+                for n, value in zip(top["number"], top["value"], strict=True)
+            ],
+        }
+        typer.echo(json.dumps(values))
+        return
+    echo(f"study {study.study_name}: {count_states(study) or 'no trials yet'}")
     if top.empty:
         return
     params = [name for name in map(str, trials) if name.startswith("params_")]
     varied = [name for name in params if trials[name].nunique(dropna=False) > 1]
-    shown = Table(title=f"best {len(top)} by valid {metric} ({direction})", title_justify="left")
+    title = f"best {len(top)} by valid {metric} ({direction})"
+    shown = Table(title=visible(title), title_justify="left")
     for head in ("trial", "value", "epochs"):
         shown.add_column(head, no_wrap=True, justify="right")
     shown.add_column("hyperparameters that differ")
     for _, row in top.iterrows():
-        cells = [f"{name.removeprefix('params_')}={_cell(row[name])}" for name in varied]
+        cells = [f"{visible(n).removeprefix('params_')}={_cell(row[n])}" for n in varied]
         shown.add_row(*(_cell(row[c]) for c in ("number", "value", "epochs_run")), ", ".join(cells))
-    Console(markup=False).print(shown)
-
-
-def print_study_json(study: optuna.Study) -> None:
-    """Print what `print_study` prints as one JSON object."""
-    from tuner.storage.trial_attrs import finished, study_metric, trial_params
-    from tuner.tables import trials_dataframe
-
-    metric, direction = study_metric(study)
-    trials = trials_dataframe(study)
-    params = {trial.number: trial_params(trial) for trial in finished(study)}
-    top = _best(trials, direction)
-    found = {
-        "study_name": study.study_name,
-        "metric": metric,
-        "direction": direction,
-        "states": {str(state): int(n) for state, n in trials["state"].value_counts().items()},
-        "best": [
-            {"number": int(number), "value": float(value), "params": params[int(number)]}
-            for number, value in zip(top["number"], top["value"], strict=True)
-        ],
-    }
-    typer.echo(json.dumps(found))
-
-
-def _best(trials: pd.DataFrame, direction: str) -> pd.DataFrame:
-    complete = trials[trials["state"] == "COMPLETE"]
-    return complete.sort_values("value", ascending=direction == "minimize", kind="stable").head(
-        _TOP
-    )
+    _print_table(shown)
 
 
 def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json: bool) -> None:
@@ -263,9 +288,6 @@ def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json:
         rival: number of the one to compare with; None if there was none.
         as_json: print one JSON object.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from tuner.storage.trial_attrs import has_complete, study_metric, trial_params
     from tuner.tables import trials_dataframe
 
@@ -273,33 +295,25 @@ def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json:
     row = trials_dataframe(study).set_index("number").loc[number].to_dict()
     best = study.best_trial.number if has_complete(study) else None
     if as_json:
-        value = None if row["value"] != row["value"] else float(row["value"])
-        found = {
+        values = {
             "number": number,
             "state": row["state"],
             "stopped": row["stopped"],
-            "value": value,
+            "value": None if row["value"] != row["value"] else float(row["value"]),
             "params": trial_params(by_number[number]),
             "best_trial": best,
         }
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(values))
         return
-    shown = Table("hyperparameter", f"trial {number}")
-    trials = [by_number[number]]
+    trials = {f"trial {number}": by_number[number]}
     if rival is not None:
-        shown.add_column(f"best before (trial {rival})")
-        trials.append(by_number[rival])
-    for name in trial_params(trials[0]):
-        shown.add_row(name, *(_cell(trial_params(trial).get(name)) for trial in trials))
-    shown.add_section()
-    metric, _ = study_metric(study)
-    shown.add_row(f"valid_{metric}", *(_cell(trial.value) for trial in trials))
-    Console(markup=False).print(shown)
+        trials[f"best before (trial {rival})"] = by_number[rival]
+    _print_trials(trials, f"valid_{study_metric(study)[0]}")
     ending = "the best so far" if best == number else f"the best is trial {best}"
-    typer.echo(f"trial {number}: {row['state']}, {row['stopped']}; {ending}")
+    echo(f"trial {number}: {row['state']}, {row['stopped']}; {ending}")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"
-    return "" if value is None or str(value) == "<NA>" else str(value)
+    return "" if value is None or str(value) == "<NA>" else visible(value)

@@ -1,160 +1,21 @@
-"""Arguments and options that several commands have, and how they are explained."""
+"""Arguments and options of the commands, made from the definitions of the entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from objectives.registry import READY_MADE
+from objectives.arguments import IMAGES, TABLES, Argument
+from objectives.registry import READY_MADE, ReadyMade
+from tuner.arguments import arguments_for
 
 if TYPE_CHECKING:
-    from objectives.space.hyperparameter import Hyperparameter
-
-
-StudyPath = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A .journal or .db file, or a storage URL.")
-]
-StudyName = Annotated[
-    str | None, typer.Option(help="Needed where the storage holds several studies.")
-]
-
-
-def completer(names: tuple[str, ...]) -> Callable[[str], list[str]]:
-    """Return what typer asks for the names that begin as typed.
-
-    Example:
-        >>> completer(SAMPLERS)("r")
-        ['random']
-    """
-
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in names if name.startswith(incomplete)]
-
-    return complete
-
-
-def listing(names: tuple[str, ...]) -> str:
-    """Write names as a sentence has them.
-
-    Example:
-        >>> listing(RECIPES)
-        'modern or plain'
-    """
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-TABLES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
-
-Table = Annotated[
-    str | None,
-    typer.Argument(
-        help=f"A .csv or .parquet file, or one of {listing(TABLES)}.",
-        autocompletion=completer(TABLES),
-    ),
-]
-
-IMAGES = ("digits",)
-
-Images = Annotated[
-    str | None,
-    typer.Argument(
-        help="A folder with a folder of images a class, or digits.",
-        autocompletion=completer(IMAGES),
-    ),
-]
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        help="A TOML file of the arguments by their names in Python, [space] and data among them; "
-        "paths in it start from its folder, and options given here win over it."
-    ),
-]
-Target = Annotated[str | None, typer.Option(help="Column to predict.")]
-
-TASKS = ("binary", "multiclass", "regression")
-
-Task = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{listing(TASKS)}; default: from the data.",
-        autocompletion=completer(TASKS),
-    ),
-]
-
-METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "roc_auc",
-    "log_loss",
-    "f1_macro",
-    "rmse",
-    "mae",
-    "r2",
-)
-
-Metric = Annotated[
-    str | None,
-    typer.Option(
-        help=f"What is tuned: {listing(METRICS)}; default: accuracy, or rmse for regression.",
-        autocompletion=completer(METRICS),
-    ),
-]
-
-SAMPLERS = ("tpe", "random", "grid", "manual")
-
-Sampler = Annotated[
-    str,
-    typer.Option(help=f"{listing(SAMPLERS)}.", autocompletion=completer(SAMPLERS)),
-]
-
-PRUNERS = ("median", "asha", "hyperband", "none")
-
-Pruner = Annotated[
-    str,
-    typer.Option(help=f"{listing(PRUNERS)}.", autocompletion=completer(PRUNERS)),
-]
-
-PRECISIONS = ("float32", "auto")
-
-Precision = Annotated[
-    str,
-    typer.Option(
-        help="float32, or auto: large networks' products in bfloat16 where that is faster.",
-        autocompletion=completer(PRECISIONS),
-    ),
-]
-
-StartFrom = Annotated[
-    str | None,
-    typer.Option(
-        help="A study in the same storage whose trials to begin with, as far as they fit."
-    ),
-]
-Checkpoint = Annotated[
-    bool | None,
-    typer.Option(
-        help="Save trials under way each five epochs, or never; default: those that last longer "
-        "than a minute, each minute."
-    ),
-]
-ArtifactStore = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder for checkpoints and the best model; default: beside the study's file."
-    ),
-]
-
-RECIPES = ("modern", "plain")
-
-Recipe = Annotated[
-    str,
-    typer.Option(help="modern, or plain for the textbook net.", autocompletion=completer(RECIPES)),
-]
+    from objectives.space.hyperparameter import Space
 
 FIGURES = (
     "overview",
@@ -168,73 +29,62 @@ FIGURES = (
     "timeline",
 )
 
-Kind = Annotated[
-    str,
-    typer.Option(help=f"{listing(FIGURES)}.", autocompletion=completer(FIGURES)),
-]
+_TYPES: dict[str, type] = {
+    "a text": str,
+    "a whole number": int,
+    "a number": float,
+    "true or false": bool,
+}
 
-# Backbones of common use; torchvision has many more.
-BACKBONES = (
-    "resnet18",
-    "resnet50",
-    "efficientnet_b0",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "convnext_tiny",
-    "vit_b_16",
-)
 
-Backbone = Annotated[
-    str,
-    typer.Option(
-        help=f"A classification network of torchvision, such as {listing(BACKBONES)}.",
-        autocompletion=completer(BACKBONES),
-    ),
-]
+def completer(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """Return what typer asks for the names that begin as typed.
 
-Weights = Annotated[
-    str,
-    typer.Option(
-        help="DEFAULT or another name of torchvision's weights, downloaded once; a .pth or "
-        ".safetensors file; or none for random weights."
-    ),
+    Example:
+        >>> completer(FIGURES)("r")
+        ['rank']
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def listing(names: tuple[str, ...]) -> str:
+    """Write names as a sentence has them.
+
+    Example:
+        >>> listing(("history", "curves", "rank"))
+        'history, curves or rank'
+    """
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def option(argument: Argument) -> Any:
+    """Return typer's option for an argument; its help is the first sentence of the argument's."""
+    sentence = argument.help.partition(". ")[0].rstrip(".").replace("``", "")
+    complete = completer(argument.choices) if argument.choices else None
+    return typer.Option(help=f"{sentence}.", autocompletion=complete)
+
+
+_SHARED = arguments_for(READY_MADE["mlp"])
+
+StudyPath = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A .journal or .db file, or a storage URL.")
 ]
-ImageSize = Annotated[int | None, typer.Option(help="Pixels a side to stretch to.")]
-NTrials = Annotated[
-    int | None,
-    typer.Option(help="Finished trials in the study at the end; default: 30, or the grid."),
+StudyName = Annotated[
+    str | None, typer.Option(help="Needed where the storage holds several studies.")
 ]
-Timeout = Annotated[float | None, typer.Option(help="Seconds the search may take.")]
-Epochs = Annotated[int | None, typer.Option(help="Most epochs a trial trains; default: see below.")]
-Patience = Annotated[int, typer.Option(help="Epochs without gain that end a trial.")]
-NJobs = Annotated[int, typer.Option(help="Processes that train.")]
-NRepeats = Annotated[int, typer.Option(help="Seeds a trial; their mean is its value.")]
-Folds = Annotated[int | None, typer.Option(help="Cross-validate each trial on so many folds.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same table.")]
-Storage = Annotated[
-    str | None, typer.Option(help="A .journal or .db file or a URL, to resume the study from.")
-]
-NewStudyName = Annotated[str, typer.Option(help="Name of the study in the storage.")]
-Space = Annotated[
-    str | None,
-    typer.Option(
-        help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, "
-        'an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
-    ),
-]
-Fix = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=VALUE", help="Fix one hyperparameter, such as dropout=0; may be repeated."
-    ),
-]
-Trials = Annotated[
-    str | None,
-    typer.Option(help="JSON list of configurations, or a file of it, for the manual sampler."),
-]
+Kind = Annotated[str, typer.Option(help=f"{listing(FIGURES)}.", autocompletion=completer(FIGURES))]
 DataElsewhere = Annotated[
-    str | None, typer.Option(help="Where the data lie here; default: where they lay at first.")
+    str | None, typer.Option(help="Path of the data here; default: the path at first.")
 ]
+NTrials = Annotated[int | None, option(_SHARED["n_trials"])]
+Timeout = Annotated[float | None, option(_SHARED["timeout"])]
+NJobs = Annotated[int, option(_SHARED["n_jobs"])]
+ArtifactStore = Annotated[str | None, option(_SHARED["artifact_store"])]
+Device = Annotated[str | None, option(_SHARED["device"])]
 Out = Annotated[
     Path | None,
     typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
@@ -243,9 +93,114 @@ SaveModel = Annotated[Path | None, typer.Option(help="Save the best model here."
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+_DATA = {
+    "table": Annotated[
+        str | None,
+        typer.Argument(
+            help=f"A .csv or .parquet file, or one of {listing(TABLES)}.",
+            autocompletion=completer(TABLES),
+        ),
+    ],
+    "images": Annotated[
+        str | None,
+        typer.Argument(
+            help=f"A folder with a folder of images a class, or {listing(IMAGES)}.",
+            autocompletion=completer(IMAGES),
+        ),
+    ],
+}
+_CONFIG = Annotated[
+    Path | None,
+    typer.Option(
+        help="A TOML file of the arguments by their names in Python, [space] and data among them; "
+        "paths in it start from its folder, and options given here win over it."
+    ),
+]
+
+# What only the command line has, or reads in its own way.
+_OWN: dict[str, tuple[object, object]] = {
+    "space": (
+        None,
+        Annotated[
+            str | None,
+            typer.Option(
+                help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its "
+                'choices, an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, '
+                '"high": 0.1}}.'
+            ),
+        ],
+    ),
+    "fix": (
+        None,
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="NAME=VALUE",
+                help="Fix one hyperparameter, such as dropout=0; may be repeated.",
+            ),
+        ],
+    ),
+    "trials": (
+        None,
+        Annotated[
+            str | None,
+            typer.Option(
+                help="JSON list of configurations, or a file of it, for the manual sampler."
+            ),
+        ],
+    ),
+    "out": (None, Out),
+    "save_model": (None, SaveModel),
+    "quiet": (False, Quiet),
+    "as_json": (False, AsJson),
+}
+
+NOT_PASSED_ON = ("data", "config", *_OWN)
+"""Parameters of a search command that no entry point takes as they are."""
+
+
+def search_command(
+    entry: ReadyMade, search: Callable[[ReadyMade, typer.Context], None]
+) -> Callable[..., None]:
+    """Return the command that begins a search, with the signature that typer reads.
+
+    Args:
+        entry: what to tune.
+        search: does the work; typer's context has what was typed.
+    """
+
+    def command(ctx: typer.Context, **_: object) -> None:
+        search(entry, ctx)
+
+    parameters = list(_parameters(entry))
+    command.__name__, command.__doc__ = entry.kind, entry.command
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _parameters(entry: ReadyMade) -> Iterator[inspect.Parameter]:
+    def parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+    yield parameter("ctx", typer.Context, inspect.Parameter.empty)
+    yield parameter("data", _DATA[entry.data])
+    yield parameter("config", _CONFIG)
+    arguments = arguments_for(entry)
+    for name in sorted(arguments, key=lambda name: name not in entry.own_arguments):
+        argument = arguments[name]
+        typed = argument.typed or _TYPES.get(argument.kind)
+        if typed is None or not argument.on_command_line:
+            continue
+        annotation = typed if argument.default is not None else typed | None
+        yield parameter(name, Annotated[annotation, option(argument)], argument.default)
+    for name, (default, annotation) in _OWN.items():
+        yield parameter(name, annotation, default)
+
 
 class SearchCommand(TyperCommand):
-    """A command of the same name as a table of hyperparameters, which its help lists."""
+    """A command of the same name as an objective, whose hyperparameters its help lists."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help that typer makes, then the hyperparameters."""
@@ -254,7 +209,7 @@ class SearchCommand(TyperCommand):
         print_hyperparameters(READY_MADE[str(self.name)].table)
 
 
-def print_hyperparameters(table: Mapping[str, Hyperparameter]) -> None:
+def print_hyperparameters(table: Space) -> None:
     """Print name, range, default and meaning of each hyperparameter."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

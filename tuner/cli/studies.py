@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 
 from tuner.cli import options as o
-from tuner.cli.console import check_folder, one_line_errors, print_study, print_study_json, tell
+from tuner.cli.console import check_folder, echo, one_line_errors, print_study, tell
 
 
 def export(
@@ -41,7 +41,7 @@ def show(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson =
     with one_line_errors():
         from tuner.storage.study import load_study
 
-        (print_study_json if as_json else print_study)(load_study(study, study_name))
+        print_study(load_study(study, study_name), as_json)
 
 
 def diagnose(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
@@ -51,7 +51,7 @@ def diagnose(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJs
         from tuner.storage.study import load_study
 
         diagnosis = find(load_study(study, study_name))
-        typer.echo(diagnosis.to_json() if as_json else str(diagnosis))
+        typer.echo(diagnosis.to_json()) if as_json else echo(diagnosis)
 
 
 def plot(
@@ -105,7 +105,7 @@ def dashboard(
         app = wsgi(open_existing(storage))
         with make_server(host, port, app, _Server, _Quiet) as server:
             address = f"http://{host}:{server.server_port}/dashboard"
-            typer.echo(f"{redacted(storage)}: {address} (Ctrl-C ends it)")
+            echo(f"{redacted(storage)}: {address} (Ctrl-C ends it)")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+import ast
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
+import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -17,12 +17,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from objectives.registry import READY_MADE
 from tuner.storage.backends import redacted
 from tuner.storage.study import CALL
 
 # What concerns one run or one machine and not the study, is done once it has begun, or may hold a
 # password.
 _LEFT_OUT = (
+    "dataset",
     "storage",
     "study_name",
     "callbacks",
@@ -36,22 +38,27 @@ _LEFT_OUT = (
 )
 
 
-def describe_call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def describe_call(
+    function: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     """Describe a call of an entry point by what differs from its defaults.
 
     Args:
-        function: the entry point.
-        arguments: its arguments, as ``locals()`` has them at its first line.
+        function: the entry point's name.
+        arguments: the arguments given.
+        defaults: of its arguments; one that is missing here has none.
 
     Returns:
         ``function``: its name. ``dataset``: ``{"path": ...}``, absolute; ``{"builtin": name}``; or
         ``{"object": ...}``, in words, for data that only the caller has. ``options``: the other
-        arguments, in JSON types, a space written as `read_space` reads it. ``objects``: those that
-        are none, in words.
+        arguments in JSON types, a space written as `read_space` reads it. ``objects``: the
+        arguments that JSON cannot hold, in words.
     """
     options: dict[str, Any] = {}
     objects: dict[str, str] = {}
-    for name, value in _given(function, arguments).items():
+    for name, value in arguments.items():
+        if name in _LEFT_OUT or (name in defaults and _equal(value, defaults[name])):
+            continue
         plain = {k: _plain(v) for k, v in value.items()} if name == "space" else value
         if _is_json(plain):
             options[name] = plain
@@ -59,22 +66,11 @@ def describe_call(function: Callable[..., Any], arguments: Mapping[str, Any]) ->
             objects[name] = _in_words(value)
     dataset = arguments.get("dataset")
     return {
-        "function": function.__name__,
+        "function": function,
         "dataset": None if dataset is None else _describe_dataset(dataset),
         "options": options,
         "objects": objects,
     }
-
-
-def _given(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        value = arguments[name]
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            found |= value
-        elif name != "dataset" and not _equal(value, parameter.default):
-            found[name] = value
-    return {name: value for name, value in found.items() if name not in _LEFT_OUT}
 
 
 def _equal(value: Any, default: Any) -> bool:
@@ -106,22 +102,20 @@ def _in_words(value: Any) -> str:
     return type(value).__name__ if name is None else f"{value.__module__}.{name}"
 
 
-def _plain(wish: Any) -> Any:
-    """Return one wish of a space so that JSON can hold it; as it is where it cannot."""
-    if isinstance(wish, tuple) and len(wish) == 2:
-        return {"low": wish[0], "high": wish[1]}
-    if isinstance(wish, CategoricalDistribution):
-        return list(wish.choices)
-    if isinstance(wish, FloatDistribution | IntDistribution):
-        kind = "float" if isinstance(wish, FloatDistribution) else "int"
-        return {
-            "low": wish.low,
-            "high": wish.high,
-            "log": wish.log,
-            "step": wish.step,
-            "kind": kind,
-        }
-    return list(wish) if isinstance(wish, tuple | range) else wish
+def _plain(entry: Any) -> Any:
+    """Return an entry of a space as JSON can hold it; unchanged if it cannot."""
+    match entry:
+        case (low, high) if isinstance(entry, tuple):
+            return {"low": low, "high": high}
+        case CategoricalDistribution():
+            return list(entry.choices)
+        case FloatDistribution() | IntDistribution():
+            kind = "float" if isinstance(entry, FloatDistribution) else "int"
+            fields = {name: getattr(entry, name) for name in ("low", "high", "log", "step")}
+            return fields | {"kind": kind}
+        case tuple() | range():
+            return list(entry)
+    return entry
 
 
 def read_space(entries: Mapping[str, Any], *, source: str = "space") -> dict[str, Any]:
@@ -159,12 +153,14 @@ def _read(name: str, entry: Any, source: str) -> Any:
     return IntDistribution(**rest) if kind == "int" else FloatDistribution(**rest)
 
 
-def recorded_call(study: Any, *, data: Any = None) -> tuple[str, Any, dict[str, Any]]:
+def recorded_call(
+    study: optuna.Study, *, data: object = None
+) -> tuple[str, object, dict[str, Any]]:
     """Return entry point, dataset and options of the call that made a study.
 
     Args:
         study: any study.
-        data: the dataset, where the study has none or it lies elsewhere here.
+        data: the dataset, if the study has none or it lies elsewhere on this machine.
 
     Raises:
         ValueError: if no call was recorded, or it needs what only the caller has.
@@ -175,17 +171,18 @@ def recorded_call(study: Any, *, data: Any = None) -> tuple[str, Any, dict[str, 
             f"study must be one of this package's entry points, got {study.study_name!r}, which "
             "records no call; make the call in Python"
         )
-    dataset = call.get("dataset") or {}
-    if data is None:
-        data = dataset.get("path") or dataset.get("builtin")
+    function, dataset = str(call["function"]), call.get("dataset") or {}
     missing = sorted(call.get("objects", {}))
-    if missing or call["function"] not in ("tune_mlp", "tune_cnn", "tune_finetune"):
+    repeatable = {entry.function for entry in READY_MADE.values() if entry.command}
+    if missing or function not in repeatable:
         what = ", ".join(missing) or "the function itself"
         raise ValueError(
-            f"study {study.study_name!r} must be made of plain values to be gone on with by "
-            f"command, got {what} as Python objects; make the same call of {call['function']} in "
+            f"study {study.study_name!r} can only be resumed by command if it was started from "
+            f"plain values, got {what} as Python objects; make the same call of {function} in "
             "Python with the same storage and study_name"
         )
+    if data is None:
+        data = dataset.get("path") or dataset.get("builtin")
     if data is None:
         raise ValueError(
             f"data must be given for study {study.study_name!r}, which was tuned on "
@@ -195,14 +192,14 @@ def recorded_call(study: Any, *, data: Any = None) -> tuple[str, Any, dict[str, 
     options = dict(call["options"])
     if "space" in options:
         options["space"] = read_space(options["space"])
-    return str(call["function"]), data, options
+    return function, data, options
 
 
-def call_in_python(study: Any) -> str:
+def call_in_python(study: optuna.Study) -> str:
     """Write the call that made a study as a Python program.
 
-    Storage and study name are left out, as is all that concerns one machine; a password in a URL
-    becomes ``***``. What only the caller had is ``...``, with a comment that says what it was.
+    Storage and study name are left out, as is all that concerns one machine. A password in a URL
+    becomes ``***``. What only the caller had is ``...``, with a comment that describes it.
 
     Args:
         study: any study.
@@ -211,7 +208,6 @@ def call_in_python(study: Any) -> str:
         The program; empty if the study records no call.
 
     Example:
-        >>> import optuna
         >>> study = optuna.create_study()
         >>> call = {"function": "tune_mlp", "dataset": {"builtin": "iris"}, "options": {"seed": 1}}
         >>> study.set_user_attr("call", call)
@@ -219,7 +215,7 @@ def call_in_python(study: Any) -> str:
         from tuner import tune_mlp
         <BLANKLINE>
         result = tune_mlp(
-            "iris",
+            'iris',
             seed=1,
         )
     """
@@ -227,48 +223,42 @@ def call_in_python(study: Any) -> str:
     if not isinstance(call, Mapping):
         return ""
     options, objects = dict(call.get("options") or {}), dict(call.get("objects") or {})
+    function, dataset = call.get("function", ""), call.get("dataset") or {}
     # A stored study may be anyone's, and what is shown as a program may be run.
-    if not all(str(n).isidentifier() for n in (call.get("function", ""), *options, *objects)):
+    if not all(str(name).isidentifier() for name in (function, *options, *objects)):
         return ""
     space = read_space(options.get("space") or {})
     options |= {"space": space} if space else {}
+    arguments: list[tuple[ast.AST, object]] = []
+    if known := dataset.get("path", dataset.get("builtin")):
+        arguments.append((_node(str(known)), None))
+    elif dataset:
+        arguments.append((_node(...), dataset.get("object")))
+    arguments += [(ast.keyword(name, _node(...)), words) for name, words in objects.items()]
+    arguments += [(ast.keyword(name, _node(value)), None) for name, value in options.items()]
+    lines = [f"    {ast.unparse(node)},{_comment(words)}" for node, words in arguments]
     ranges = sorted({type(e).__name__ for e in space.values() if isinstance(e, BaseDistribution)})
     imports = [f"from optuna.distributions import {', '.join(ranges)}", ""] if ranges else []
-    function = call["function"]
-    lines = [*_dataset_lines(call.get("dataset") or {}), *_argument_lines(options, objects)]
     return "\n".join(
         [*imports, f"from tuner import {function}", "", f"result = {function}(", *lines, ")"]
     )
 
 
-def _dataset_lines(dataset: Mapping[str, Any]) -> Iterator[str]:
-    known = dataset.get("path", dataset.get("builtin"))
-    if known is not None:
-        yield f"    {_literal(str(known))},"
-    elif dataset:
-        yield f"    ...,{_comment(dataset.get('object'))}"
+def _comment(words: object) -> str:
+    return "" if words is None else f"  # {' '.join(redacted(words).split())}"
 
 
-def _argument_lines(options: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[str]:
-    for name, words in objects.items():
-        yield f"    {name}=...,{_comment(words)}"
-    for name, value in options.items():
-        yield f"    {name}={_literal(value)},"
-
-
-def _comment(words: Any) -> str:
-    return f"  # {' '.join(redacted(words).split())}"
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(redacted(value), ensure_ascii=False)
-    return pformat(_without_passwords(value), width=88, sort_dicts=False).replace("\n", "\n    ")
-
-
-def _without_passwords(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _without_passwords(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_passwords(entry) for entry in value]
-    return redacted(value) if isinstance(value, str) else value
+def _node(value: object) -> ast.expr:
+    """Return the syntax tree of a value of JSON, an ellipsis or a distribution."""
+    match value:
+        case str():
+            return ast.Constant(redacted(value))
+        case dict():
+            return ast.Dict([_node(key) for key in value], [_node(v) for v in value.values()])
+        case list():
+            return ast.List([_node(entry) for entry in value])
+        case tuple():
+            return ast.Tuple([_node(entry) for entry in value])
+        case BaseDistribution():
+            return ast.parse(repr(value), mode="eval").body
+    return ast.Constant(value)

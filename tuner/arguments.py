@@ -1,0 +1,377 @@
+"""The arguments that the entry points share, and what checks and documents all of them.
+
+Reading it loads neither torch nor Optuna, see `objectives.arguments`.
+"""
+
+import difflib
+import inspect
+import os
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, get_args
+
+from objectives._messages import check_count, choices
+from objectives.arguments import IMAGES, METRICS, TABLES, Argument, arguments_of, check_path
+from objectives.registry import ReadyMade
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+    from objectives.metrics import Metric
+    from tuner.result import TuningResult
+    from tuner.search.loop import Callback
+    from tuner.search.plan import Params
+    from tuner.search.pruners import PrunerName
+    from tuner.search.samplers import SamplerName
+    from tuner.storage.artifacts import ArtifactStore
+
+SAMPLERS = ("tpe", "random", "grid", "manual")
+PRUNERS = ("median", "asha", "hyperband", "none")
+
+
+class StudyArguments(TypedDict, total=False):
+    """What every search takes."""
+
+    space: Annotated[
+        "Params | None",
+        Argument(
+            None,
+            "What to search, by name: a fixed value, a list of choices, a ``(low, high)`` range, "
+            "an Optuna distribution or a `Hyperparameter`. Random and TPE search the documented "
+            "ranges of the others as well; a grid searches only what is named, or learning_rate "
+            "(with dropout and activation for `tune_mlp`) if nothing is.",
+            "a table",
+        ),
+    ]
+    sampler: Annotated[
+        "SamplerName | BaseSampler",
+        Argument(
+            "tpe",
+            "``tpe``, ``random``, ``grid`` or ``manual``; or an Optuna sampler.",
+            "a text",
+            SAMPLERS,
+        ),
+    ]
+    pruner: Annotated[
+        "PrunerName | BasePruner",
+        Argument(
+            "median",
+            "Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``; or an "
+            "Optuna pruner.",
+            "a text",
+            PRUNERS,
+        ),
+    ]
+    n_trials: Annotated[
+        int | None,
+        Argument(
+            None,
+            "Finished trials in the study at the end; by default 30, or all of a grid or a manual "
+            "search. Trials of earlier calls count, so repeating a call is a no-op.",
+            "a whole number",
+        ),
+    ]
+    timeout: Annotated[
+        float | None,
+        Argument(
+            None,
+            "Seconds that the search may take. No trial starts afterwards; running ones of a "
+            "ready-made objective end at their best epoch so far and count.",
+            "a number",
+        ),
+    ]
+    n_jobs: Annotated[
+        int,
+        Argument(
+            1,
+            "Processes that train. Each takes about two seconds to start, while this one trains. "
+            "Several are faster where there are as many cores; with TPE or pruning the table then "
+            "depends on which trial ends first.",
+            "a whole number",
+        ),
+    ]
+    enqueue: Annotated[
+        "Sequence[Params]",
+        Argument(
+            (),
+            "Configurations to try first, under any sampler. What they leave out is at its "
+            "default.",
+            "a list of tables",
+        ),
+    ]
+    trials: Annotated[
+        "Sequence[Params] | None",
+        Argument(None, "The configurations of a manual search.", "a list of tables"),
+    ]
+    seed: Annotated[
+        int, Argument(0, "Of everything: the same seed gives the same table.", "a whole number")
+    ]
+    storage: Annotated[
+        "str | os.PathLike[str] | BaseStorage | None",
+        Argument(
+            None,
+            "Where the study is kept: a .journal or .db file or a URL; by default in memory. If "
+            "the study exists, the search continues it.",
+            "a text",
+        ),
+    ]
+    study_name: Annotated[str, Argument("tune", "Name of the study in the storage.", "a text")]
+    start_from: Annotated[
+        "str | optuna.Study | TuningResult | None",
+        Argument(
+            None,
+            "A study in the same storage whose trials to begin with, as far as they fit; in Python "
+            "also an `optuna.Study` or a `TuningResult`. Complete and pruned trials whose "
+            "hyperparameters all lie in the new space are copied and count as trials of this "
+            "study: where 12 fit, ``n_trials=30`` trains 18 more, and by default 30 follow them. "
+            "Data, split, metric, recipe, patience, repeats and folds must be the same.",
+            "a text",
+        ),
+    ]
+    callbacks: Annotated[
+        "Sequence[Callback]",
+        Argument(
+            (),
+            "Called with study and trial after each trial, as in `optuna.Study.optimize`.",
+            "an object",
+        ),
+    ]
+    show_progress_bar: Annotated[
+        bool,
+        Argument(
+            True,
+            "Whether to show trials done, pruned, best value and time left.",
+            "true or false",
+            on_command_line=False,
+        ),
+    ]
+    executor: Annotated[
+        Any,
+        Argument(
+            None,
+            "Trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask "
+            "``client.get_executor()`` or a submitit executor. They share the study through a "
+            "``storage`` that all of them reach, and take over the trials of one that dies.",
+            "an object",
+        ),
+    ]
+
+
+class SearchArguments(StudyArguments, total=False):
+    """What every search with a ready-made objective takes."""
+
+    metric: Annotated[
+        "str | Metric | None",
+        Argument(
+            None,
+            f"What is tuned: {', '.join(METRICS[:-1])} or {METRICS[-1]}; by default accuracy, or "
+            "rmse for regression. Selection, patience and pruning all use it, on the validation "
+            "split. `tune_module` also takes a `Metric`, which ``Metric.from_function`` makes of a "
+            "function.",
+            "a text",
+            METRICS,
+        ),
+    ]
+    epochs: Annotated[
+        int | None,
+        Argument(
+            None,
+            "Passes over the training split at most; the default stands among the hyperparameters. "
+            'Short for ``space={"epochs": ...}``.',
+            "a whole number",
+        ),
+    ]
+    patience: Annotated[
+        int | None,
+        Argument(
+            10,
+            "Epochs without improvement after which a trial ends, judged against itself. None for "
+            "never.",
+            "a whole number",
+        ),
+    ]
+    include_default: Annotated[
+        bool,
+        Argument(
+            True,
+            "Whether random and TPE searches begin with the default configuration. It is trial 0; "
+            "the recipe's own good one follows, where there is one.",
+            "true or false",
+        ),
+    ]
+    checkpoint: Annotated[
+        bool | None,
+        Argument(
+            None,
+            "Whether running trials are saved beside the study; by default those that last longer "
+            "than a minute, each minute. True saves each five epochs, False never. After a crash "
+            "a saved trial continues where it was and comes out the same.",
+            "true or false",
+        ),
+    ]
+    artifact_store: Annotated[
+        "str | os.PathLike[str] | ArtifactStore | None",
+        Argument(
+            None,
+            "Folder for checkpoints and the best model; by default the one beside the study's "
+            "file. All workers must reach it. In Python also an artifact store of "
+            "`optuna.artifacts`. With a database or no storage, nothing is kept by default.",
+            "a text",
+        ),
+    ]
+    device: Annotated[
+        str | None,
+        Argument(
+            None,
+            "Where to train, such as cpu; by default CUDA or MPS where there is one.",
+            "a text",
+        ),
+    ]
+
+
+class FunctionArguments(StudyArguments, total=False):
+    """What `tuner.tune` takes besides."""
+
+    direction: Annotated[
+        Literal["minimize", "maximize"],
+        Argument(
+            "minimize",
+            "``minimize`` or ``maximize``. A ready-made objective brings its own.",
+            choices=("minimize", "maximize"),
+        ),
+    ]
+    max_steps: Annotated[
+        int,
+        Argument(100, "The last step that the function reports; the pruner's settings follow it."),
+    ]
+
+
+def definitions_for(entry: ReadyMade | None) -> tuple[type, ...]:
+    """Return the TypedDicts of an entry point's arguments; None stands for `tuner.tune`."""
+    return (FunctionArguments,) if entry is None else (SearchArguments, entry.definition)
+
+
+def arguments_for(entry: ReadyMade | None) -> dict[str, Argument]:
+    """Return the arguments of an entry point, the data itself excepted.
+
+    Example:
+        >>> from objectives.registry import READY_MADE
+        >>> arguments_for(READY_MADE["cnn"])["study_name"].default
+        'cnn'
+    """
+    known = arguments_of(*definitions_for(entry))
+    if entry is not None:
+        known["study_name"] = replace(known["study_name"], default=entry.kind)
+        known["patience"] = replace(known["patience"], default=entry.patience)
+    return known
+
+
+def check_arguments(entry: ReadyMade | None, options: Mapping[str, object]) -> None:
+    """Check what can be checked without torch: names, choices and counts.
+
+    Raises:
+        TypeError: for an unknown argument; offers the nearest one.
+        ValueError: for a name that is none of its choices, or a count below 1.
+    """
+    known = arguments_for(entry)
+    for name, value in options.items():
+        if name not in known:
+            function = "tune" if entry is None else entry.function
+            raise TypeError(
+                f"{function}() got an unexpected argument {name!r}; {cure(entry, name, value)}"
+            )
+        known[name].check(name, value)
+    for name in ("n_trials", "n_jobs", "n_repeats"):
+        if options.get(name) is not None:
+            check_count(name, options[name])
+    if "patience" in options:
+        check_count("patience", options["patience"], or_none=True)
+
+
+# What other libraries call a hyperparameter.
+_ALIASES = {"lr": "learning_rate", "max_epochs": "epochs", "hidden_size": "hidden_units"}
+
+
+def cure(entry: ReadyMade | None, name: str, value: object) -> str:
+    """Say what a user who gave an unknown argument probably meant.
+
+    Example:
+        >>> from objectives.registry import READY_MADE
+        >>> cure(READY_MADE["mlp"], "n_trails", 5), cure(READY_MADE["mlp"], "lr", 0.1)
+        ("did you mean 'n_trials'?", "did you mean space={'learning_rate': 0.1}?")
+    """
+    table = () if entry is None else tuple(entry.table)
+    known = arguments_for(entry)
+    meant = _ALIASES.get(name, name)
+    near = difflib.get_close_matches(meant.casefold(), [*known, *table], n=1)
+    if not near:
+        return choices(known)
+    match = near[0]
+    return (
+        f"did you mean {match!r}?" if match in known else f"did you mean space={ {match: value} }?"
+    )
+
+
+def check_data(entry: ReadyMade, dataset: object) -> None:
+    """Raise ValueError if ``dataset`` is a path or a name of nothing, before torch is loaded."""
+    if entry.data == "images":
+        check_path(dataset, IMAGES, folder=True)
+    else:
+        check_path(dataset, TABLES)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def documented(entry: ReadyMade | None) -> Callable[[Function], Function]:
+    """Give an entry point's ``**options`` the signature and docstring of its defined arguments.
+
+    The docstring's line ``{options}`` becomes one entry an argument, and the hyperparameters of
+    the objective become its last section.
+    """
+    known = arguments_for(entry)
+    annotations = {n: a for d in definitions_for(entry) for n, a in d.__annotations__.items()}
+
+    def decorate(function: Function) -> Function:
+        from objectives.space.tables import documents
+
+        own = inspect.signature(function)
+        parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters += [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=argument.default,
+                annotation=_shown_type(annotations[name]),
+            )
+            for name, argument in known.items()
+        ]
+        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        if function.__doc__ is None:  # python -OO leaves none
+            return function
+        lines = "\n".join(_entries(known))
+        function.__doc__ = function.__doc__.replace(f"{' ' * 8}{{options}}", lines)
+        return function if entry is None else documents(entry.table)(function)
+
+    return decorate
+
+
+def _shown_type(annotation: Any) -> Any:
+    shown = get_args(annotation)[0]
+    return getattr(shown, "__forward_arg__", shown)
+
+
+def _entries(known: Mapping[str, Argument]) -> Iterator[str]:
+    for name, argument in known.items():
+        yield textwrap.fill(
+            f"{name}: {argument.help}",
+            100,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
