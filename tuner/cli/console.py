@@ -67,7 +67,7 @@ def _complain(text: str, color: str) -> None:
 
 
 def visible(text: object) -> str:
-    """Return text with control characters as escapes, so that none reaches the terminal.
+    r"""Return text with control characters as escapes, so that none reaches the terminal.
 
     Names, labels and errors of a stored study are anyone's. Lines and tabs stay.
 

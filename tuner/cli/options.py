@@ -193,7 +193,7 @@ def _parameters(entry: ReadyMade) -> Iterator[inspect.Parameter]:
         typed = argument.typed or _TYPES.get(argument.kind)
         if typed is None or not argument.on_command_line:
             continue
-        annotation = typed if argument.default is not None else typed | None
+        annotation: object = typed if argument.default is not None else typed | None
         yield parameter(name, Annotated[annotation, option(argument)], argument.default)
     for name, (default, annotation) in _OWN.items():
         yield parameter(name, annotation, default)

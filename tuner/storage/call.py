@@ -248,7 +248,7 @@ def _comment(words: object) -> str:
     return "" if words is None else f"  # {' '.join(redacted(words).split())}"
 
 
-def _node(value: object) -> ast.expr:
+def _node(value: Any) -> ast.expr:
     """Return the syntax tree of a value of JSON, an ellipsis or a distribution."""
     match value:
         case str():

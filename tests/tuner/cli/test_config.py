@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from objectives.registry import READY_MADE
 from tests.tuner.commands import run
 from tuner import load_study
 from tuner.cli.config import read_config
@@ -75,7 +76,7 @@ def test_a_search_by_hand_stands_in_tables_of_its_own(folder, in_folder):
 def test_images_take_arguments_of_their_own(folder):
     config = write(folder, 'dataset = "digits"\nimage_size = [8, 10]\nmax_bytes = 1000\n')
 
-    assert read_config(config, "tune_cnn") == {
+    assert read_config(config, READY_MADE["cnn"]) == {
         "data": "digits",
         "image_size": [8, 10],
         "max_bytes": 1000,

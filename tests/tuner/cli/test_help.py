@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from objectives import arguments as choices
 from objectives import metrics
 from objectives.data import files, targets
 from objectives.images import load as image_readers
@@ -15,8 +16,8 @@ from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE, TRAINI
 from objectives.training import device as precision
 from objectives.training import recipe
 from tests.tuner.commands import run
-from tuner import tune_cnn, tune_finetune, tune_mlp, tune_module
-from tuner.cli import options as choices
+from tuner import arguments, tune_cnn, tune_finetune, tune_mlp, tune_module
+from tuner.cli import options
 from tuner.plots import figures
 from tuner.search import pruners, samplers
 
@@ -56,15 +57,15 @@ def test_docstrings_list_every_hyperparameter(function, table):
 @pytest.mark.parametrize(
     ("offered", "known"),
     [
-        (choices.SAMPLERS, get_args(samplers.SamplerName)),
-        (choices.PRUNERS, get_args(pruners.PrunerName)),
+        (arguments.SAMPLERS, get_args(samplers.SamplerName)),
+        (arguments.PRUNERS, get_args(pruners.PrunerName)),
         (choices.METRICS, metrics.METRICS),
         (choices.TASKS, get_args(targets.Task)),
         (choices.RECIPES, recipe.RECIPES),
         (choices.PRECISIONS, get_args(precision.Precision)),
         (choices.TABLES, files.BUILTINS),
         (choices.IMAGES, image_readers.BUILTINS),
-        (choices.FIGURES, figures.OF_A_STUDY),
+        (options.FIGURES, figures.OF_A_STUDY),
     ],
     ids=[
         "sampler",

@@ -9,13 +9,16 @@ import threading
 
 import pandas as pd
 import pytest
+import typer
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from tests.tuner.commands import SMALL, run
 from tests.tuner.storage.test_storage_rights import without_rights
-from tuner import api as networks
-from tuner import cli, tune_cnn, tune_finetune, tune_mlp
+from tuner import tune_cnn, tune_finetune, tune_mlp
+from tuner.cli import app
 from tuner.cli.config import parse_space
+
+COMMANDS = typer.main.get_command(app).commands
 
 
 def start(*arguments, cwd):
@@ -59,19 +62,17 @@ def test_space_in_json_fixes_lists_and_ranges():
 
 @pytest.mark.parametrize(
     ("command", "function"),
-    [(cli.mlp, tune_mlp), (cli.cnn, tune_cnn), (cli.finetune, tune_finetune)],
+    [("mlp", tune_mlp), ("cnn", tune_cnn), ("finetune", tune_finetune)],
     ids=["mlp", "cnn", "finetune"],
 )
 def test_defaults_on_the_command_line_are_those_of_the_function(command, function):
-    typed = inspect.signature(command).parameters
-    taken = inspect.signature(function).parameters.items()
-    defaults = networks.SEARCH_OPTIONS | {name: argument.default for name, argument in taken}
-    shared = set(typed) & set(defaults)
+    typed = {option.name: option.default for option in COMMANDS[command].params}
+    taken = inspect.signature(function).parameters
+    shared = set(typed) & set(taken) - {"space", "trials"}
 
-    assert {name: typed[name].default for name in shared - {"trials"}} == {
-        name: defaults[name] for name in shared - {"trials"}
-    }
-    assert {"sampler", "pruner", "n_trials", "patience", "seed", "study_name", "metric"} <= shared
+    assert {name: typed[name] for name in shared} == {name: taken[name].default for name in shared}
+    expected = {"sampler", "pruner", "n_trials", "patience", "seed", "study_name", "metric"}
+    assert expected | {"device", "valid_size"} <= shared
 
 
 def test_search_prints_the_best_beside_the_default_and_where_the_table_is(in_folder):
