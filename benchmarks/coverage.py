@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from objectives.intervals import Interval, difference_interval, score_interval
 from objectives.metrics import METRICS
+from objectives.models.intervals import Interval, difference_interval, score_interval
 
 Array = npt.NDArray[Any]
 Draw = Callable[[np.random.Generator, int], dict[str, Array]]

@@ -39,7 +39,7 @@ ROOMS = {
     "objectives": [
         "_files _lazy _messages",
         "space data",
-        "registry metrics images intervals transformers",
+        "metrics images",
         "objective",
         "training",
         "models",

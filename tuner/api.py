@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from objectives._messages import name_of
 from objectives.arguments import FinetuneArguments, ImageArguments, MLPArguments, ModuleArguments
-from objectives.registry import READY_MADE, ReadyMade
+from objectives.space.registry import READY_MADE, ReadyMade
 from tuner.arguments import (
     FunctionArguments,
     SearchArguments,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, g
 
 from objectives._messages import check_count, choices
 from objectives.arguments import IMAGES, METRICS, TABLES, Argument, arguments_of, check_path
-from objectives.registry import ReadyMade
+from objectives.space.registry import ReadyMade
 
 if TYPE_CHECKING:
     import optuna
@@ -259,7 +259,7 @@ def arguments_for(entry: ReadyMade | None) -> dict[str, Argument]:
     """Return the arguments of an entry point, the data itself excepted.
 
     Example:
-        >>> from objectives.registry import READY_MADE
+        >>> from objectives.space.registry import READY_MADE
         >>> arguments_for(READY_MADE["cnn"])["study_name"].default
         'cnn'
     """
@@ -300,7 +300,7 @@ def cure(entry: ReadyMade | None, name: str, value: object) -> str:
     """Say what a user who gave an unknown argument probably meant.
 
     Example:
-        >>> from objectives.registry import READY_MADE
+        >>> from objectives.space.registry import READY_MADE
         >>> cure(READY_MADE["mlp"], "n_trails", 5), cure(READY_MADE["mlp"], "lr", 0.1)
         ("did you mean 'n_trials'?", "did you mean space={'learning_rate': 0.1}?")
     """

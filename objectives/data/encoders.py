@@ -4,6 +4,7 @@ They are fitted on the training split alone. The pieces are scikit-learn transfo
 attributes, so that `skops` saves and loads a fitted encoder without pickle.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -16,6 +17,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from objectives.data import transformers
 from objectives.data.columns import LARGEST, column_kind
 from objectives.data.transformers import (
     Booleans,
@@ -36,10 +38,13 @@ MAX_LEVELS = 256
 MIN_LEVEL_ROWS = 2
 """Levels that fewer training rows have share the output of rare levels."""
 
+# Model files of the first versions name the transformers so, and skops imports them by their names.
+_FORMER_NAME = "objectives.transformers"
+sys.modules[_FORMER_NAME] = transformers
+
 TRUSTED_TYPES = tuple(
     f"{module}.{part.__qualname__}"
-    # the first versions wrote the second name
-    for module in ("objectives.data.transformers", "objectives.transformers")
+    for module in (transformers.__name__, _FORMER_NAME)
     for part in (Booleans, DateParts, Levels, MedianFill, Numbers, PiecewiseLinear, SmoothClip)
 )
 """The types that `skops.io.load` must be told to trust, `TabularEncoder` aside."""

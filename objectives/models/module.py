@@ -24,7 +24,7 @@ from objectives.models.files import (
 )
 from objectives.models.inputs import ImageSpec, TableInputs, accepted
 from objectives.models.mlp import FittedModel
-from objectives.registry import READY_MADE
+from objectives.space.registry import READY_MADE
 from objectives.training.feeds import Inputs, Rows, TensorRows, as_inputs
 from objectives.training.losses import columns
 from objectives.training.module_cohort import predictions

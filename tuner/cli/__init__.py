@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from objectives.registry import READY_MADE
+from objectives.space.registry import READY_MADE
 from tuner.cli.console import EXIT_CODES
 from tuner.cli.options import SearchCommand, search_command
 from tuner.cli.predict import predict

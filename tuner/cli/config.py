@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives._messages import nearest
-from objectives.registry import ReadyMade
+from objectives.space.registry import ReadyMade
 from tuner.arguments import arguments_for
 
 # Of the command and not of the function.

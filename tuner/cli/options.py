@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from objectives.arguments import IMAGES, TABLES, Argument
-from objectives.registry import READY_MADE, ReadyMade
+from objectives.space.registry import READY_MADE, ReadyMade
 from tuner.arguments import arguments_for
 
 if TYPE_CHECKING:

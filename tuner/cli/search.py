@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from objectives.registry import ReadyMade
+from objectives.space.registry import ReadyMade
 from tuner.arguments import check_arguments, check_data
 from tuner.cli import options as o
 from tuner.cli.config import parse_assignments, parse_space, read_config, read_json

@@ -15,7 +15,7 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from objectives.registry import READY_MADE
+from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
 from objectives.space.tables import MLP_TABLE
 from tuner.diagnosis.ranges import Levels, Range, search_range

@@ -17,7 +17,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from objectives.registry import READY_MADE
+from objectives.space.registry import READY_MADE
 from tuner.storage.backends import redacted
 from tuner.storage.study import CALL
 

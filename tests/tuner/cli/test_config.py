@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from objectives.registry import READY_MADE
+from objectives.space.registry import READY_MADE
 from tests.tuner.commands import run
 from tuner import load_study
 from tuner.cli.config import read_config

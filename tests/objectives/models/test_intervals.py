@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.coverage import CASES, coverage
-from objectives.intervals import difference_interval, score_interval, share_interval
 from objectives.metrics import METRICS, Metric
+from objectives.models.intervals import difference_interval, score_interval, share_interval
 
 CLASSES = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro"]
 VALUES = ["rmse", "mae", "r2"]
