@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from objectives._files import check_target
 from objectives.metrics import probabilities
 
 if TYPE_CHECKING:
-    from objectives.models.mlp import FittedModel
+    from objectives.data.encoders import TargetScaler
 
 
 _EXAMPLE_ROWS = 2
+
+
+class Exportable(Protocol):
+    """A fitted model, as far as an export knows it.
+
+    Attributes:
+        classes: labels in code order; None in regression.
+        target_scaler: takes outputs back to the units of the target; None for classes.
+    """
+
+    classes: NDArray[Any] | None
+    target_scaler: TargetScaler | None
+
+    def exportable(self, n_rows: int) -> tuple[nn.Module, Tensor]:
+        """Return the network and an example of its inputs with so many rows.
+
+        Raises:
+            ValueError: if it has no single network of one input.
+        """
 
 
 class Predictor(nn.Module):
@@ -27,7 +47,7 @@ class Predictor(nn.Module):
         model: says what they mean.
     """
 
-    def __init__(self, network: nn.Module, model: FittedModel) -> None:
+    def __init__(self, network: nn.Module, model: Exportable) -> None:
         super().__init__()
         self.network = network
         self.is_regression = model.classes is None
@@ -43,12 +63,12 @@ class Predictor(nn.Module):
         return values if self.scaler is None else self.scaler.inverse(values)
 
 
-def export_program(model: FittedModel) -> torch.export.ExportedProgram:
+def export_program(model: Exportable) -> torch.export.ExportedProgram:
     """Return a fitted model as a `torch.export` program of any number of rows.
 
     Its input is what the network takes: pixels from 0 to 255, uint8 (B, C, H, W), for a network of
     images; the array (B, ...) for a module of one array; and for a table the encoded rows (B, I)
-    that ``model.encode(X)`` gives. Its output are probabilities (B, n_classes), or values (B,).
+    that ``model.encode(X)`` gives. It returns probabilities (B, n_classes), or values (B,).
 
     Raises:
         ValueError: for a module of several inputs, or a model of several folds.
@@ -60,7 +80,7 @@ def export_program(model: FittedModel) -> torch.export.ExportedProgram:
     )
 
 
-def export_onnx(model: FittedModel, path: str | os.PathLike[str]) -> None:
+def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
     """Write a fitted model to an ONNX file; input and output are those of `export_program`.
 
     Raises:

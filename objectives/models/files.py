@@ -1,12 +1,15 @@
-"""Model files: one zip of JSON, safetensors and skops, in which nothing is a program.
+"""Model files, in which nothing is a program: JSON, safetensors and skops.
 
-A file is judged before it is used: its members and their sizes, its version, the types that the
-encoder names. What remains is numbers and names, so a file from a stranger cannot run anything.
+A `FittedModel` is a zip of all three; a `FittedModule` is a safetensors file with its description
+in the header. A file is judged before it is used: its format, the sizes it claims against its own
+bytes, the types its encoder names. What remains is numbers and names, so a file from a stranger
+runs nothing and takes little more memory than its size.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import zipfile
@@ -15,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import safetensors.torch
@@ -32,14 +35,22 @@ from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
 from objectives.models.inputs import TableInputs
 from objectives.training.stacked_mlp import StackedMLP
 
-FORMAT = "fusetune model"
+Labels: TypeAlias = NDArray[Any]
+Record: TypeAlias = dict[str, Any]
+"""What a file says of its model, in plain JSON types."""
+
+Path_: TypeAlias = "str | os.PathLike[str]"
+
 VERSION = 1
-MAX_LABEL_BYTES = 2**16  # an altered file could ask for labels that fill the memory
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
-ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
+MAX_LABEL_BYTES = 2**16
+_MODEL_FORMAT, _MODULE_FORMAT = "fusetune model", "fusetune module"
+_KEY = "fusetune"  # of the description in a safetensors header
+_ENCODER = "fusetune encoder"  # no name of a weight has a space
+_ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
-DECODING_ERRORS = (
+_DECODING_ERRORS = (
     AttributeError,
     EOFError,
     ImportError,
@@ -58,152 +69,135 @@ DECODING_ERRORS = (
 )
 
 
-class _RefusedError(ValueError):
-    """A file that is not a model; the message says why, as the end of a sentence."""
+class RefusedError(ValueError):
+    """A file that is no model; the message says why, as the end of a sentence."""
+
+
+@contextmanager
+def refusing(path: Path_, writer: str) -> Iterator[None]:
+    """Say in one sentence why a file is refused, whatever reading it raised.
+
+    Args:
+        path: the file.
+        writer: the method that writes such files.
+
+    Raises:
+        ValueError: if there is no such file, or reading it fails.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
+    try:
+        yield
+    except _DECODING_ERRORS as error:
+        is_known = isinstance(error, RefusedError)
+        reason = error if is_known else "is damaged or was altered; save the model again"
+        raise ValueError(
+            f"path must be a file that {writer} wrote, got path={str(path)!r}, which {reason}"
+        ) from error
 
 
 def write_model(
-    path: str | os.PathLike[str],
+    path: Path_,
     *,
-    header: Mapping[str, Any],
+    record: Mapping[str, Any],
     network: StackedMLP,
     encoders: Sequence[TabularEncoder],
-    classes: NDArray[Any] | None,
-    target_scaler: TargetScaler | None,
 ) -> None:
     """Write a model file at once: a reader sees the old file or the new one, never half of one.
 
     Args:
-        path: file to write or to replace; its folder must be there.
-        header: the rest of what the model knows, in plain JSON types.
+        path: file to write or to replace; its folder must exist.
+        record: what the model knows beside its network and encoders.
         network: weights and configuration.
         encoders: fitted preprocessing, one or one a fold.
-        classes: labels in code order, or None in regression.
-        target_scaler: units of the target, or None for classes.
 
     Raises:
         ValueError: if the folder does not exist, or ``path`` is a folder.
     """
     check_target(path)  # before the work
-    record = {
-        "format": FORMAT,
+    described = {
+        "format": _MODEL_FORMAT,
         "version": VERSION,
-        **header,
-        "classes": None if classes is None else pack_labels(classes),
-        "target_scaler": None if target_scaler is None else vars(target_scaler),
+        **record,
         "network": network.config,
-        "encoders": [encoder_fields(encoder) for encoder in encoders],
+        "encoders": [_encoder_fields(encoder) for encoder in encoders],
         "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
     }
     members = {
-        MODEL: json.dumps(record, indent=1, allow_nan=False).encode(),
+        MODEL: json.dumps(described, indent=1, allow_nan=False).encode(),
         WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
         **{_encoder_name(k): skops.io.dumps(e.transformer) for k, e in enumerate(encoders)},
     }
-    replace_file(path, _zipped(members))
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    replace_file(path, buffer.getvalue())
 
 
-def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_model(path: Path_) -> Record:
     """Read a model file without running anything that it holds.
 
     Args:
         path: a file that `write_model` wrote.
 
     Returns:
-        The header's entries, and "network", "encoders", "classes", "target_scaler" as objects.
+        The arguments of `objectives.models.mlp.FittedModel`, its metric by name.
 
     Raises:
         ValueError: if there is no such file, or it is not a model file, is of a later version,
             damaged, or altered to hold other types.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    with _refusing(path):
-        return _decode(Path(path))
+    with refusing(path, "FittedModel.save"):
+        members = _read_members(Path(path))
+        record = _checked(json.loads(members[MODEL]), _MODEL_FORMAT)
+        _check_record(record)
+        return {
+            "network": _network(record["network"], members[WEIGHTS]),
+            "encoders": _encoders(record["encoders"], members, record["network"]),
+            "classes": unpack_labels(record["classes"], sum(map(len, members.values()))),
+            "target_scaler": unpack_scaler(record["target_scaler"]),
+            **{
+                name: record[name]
+                for name in ("task", "metric", "params", "feature_names", "input_columns")
+            },
+        }
 
 
-def read_encoder(
-    path: str | os.PathLike[str], fields: Mapping[str, Any], content: bytes
-) -> TabularEncoder:
-    """Read an encoder from the skops bytes that a file holds, without running anything in them.
-
-    Args:
-        path: of the file, for messages.
-        fields: what `encoder_fields` gave.
-        content: the bytes of its transformer.
-
-    Raises:
-        ValueError: if they are damaged, or altered to hold other types.
-    """
-    with _refusing(path):
-        return _encoder(fields, content)
-
-
-@contextmanager
-def _refusing(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except DECODING_ERRORS as error:
-        known = isinstance(error, _RefusedError)
-        reason = error if known else "is damaged or was altered; save the model again"
-        raise ValueError(
-            f"path must be a file that FittedModel.save wrote, got path={str(path)!r}, "
-            f"which {reason}"
-        ) from error
-
-
-def _zipped(members: Mapping[str, bytes]) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def _decode(path: Path) -> dict[str, Any]:
-    members = _read_members(path)
-    record = json.loads(members[MODEL])
-    if record["format"] != FORMAT:
-        raise _RefusedError("is another kind of file")
+def _checked(record: Record, format_: str) -> Record:
+    if record["format"] != format_:
+        raise RefusedError("is another kind of file")
     if record["version"] != VERSION:
-        raise _RefusedError(f"has version {record['version']}, not {VERSION}; update fusetune")
-    _check_record(record)
-    scaler, labels = record["target_scaler"], record["classes"]
-    decoded = {
-        "classes": None if labels is None else unpack_labels(**labels),
-        "target_scaler": None if scaler is None else TargetScaler(**scaler),
-        "network": _network(record["network"], members[WEIGHTS]),
-        "encoders": _encoders(record["encoders"], members, record["network"]),
-    }
-    return {**record, **decoded}
+        raise RefusedError(f"has version {record['version']}, not {VERSION}; update fusetune")
+    return record
 
 
-def _check_record(record: dict[str, Any]) -> None:
+def _check_record(record: Record) -> None:
     labels, n_outputs = record["classes"], record["network"]["n_outputs"]
     n_labels = 1 if labels is None else len(labels["values"])
     task = "regression" if labels is None else "binary" if n_labels == 2 else "multiclass"
     texts = [record["metric"], *record["feature_names"], *record["input_columns"]]
-    sound = (
+    is_sound = (
         record["task"] == task
         and n_outputs == (1 if n_labels <= 2 else n_labels)
         and all(isinstance(text, str) for text in texts)
         and isinstance(record["params"], dict)
     )
-    if not sound:
-        raise _RefusedError("contradicts itself; save the model again")
+    if not is_sound:
+        raise RefusedError("contradicts itself; save the model again")
 
 
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise _RefusedError("is another kind of file, or cut off") from error
+        raise RefusedError("is another kind of file, or cut off") from error
     with archive:
         names = sorted(archive.namelist())
         n_encoders = max(1, len(names) - 2)
         if names != sorted((MODEL, WEIGHTS, *map(_encoder_name, range(n_encoders)))):
             listed = ", ".join(names[:3]) or "nothing"
-            raise _RefusedError(f"is another kind of file, or cut off: it holds {listed}")
+            raise RefusedError(f"is another kind of file, or cut off: it holds {listed}")
         _check_sizes(archive, path.stat().st_size)
         return {name: archive.read(name) for name in names}
 
@@ -211,90 +205,34 @@ def _read_members(path: Path) -> dict[str, bytes]:
 def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
     """Refuse members that together claim more bytes than the file has, as a zip bomb does."""
     if sum(member.file_size for member in archive.infolist()) > n_bytes:
-        raise _RefusedError("holds members larger than itself; do not use it")
+        raise RefusedError("holds members larger than itself; do not use it")
 
 
-def _network(config: dict[str, Any], weights: bytes) -> StackedMLP:
+def _network(config: Record, weights: bytes) -> StackedMLP:
     tensors = safetensors.torch.load(weights)
     sizes = [value for value in config.values() if isinstance(value, int)]
     if max(sizes, default=0) > len(weights):
-        raise _RefusedError("describes a network larger than its weights; do not use it")
+        raise RefusedError("describes a network larger than its weights; do not use it")
     with torch.device("meta"):  # costs no memory, whatever shape an altered file asks for
         network = StackedMLP.from_config(config)
     expected = {name: (t.shape, t.dtype) for name, t in network.state_dict().items()}
     if expected != {name: (t.shape, t.dtype) for name, t in tensors.items()}:
-        raise _RefusedError("holds weights of another network; save the model again")
+        raise RefusedError("holds weights of another network; save the model again")
     network.load_state_dict(tensors, assign=True)
     return network
 
 
-def _encoder_name(number: int) -> str:
-    return f"encoder_{number}.skops"
-
-
-def encoder_fields(encoder: TabularEncoder) -> dict[str, Any]:
-    """Return what an encoder knows beside its transformer, as plain JSON types."""
-    return {key: value for key, value in vars(encoder).items() if key != "transformer"}
-
-
-def _encoders(
-    fields: list[dict[str, Any]], members: Mapping[str, bytes], network: Mapping[str, Any]
-) -> list[TabularEncoder]:
-    widths = [entry["n_outputs"] for entry in fields]
-    sound = len(fields) == len(members) - 2 and len(network["activations"]) % len(fields) == 0
-    if not sound or max(widths) != network["n_inputs"]:
-        raise _RefusedError("holds the encoder of another model; save the model again")
-    return [_encoder(entry, members[_encoder_name(k)]) for k, entry in enumerate(fields)]
-
-
-def _encoder(fields: Mapping[str, Any], content: bytes) -> TabularEncoder:
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        _check_sizes(archive, len(content))
-    foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - ALLOWED_TYPES)
-    if foreign:
-        raise _RefusedError(f"names the type {foreign[0]}, which no model holds; do not use it")
-    transformer = skops.io.loads(content, trusted=sorted(ALLOWED_TYPES))
-    if not isinstance(transformer, ColumnTransformer):
-        raise _RefusedError("holds the encoder of another model; save the model again")
-    columns = tuple(fields["columns"])
-    return TabularEncoder(**{**fields, "columns": columns, "transformer": transformer})
-
-
-def pack_labels(labels: NDArray[Any]) -> dict[str, Any]:
-    """Return class labels as plain JSON types."""
-    # latin-1 maps each byte to one character and back
-    text = np.char.decode(labels, "latin-1") if labels.dtype.kind == "S" else labels
-    values = [label.item() if isinstance(label, np.generic) else label for label in text.tolist()]
-    return {"dtype": labels.dtype.str, "values": values}
-
-
-def unpack_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
-    """Return what `pack_labels` was given."""
-    kind = np.dtype(dtype)
-    if kind.kind not in "biufOSU" or kind.itemsize > MAX_LABEL_BYTES:
-        raise _RefusedError(f"holds labels of type {dtype!r}; save the model again")
-    text = np.char.encode(values, "latin-1") if kind.kind == "S" else values
-    labels = np.array(text, dtype=kind)
-    if labels.ndim != 1:
-        raise _RefusedError("holds nested labels; save the model again")
-    return labels
-
-
-_KEY, _FORMAT, _VERSION = "fusetune", "fusetune module", 1
-_ENCODER = "fusetune encoder"  # no name of a weight has a space
-
-
 def write_module(
-    path: str | os.PathLike[str],
+    path: Path_,
     *,
     record: Mapping[str, Any],
     state: Mapping[str, Tensor],
     table: TableInputs | None,
 ) -> None:
-    """Write weights and description at once, see `objectives._files.replace_file`.
+    """Write weights and description at once, see `write_model`.
 
     Args:
-        path: file to write or to replace; its folder must be there.
+        path: file to write or to replace; its folder must exist.
         record: the description, in plain JSON types.
         state: the weights.
         table: turns tables into inputs; None for modules of arrays and images.
@@ -303,61 +241,147 @@ def write_module(
         ValueError: if the folder does not exist, or ``path`` is a folder.
     """
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-    described = {"format": _FORMAT, "version": _VERSION, **record, "table": None}
+    described = {"format": _MODULE_FORMAT, "version": VERSION, **record, "table": None}
     if table is not None:
-        described["table"] = {
-            "columns": table.columns,
-            "input_columns": table.input_columns,
-            "encoder": encoder_fields(table.encoder),
-        }
+        described["table"] = {**vars(table), "encoder": _encoder_fields(table.encoder)}
         content = np.frombuffer(skops.io.dumps(table.encoder.transformer), dtype=np.uint8)
         tensors[_ENCODER] = torch.from_numpy(content.copy())
     header = {_KEY: json.dumps(described, allow_nan=False)}
     replace_file(path, safetensors.torch.save(tensors, metadata=header))
 
 
-def read_module(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, Any], dict[str, Tensor], TableInputs | None]:
-    """Return the description, the weights and what encodes tables; nothing in the file is run.
+def read_module(content: bytes) -> tuple[Record, dict[str, Tensor], TableInputs | None]:
+    """Return the description, the weights and what encodes tables, from the bytes of a file.
+
+    Nothing in the file is run. Call it under `refusing`.
+    """
+    state = safetensors.torch.load(content)
+    size = int.from_bytes(content[:8], "little")
+    record = _checked(
+        json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY]), _MODULE_FORMAT
+    )
+    fields = record["table"]
+    if not fields:
+        return record, state, None
+    encoder = _encoder(fields["encoder"], state.pop(_ENCODER).numpy().tobytes())
+    columns, input_columns = tuple(fields["columns"]), tuple(fields["input_columns"])
+    return record, state, TableInputs(columns=columns, input_columns=input_columns, encoder=encoder)
+
+
+def _encoder_name(number: int) -> str:
+    return f"encoder_{number}.skops"
+
+
+def _encoder_fields(encoder: TabularEncoder) -> Record:
+    """Return what an encoder knows beside its transformer."""
+    return {key: value for key, value in vars(encoder).items() if key != "transformer"}
+
+
+def _encoders(
+    fields: list[Record], members: Mapping[str, bytes], network: Record
+) -> list[TabularEncoder]:
+    widths = [entry["n_outputs"] for entry in fields]
+    is_sound = len(fields) == len(members) - 2 and len(network["activations"]) % len(fields) == 0
+    if not is_sound or max(widths) != network["n_inputs"]:
+        raise RefusedError("holds the encoder of another model; save the model again")
+    return [_encoder(entry, members[_encoder_name(k)]) for k, entry in enumerate(fields)]
+
+
+def _encoder(fields: Record, content: bytes) -> TabularEncoder:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        _check_sizes(archive, len(content))
+        _check_arrays(archive, len(content))
+    foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - _ALLOWED_TYPES)
+    if foreign:
+        raise RefusedError(f"names the type {foreign[0]}, which no model holds; do not use it")
+    transformer = skops.io.loads(content, trusted=sorted(_ALLOWED_TYPES))
+    if not isinstance(transformer, ColumnTransformer):
+        raise RefusedError("holds the encoder of another model; save the model again")
+    columns = tuple(fields["columns"])
+    return TabularEncoder(**{**fields, "columns": columns, "transformer": transformer})
+
+
+def _check_arrays(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    """Refuse arrays that would take more memory than the file's bytes.
+
+    An array's header can claim any shape, the schema can read one array many times, and nested
+    object arrays of one shared list grow with a power of its length.
+    """
+    sizes = {
+        name: _array_bytes(archive, name) for name in archive.namelist() if name != "schema.json"
+    }
+    nodes, read = [json.loads(archive.read("schema.json"))], dict[object, int]()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            nodes.extend(node.values())
+            if "file" in node:
+                read[node.get("__id__", len(read))] = sizes[node["file"]]
+            if node.get("type") == "json" and len(node["shape"]["content"]) != 1:
+                raise RefusedError("holds nested arrays of objects; do not use it")
+        elif isinstance(node, list):
+            nodes.extend(node)
+    if sum(read.values()) > n_bytes:
+        raise RefusedError("holds arrays larger than itself; do not use it")
+
+
+def _array_bytes(archive: zipfile.ZipFile, name: str) -> int:
+    """Return how many bytes an array takes by its own header, at least one a cell."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        known = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, _, dtype = known[version](file)
+    return math.prod(shape) * max(1, dtype.itemsize)
+
+
+def pack_labels(labels: Labels | None) -> Record | None:
+    """Return class labels as plain JSON types; None for None.
 
     Raises:
-        ValueError: if there is no such file, or it is no such file, damaged or altered.
+        ValueError: if they are neither text, numbers nor booleans.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
-    content = Path(path).read_bytes()
-    with told_as_damage(path):
-        state = safetensors.torch.load(content)
-        size = int.from_bytes(content[:8], "little")
-        record = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
-        known = record["format"] == _FORMAT and record["version"] == _VERSION
-        encoder = state.pop(_ENCODER).numpy().tobytes() if record["table"] else b""
-    if not known:
-        raise ValueError(f"path must be a file of version {_VERSION}, got path={str(path)!r}")
-    return record, state, _table(path, record["table"], encoder)
-
-
-@contextmanager
-def told_as_damage(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say in one sentence that a file is damaged or no model, whatever reading it raised."""
-    try:
-        yield
-    except DECODING_ERRORS as error:
-        raise ValueError(
-            f"path must be a file that FittedModule.save wrote, got path={str(path)!r}, which is "
-            "another kind of file or damaged; save the model again"
-        ) from error
-
-
-def _table(
-    path: str | os.PathLike[str], fields: Mapping[str, Any] | None, content: bytes
-) -> TableInputs | None:
-    if fields is None:
+    if labels is None:
         return None
-    encoder = read_encoder(path, fields["encoder"], content)
-    return TableInputs(
-        columns=tuple(fields["columns"]),
-        input_columns=tuple(fields["input_columns"]),
-        encoder=encoder,
-    )
+    # latin-1 maps each byte to one character and back
+    text = np.char.decode(labels, "latin-1") if labels.dtype.kind == "S" else labels
+    values = [label.item() if isinstance(label, np.generic) else label for label in text.tolist()]
+    strange = [value for value in values if not isinstance(value, str | bool | int | float)]
+    if strange or labels.dtype.kind not in "biufOSU":
+        raise ValueError(
+            "classes must be text, numbers or booleans to be saved, got "
+            f"{(strange or values)[0]!r}; convert the target before tuning, as in y.astype(str)"
+        )
+    is_wide = labels.dtype.itemsize > MAX_LABEL_BYTES
+    return {"dtype": "|O" if is_wide else labels.dtype.str, "values": values}
+
+
+def unpack_labels(packed: Record | None, n_bytes: int) -> Labels | None:
+    """Return what `pack_labels` was given.
+
+    Labels of a fixed width that would take more than ``n_bytes``, the size of their file, become
+    objects: a long one among many short ones would fill the memory.
+    """
+    if packed is None:
+        return None
+    dtype, values = np.dtype(packed["dtype"]), packed["values"]
+    if dtype.kind not in "biufOSU" or dtype.itemsize > MAX_LABEL_BYTES:
+        raise RefusedError(f"holds labels of type {packed['dtype']!r}; save the model again")
+    if any(isinstance(value, list | dict) for value in values):
+        raise RefusedError("holds nested labels; save the model again")
+    if dtype.kind == "S":
+        values = [value.encode("latin-1") for value in values]
+    is_wide = dtype.kind in "SU" and dtype.itemsize * len(values) > n_bytes
+    return np.array(values, dtype=object if is_wide else dtype)
+
+
+def pack_scaler(scaler: TargetScaler | None) -> Record | None:
+    """Return a scaler as plain JSON types; None for None."""
+    return None if scaler is None else vars(scaler)
+
+
+def unpack_scaler(fields: Record | None) -> TargetScaler | None:
+    """Return what `pack_scaler` was given."""
+    return None if fields is None else TargetScaler(**fields)

@@ -30,6 +30,11 @@ class ImageSpec:
     n_channels: int
     size: Size
 
+    def example(self) -> Tensor:
+        """Return the form of one image, without memory, whatever size an altered file asks for."""
+        shape = (1, self.n_channels, *self.size)
+        return torch.empty(shape, dtype=torch.uint8, device="meta")
+
     def rows(self, X: Any) -> Rows:
         """Read arrays, PIL images or paths, one or many, as the network takes them."""
         if isinstance(X, ImageSplit):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -16,7 +15,8 @@ from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
-from objectives.models.files import read_model, write_model
+from objectives.models.export import export_onnx
+from objectives.models.files import Labels, Path_, pack_labels, pack_scaler, read_model, write_model
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
@@ -70,7 +70,7 @@ class FittedModel:
         task: Task,
         metric: Metric,
         feature_names: Sequence[str],
-        classes: NDArray[Any] | None = None,
+        classes: Labels | None = None,
         target_scaler: TargetScaler | None = None,
         params: Mapping[str, Any] | None = None,
         input_columns: Sequence[str] | None = None,
@@ -87,7 +87,7 @@ class FittedModel:
         self.params = dict(params or {})
         self.input_columns = tuple(feature_names if input_columns is None else input_columns)
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any) -> Labels:
         """Return the most probable label of each row or, in regression, its value.
 
         Args:
@@ -102,7 +102,7 @@ class FittedModel:
         """
         average = self._average(X)
         if self.classes is not None:
-            labels: NDArray[Any] = self.classes[average.argmax(axis=1)]
+            labels: Labels = self.classes[average.argmax(axis=1)]
             return labels
         return average if self.target_scaler is None else self.target_scaler.inverse(average)
 
@@ -153,33 +153,25 @@ class FittedModel:
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         return chosen.score(truth, prediction, weight)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Path_) -> None:
         """Write the model to one file without pickle, replacing the file if it is there.
 
         Args:
             path: file to write, such as ``"model.zip"``; its folder must be there.
 
         Raises:
-            ValueError: if the folder is missing or ``path`` is a folder.
+            ValueError: if the folder is missing, ``path`` is a folder, or the labels are neither
+                text, numbers nor booleans.
         """
-        header = {
-            "task": self.task,
-            "metric": self.metric.name,
+        record = {
+            **self._record(),
             "feature_names": list(self.feature_names),
             "input_columns": list(self.input_columns),
-            "params": self.params,
         }
-        write_model(
-            path,
-            header=header,
-            network=self.network,
-            encoders=self.encoders,
-            classes=self.classes,
-            target_scaler=self.target_scaler,
-        )
+        write_model(path, record=record, network=self.network, encoders=self.encoders)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, metric: Metric | None = None) -> Self:
+    def load(cls, path: Path_, *, metric: Metric | None = None) -> Self:
         """Read a model that `save` wrote; it predicts the same to the last bit.
 
         Nothing in the file is run: it may come from anyone.
@@ -194,17 +186,7 @@ class FittedModel:
                 later version.
         """
         record = read_model(path)
-        return cls(
-            network=record["network"],
-            encoders=record["encoders"],
-            task=record["task"],
-            metric=get_metric(record["metric"] if metric is None else metric, record["task"]),
-            feature_names=record["feature_names"],
-            classes=record["classes"],
-            target_scaler=record["target_scaler"],
-            params=record["params"],
-            input_columns=record["input_columns"],
-        )
+        return cls(**record | {"metric": get_metric(metric or record["metric"], record["task"])})
 
     def encode(self, X: Any) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
@@ -220,10 +202,8 @@ class FittedModel:
             )
         return self.network, torch.zeros(n_rows, self.network.config["n_inputs"])
 
-    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+    def export_onnx(self, path: Path_) -> None:
         """Write an ONNX file, see `objectives.models.export.export_onnx`."""
-        from objectives.models.export import export_onnx
-
         export_onnx(self, path)
 
     def __repr__(self) -> str:
@@ -232,6 +212,16 @@ class FittedModel:
             f"FittedModel(task={self.task!r}, metric={self.metric.name!r}, {classes}"
             f"n_features={len(self.feature_names)}, params={self.params})"
         )
+
+    def _record(self) -> dict[str, Any]:
+        """Return what models of every kind know, in plain JSON types."""
+        return {
+            "task": self.task,
+            "metric": self.metric.name,
+            "params": self.params,
+            "classes": pack_labels(self.classes),
+            "target_scaler": pack_scaler(self.target_scaler),
+        }
 
     def _average(self, X: Any) -> NDArray[np.float64]:
         # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
@@ -253,7 +243,7 @@ class FittedModel:
         outputs = self.network(rows).double()
         return (outputs[..., 0] if self.classes is None else probabilities(outputs)).mean(dim=0)
 
-    def _codes(self, y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
+    def _codes(self, y: ArrayLike, classes: Labels) -> NDArray[np.int64]:
         labels = _column(y)
         known = {label: code for code, label in enumerate(classes.tolist())}
         codes = labels.map(known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -16,10 +15,13 @@ from objectives.data.encoders import TargetScaler
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.files import (
-    pack_labels,
+    Labels,
+    Path_,
+    Record,
     read_module,
-    told_as_damage,
+    refusing,
     unpack_labels,
+    unpack_scaler,
     write_module,
 )
 from objectives.models.inputs import ImageSpec, TableInputs, accepted
@@ -48,7 +50,8 @@ class FittedModule(FittedModel):
         images: what images it takes; None for arrays and tables.
         table: turns a table into inputs (n, I); None for arrays and images.
         kind: ``"module"``, or the name of a network of ours.
-        example: one row of inputs (1, ...); None for several inputs.
+        example: one row of inputs (1, ...), of which only shape and type are kept; None for several
+            inputs.
     """
 
     suffix = ".safetensors"
@@ -59,7 +62,7 @@ class FittedModule(FittedModel):
         module: nn.Module,
         task: Task,
         metric: Metric,
-        classes: NDArray[Any] | None = None,
+        classes: Labels | None = None,
         target_scaler: TargetScaler | None = None,
         params: Mapping[str, Any] | None = None,
         hints: Mapping[str, Any] | None = None,
@@ -73,17 +76,16 @@ class FittedModule(FittedModel):
         self.metric, self.classes, self.target_scaler = metric, classes, target_scaler
         self.params, self.hints = dict(params or {}), dict(hints or {})
         self.images, self.table, self.kind = images, table, kind
-        if images is not None:
-            example = torch.zeros(1, images.n_channels, *images.size, dtype=torch.uint8)
-        self.example = None if example is None else example.detach().cpu()
+        example = example if images is None else images.example()
+        self.example = None if example is None else example.to("meta")
 
     def _average(self, X: Any) -> NDArray[np.float64]:
         n_classes = 1 if self.classes is None else len(self.classes)
-        found = [
+        batches = [
             columns(outputs, self.task, n_classes)
             for _, outputs in predictions(self.module, self._rows(X))
         ]
-        outputs = torch.cat(found).double()
+        outputs = torch.cat(batches).double()
         average = outputs[:, 0] if self.classes is None else probabilities(outputs)
         return average.numpy()
 
@@ -93,7 +95,7 @@ class FittedModule(FittedModel):
         inputs: Inputs = as_inputs(X) if self.table is None else self.table(X)
         return TensorRows(inputs)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Path_) -> None:
         """Write weights, description and preprocessing to one safetensors file, without pickle.
 
         Args:
@@ -104,13 +106,9 @@ class FittedModule(FittedModel):
         """
         example = self.example
         record = {
+            **self._record(),
             "kind": self.kind,
-            "task": self.task,
-            "metric": self.metric.name,
-            "params": self.params,
             "hints": self.hints,
-            "classes": None if self.classes is None else pack_labels(self.classes),
-            "target_scaler": None if self.target_scaler is None else vars(self.target_scaler),
             "images": None if self.images is None else vars(self.images),
             "example": None
             if example is None
@@ -121,7 +119,7 @@ class FittedModule(FittedModel):
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: Path_,
         *,
         build: Callable[..., nn.Module] | None = None,
         metric: Metric | None = None,
@@ -137,14 +135,16 @@ class FittedModule(FittedModel):
             ValueError: if there is no such file, it is no such model or damaged, or its weights
                 are of another module than ``build`` makes.
         """
-        record, state, table = read_module(path)
-        with told_as_damage(path):
-            known = _arguments(record)
-            module = _network_of_ours(record, state) if record["kind"] in _REBUILT else None
+        with refusing(path, "FittedModule.save"):
+            content = Path(path).read_bytes()
+            record, state, table = read_module(content)
+            known = _arguments(record, len(content))
+            is_ours = record["kind"] in _REBUILT
+            module = _network_of_ours(record, state) if is_ours else None
         if module is None:
             module = _network_of_yours(record, state, build, path)
-        metric = get_metric(record["metric"] if metric is None else metric, record["task"])
-        return cls(module=module, metric=metric, table=table, **known)
+        chosen = get_metric(metric or record["metric"], record["task"])
+        return cls(module=module, metric=chosen, table=table, **known)
 
     def encode(self, X: Any) -> Tensor:
         """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
@@ -161,8 +161,7 @@ class FittedModule(FittedModel):
                 "export must be of a module of one input, got one of several; use torch.export on "
                 "model.module"
             )
-        rows = self.example.expand(n_rows, *self.example.shape[1:])
-        return self.module, rows.clone()
+        return self.module, torch.zeros(n_rows, *self.example.shape[1:], dtype=self.example.dtype)
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f"n_classes={len(self.classes)}, "
@@ -172,32 +171,31 @@ class FittedModule(FittedModel):
         )
 
 
-def _example(record: Mapping[str, Any] | None) -> Tensor | None:
-    if record is None:
-        return None
-    return torch.zeros(record["shape"], dtype=torch.int64 if record["whole"] else torch.float32)
-
-
-def _arguments(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file says of a model besides its network."""
-    scaler, images, labels = record["target_scaler"], record["images"], record["classes"]
+def _arguments(record: Record, n_bytes: int) -> Record:
+    """Return what a file of ``n_bytes`` says of a model besides its network."""
+    images, example = record["images"], record["example"]
     if record["task"] not in get_args(Task) or not isinstance(record["metric"], str):
         raise ValueError("task and metric must be names")
+    if images is not None:
+        size = tuple(images["size"])
+        images, example = ImageSpec(n_channels=int(images["n_channels"]), size=size), None
+        images.example()  # raises for what is no size
+    if example is not None:
+        dtype = torch.int64 if example["whole"] else torch.float32
+        example = torch.empty(example["shape"], dtype=dtype, device="meta")
     return {
         "task": record["task"],
         "kind": record["kind"],
         "params": dict(record["params"]),
         "hints": dict(record["hints"]),
-        "classes": None if labels is None else unpack_labels(**labels),
-        "target_scaler": None if scaler is None else TargetScaler(**scaler),
-        "images": None
-        if images is None
-        else ImageSpec(n_channels=int(images["n_channels"]), size=tuple(images["size"])),
-        "example": _example(record["example"]),
+        "classes": unpack_labels(record["classes"], n_bytes),
+        "target_scaler": unpack_scaler(record["target_scaler"]),
+        "images": images,
+        "example": example,
     }
 
 
-def _network_of_ours(record: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
+def _network_of_ours(record: Record, state: dict[str, Tensor]) -> nn.Module:
     """Build the network that a file names, once its weights are known to be as large."""
     make = READY_MADE[record["kind"]].build
     arguments = record["params"] | record["hints"]
@@ -213,10 +211,10 @@ def _network_of_ours(record: dict[str, Any], state: dict[str, Tensor]) -> nn.Mod
 
 
 def _network_of_yours(
-    record: dict[str, Any],
+    record: Record,
     state: dict[str, Tensor],
     build: Callable[..., nn.Module] | None,
-    path: str | os.PathLike[str],
+    path: Path_,
 ) -> nn.Module:
     if build is None:
         raise ValueError(
@@ -235,7 +233,7 @@ def _network_of_yours(
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: Path_,
     *,
     build: Callable[..., Any] | None = None,
     metric: Metric | None = None,
@@ -256,8 +254,6 @@ def load_model(
         Traceback (most recent call last):
         ValueError: path must be a file that save of a fitted model wrote, got ...
     """
-    from objectives.models.mlp import FittedModel
-
     if not Path(path).is_file():
         raise ValueError(f"path must be an existing file, got path={str(path)!r}; check the name")
     with Path(path).open("rb") as file:

@@ -7,6 +7,7 @@ import zipfile
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,6 +59,21 @@ def test_labels_keep_their_type_also_in_a_file(classes, tmp_path):
     assert predicted.dtype == classes.dtype
     assert predicted.tolist() == model.predict(TABLE).tolist()
     assert set(predicted.tolist()) <= set(classes.tolist())
+
+
+@pytest.mark.parametrize(
+    "label",
+    [pd.Interval(0, 1), ("a", 1), pd.Timedelta(1, "h"), np.timedelta64(1, "h"), 1 + 2j],
+    ids=lambda label: type(label).__name__,
+)
+def test_labels_that_a_file_cannot_hold_are_refused_in_one_sentence(label, tmp_path):
+    classes = np.empty(2, dtype=object)
+    classes[:] = [label, label]
+
+    with pytest.raises(ValueError, match=r"text, numbers or booleans to be saved, got .*astype\(str"):
+        classifier(classes).save(tmp_path / "model.zip")
+
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("model", [classifier(n_members=3), regressor()], ids=["classes", "values"])

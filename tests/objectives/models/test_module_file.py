@@ -50,5 +50,5 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
     cohort.model(0).save(path)
     path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
 
-    with pytest.raises(ValueError, match="another kind of file or damaged"):
+    with pytest.raises(ValueError, match="is damaged or was altered"):
         FittedModule.load(path, build=build_flat)
