@@ -18,6 +18,10 @@ MAX_INFERRED_CLASSES = 20
 """Whole numbers with more distinct values than this are taken for a quantity."""
 
 
+# A saved model can hold no others.
+_LABEL_TYPES = (str, bytes, bool, int, float, np.number, np.bool_)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """The target of every row: class codes with their labels, or values in their own units."""
@@ -123,6 +127,12 @@ def _quantities(column: pd.Series) -> NDArray[np.float64]:
 
 def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
     codes, labels = pd.factorize(column, sort=True)
+    strange = [label for label in labels if not isinstance(label, _LABEL_TYPES)]
+    if strange:
+        raise TypeError(
+            f"target must hold text, numbers or booleans, got {strange[0]!r} in column "
+            f"{column.name!r}; convert it, as in y.astype(str)"
+        )
     classes = np.asarray(labels)
     if isinstance(raw, np.ndarray) and raw.dtype.kind in "SU":
         classes = classes.astype(raw.dtype)

@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,3 +76,20 @@ def test_task_can_be_said_where_the_rule_guesses_otherwise():
     assert read_target(ratings, name="rating", task=None).task == "multiclass"
     assert read_target(ratings, name="rating", task="regression").y.dtype == np.float64
     assert read_target(pd.Series(range(30)), name="id", task="multiclass").y.max() == 29
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.cut(pd.Series([1.0, 9.0] * 5), [0, 5, 10]),
+        [("a", 1), ("b", 2)] * 5,
+        pd.to_timedelta([1, 2] * 5, unit="h"),
+        [datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)] * 5,
+    ],
+    ids=["intervals", "tuples", "timedeltas", "dates"],
+)
+def test_labels_that_no_saved_model_can_hold_are_refused_before_training(labels):
+    with pytest.raises(
+        TypeError, match=r"text, numbers or booleans, got .*; convert it, as in y\."
+    ):
+        read_target(labels, name="y", task=None)
