@@ -2,6 +2,8 @@
 
 import difflib
 import functools
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,3 +85,11 @@ def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:
         rule = "a whole number of at least 1" + (" or None" if or_none else "")
         raise ValueError(f"{name} must be {rule}, got {name}={value!r}")
     return value
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line of the user's code from which the two packages were called."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("objectives", "tuner"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -5,6 +5,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from tuner.storage.study import Session
+
 DISTRIBUTIONS = {
     "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
     "dropout": FloatDistribution(0.0, 0.5),
@@ -27,6 +29,13 @@ RECORD = {
     "split": {"n_valid": 1000},
     "seed": 0,
 }
+
+
+def open_session(storage):
+    """A session of a study that is there."""
+    session = Session(storage, name="s", direction="minimize", record={})
+    session.open_study()
+    return session
 
 
 def make_study(*trials, direction="maximize", name="demo", **record):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tuner.diagnosis.evidence import Evidence, Finding, short
+from tuner.storage.trial_attrs import was_pruned
 
 _MANY = 0.1  # Share of the trials from which on breaking down is worth a finding.
 _MIN_CASES = 2
@@ -117,7 +118,7 @@ def out_of_memory(evidence: Evidence) -> list[Finding]:
 def pruned_too_early(evidence: Evidence) -> list[Finding]:
     """Many trials were pruned before anything was complete to compare them with."""
     trials = evidence.trials
-    pruned = (trials["state"] == "PRUNED") & (trials["stopped"] == "pruned")
+    pruned = (trials["state"] == "PRUNED") & trials["stopped"].fillna("").map(was_pruned)
     complete = trials["state"] == "COMPLETE"
     before = int((pruned & ~complete.cummax()).sum())
     few = len(trials) >= _MIN_STALLED and complete.sum() < _MIN_COMPLETE * len(trials)

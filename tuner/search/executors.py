@@ -6,19 +6,19 @@ import os
 import pickle
 import time
 import uuid
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 
-from tuner.search.loop import Callback
+from objectives._messages import warn_caller
+from tuner.search.loop import Callback, Tuned, show
 from tuner.search.plan import Plan
-from tuner.search.worker import run_search
-from tuner.storage.backends import open_storage, storage_errors
+from tuner.search.progress import ProgressBar
+from tuner.search.worker import Worker
 from tuner.storage.heartbeat import stop_everywhere
-from tuner.storage.study import TunedStudy, quiet_optuna
+from tuner.storage.study import quiet_optuna
 
 _PAUSE_S = 0.5
 
@@ -38,12 +38,12 @@ class Share:
     """
 
     plan: Plan
-    objective: Any
+    objective: Tuned
     storage: str
     study_name: str
     n_trials: int
-    run: str
-    index: int
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    index: int = 0
 
     def __repr__(self) -> str:
         """Return what may be logged: no password, no data."""
@@ -55,25 +55,20 @@ def work(share: Share) -> int:
 
     This is what an executor runs, in another process and perhaps on another machine.
     """
-    opened = open_storage(share.storage)
     ended: list[int] = []
-    with storage_errors(share.storage), quiet_optuna():
-        study = TunedStudy(study_name=share.study_name, storage=opened)
-        run_search(
-            share.plan,
-            share.objective,
-            study,
-            opened,
-            n_trials=share.n_trials,
-            timeout=share.plan.timeout,
-            run=share.run,
+    with quiet_optuna(), share.plan.session(share.storage, share.study_name) as session:
+        worker = Worker(
+            plan=share.plan,
+            objective=share.objective,
+            session=session,
             callbacks=[lambda _, trial: ended.append(trial.number)],
         )
+        worker.run(share.n_trials, timeout=share.plan.timeout, run=share.run)
     return len(ended)
 
 
 def check_executor(
-    executor: Any, storage: Any, objective: Any, plan: Plan, callbacks: Sequence[Callback]
+    executor: Any, storage: Any, objective: Tuned, plan: Plan, callbacks: Sequence[Callback]
 ) -> None:
     """Raise unless workers elsewhere can reach the storage and be sent what they need.
 
@@ -107,49 +102,44 @@ def check_executor(
 
 
 def run_elsewhere(
-    executor: Any,
-    n_workers: int,
-    share: Callable[[str, int], Share],
-    study: optuna.Study,
-    show: Callable[[], None],
+    executor: Any, n_workers: int, share: Share, study: optuna.Study, progress: ProgressBar
 ) -> None:
-    """Submit the shares and wait for them; Ctrl-C stops them and returns.
+    """Submit a share to each worker and wait for them; Ctrl-C stops them and returns.
 
-    Where they run, how often one is tried again and how many run at once is the executor's to say.
+    The executor decides placement, retries and concurrency.
 
     Args:
         executor: with ``submit``, whose results have ``done`` and ``result``.
         n_workers: shares to submit.
-        share: makes a worker's share from the run and its index.
+        share: of the first worker; the others differ in the index.
         study: that they work on.
-        show: called time and again while they work.
+        progress: shows how far they are.
 
     Raises:
         Exception: of a worker, if all of them failed.
     """
-    run = uuid.uuid4().hex
-    futures = [executor.submit(work, share(run, index)) for index in range(n_workers)]
+    shares = [replace(share, index=index) for index in range(n_workers)]
+    futures = [executor.submit(work, each) for each in shares]
     try:
-        _wait(futures, show)
+        _wait(futures, study, progress)
     except KeyboardInterrupt:
-        stop_everywhere(study, run)
-        _wait(futures, show)
+        stop_everywhere(study, share.run)
+        _wait(futures, study, progress)
     errors = [error for future in futures if (error := _error_of(future)) is not None]
     if errors and len(errors) == len(futures):
         raise errors[0]
     for error in errors:
-        warnings.warn(
-            f"a worker ended by an error, the others went on: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}",
-            stacklevel=2,
+        warn_caller(
+            f"a worker ended with an error, the others continued: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}"
         )
 
 
-def _wait(futures: list[Any], show: Callable[[], None]) -> None:
+def _wait(futures: list[Any], study: optuna.Study, progress: ProgressBar) -> None:
     while not all(future.done() for future in futures):
-        show()
+        show(study, progress)
         time.sleep(_PAUSE_S)
-    show()
+    show(study, progress)
 
 
 def _error_of(future: Any) -> Exception | None:

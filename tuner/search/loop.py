@@ -1,4 +1,4 @@
-"""The one loop: ask while there is room, train together, report, prune or finish, refill."""
+"""The one loop: take trials while there is room, train, report, prune or finish, refill."""
 
 from __future__ import annotations
 
@@ -7,143 +7,156 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.objective import Cohort, EpochResult, TrialRecord, trial_seed
+from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
 from objectives.space.space import suggest
 from tuner.search.progress import ProgressBar
-from tuner.search.trial_queue import Claims, HandedTrial
-from tuner.storage.artifacts import Artifacts
+from tuner.search.pruners import why_pruned
+from tuner.search.trial_queue import TrialQueue
 from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
+from tuner.storage.optuna_internals import RequeuedTrial, judged
 from tuner.storage.study import TunedStudy
-from tuner.storage.trial_attrs import ORIGIN
+from tuner.storage.trial_attrs import ORIGIN, PRUNED
 
 
-def run_cohort(search: Search, cohort: Cohort) -> None:
+def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
     """Train the study's trials in a cohort until the budget is spent."""
     pending: int | None = None
     while True:
-        pending = _fill(search, cohort, pending)
-        if search.interrupted:
+        pending = _fill(running, cohort, pending)
+        if running.interrupted:
             raise KeyboardInterrupt
-        if not search.running:
-            if search.waits():
+        if not running.trials:
+            if running.wait_for_others():
                 continue
             return
-        numbers = [number for number in search.running if number != pending]
+        numbers = [number for number in running.trials if number != pending]
         try:
             results = cohort.train_epoch()
         except Exception as error:  # a user's own module may raise anything; the study goes on
             for number in numbers:
                 cohort.drop(number)
-                search.fail(number, error)
+                running.fail(number, error)
             continue
-        search.progress.tick()
+        running.progress.tick()
         for number, result in results.items():
-            _take(search, cohort, number, result)
+            _take(running, cohort, number, result)
 
 
-def _fill(search: Search, cohort: Cohort, pending: int | None) -> int | None:
+def _fill(running: RunningTrials, cohort: Cohort, pending: int | None) -> int | None:
     """Add trials while there is room; return the number of one that was started but has none."""
-    while pending is not None or search.wants_more():
+    while pending is not None or running.wants_more():
         if pending is None:
-            pending = search.start(cohort.has_room)
+            pending = running.start(cohort.has_room)
         if pending is None:
             return None
-        if not cohort.has_room(search.running[pending][1].params):
+        if not cohort.has_room(running.trials[pending][1].params):
             return pending
         try:
-            search.enter(cohort, pending)
+            running.add_or_restore(cohort, pending)
         except Exception as error:  # as above
-            search.fail(pending, error)
+            running.fail(pending, error)
         pending = None
     return None
 
 
-def _take(search: Search, cohort: Cohort, number: int, result: EpochResult) -> None:
+def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResult) -> None:
     """Record one epoch of a trial, and end the trial if something says so."""
-    trial, record = search.running[number]
+    trial, record = running.trials[number]
     record.add(result)
     try:
-        ending = _ending(search, trial, record, result)
+        ending = _ending(running, trial, record, result)
     except UpdateFinishedTrialError:  # by another process
         ending = (TrialState.PRUNED, "taken over")
     if ending is None:
-        search.checkpoints.save_if_due(trial, record, cohort)
+        running.checkpoints.save_if_due(trial, record, cohort)
         return
     state, stopped = ending
     value = record.best.value if state is TrialState.COMPLETE else None
-    is_best = value is not None and _is_best(search, value)
+    is_best = value is not None and _is_best(running, value)
     if is_best:
-        search.best_model = (number, cohort.model(number))
-        search.artifacts.keep_model(trial, search.best_model[1])
+        running.best_model = (number, cohort.model(number))
+        running.artifacts.keep_model(trial, running.best_model[1])
     cohort.drop(number)
-    search.finish(number, state, stopped, value)
+    running.finish(number, state, stopped, value)
     if is_best:
-        search.artifacts.clear_models(search.study)
+        running.artifacts.clear_models(running.study)
 
 
 def _ending(
-    search: Search, trial: optuna.Trial, record: TrialRecord, result: EpochResult
+    running: RunningTrials, trial: optuna.Trial, record: TrialRecord, result: EpochResult
 ) -> tuple[TrialState, str] | None:
     if result.failed:
         return TrialState.PRUNED, str(result.stopped)
-    is_step = result.epoch % search.report_every == 0
+    is_step = result.epoch % running.report_every == 0
     if is_step or result.stopped is not None:
         trial.report(result.value, step=result.epoch)
     if result.stopped is not None:
         return TrialState.COMPLETE, result.stopped
     if is_step and trial.should_prune():
-        return TrialState.PRUNED, "pruned"
-    if search.late:
+        return TrialState.PRUNED, why_pruned(running.study, judged(running.study, trial))
+    if running.late:
         return TrialState.COMPLETE, "timeout"
     return None
 
 
-def _is_best(search: Search, value: float) -> bool:
-    best = best_value(search.study.get_trials(deepcopy=False), search.direction)
+def _is_best(running: RunningTrials, value: float) -> bool:
+    best = best_value(running.study.get_trials(deepcopy=False), running.direction)
     if best is None:
         return True
-    return value < best if search.direction == "minimize" else value > best
+    return value < best if running.direction == "minimize" else value > best
 
 
-def run_function(search: Search, function: Callable[[optuna.Trial], float]) -> None:
+def run_function(running: RunningTrials, function: Callable[[optuna.Trial], float]) -> None:
     """Run a user's own ``objective(trial)``, which reports and prunes by itself."""
-    while search.wants_more():
-        number = search.start(lambda params: True)
-        if search.interrupted:
+    while running.wants_more():
+        number = running.start(lambda params: True)
+        if running.interrupted:
             raise KeyboardInterrupt
         if number is None:
-            if search.waits():
+            if running.wait_for_others():
                 continue
             return
-        trial, record = search.running[number]
+        trial, record = running.trials[number]
         start = time.perf_counter()
         try:
             value = float(function(trial))
             state, stopped = TrialState.COMPLETE, "returned"
             if not math.isfinite(value):
                 state, stopped = TrialState.PRUNED, f"returned {value}"
-        except optuna.TrialPruned:
-            state, stopped = TrialState.PRUNED, "pruned"
+        except optuna.TrialPruned as error:
+            state = TrialState.PRUNED
+            if getattr(trial, "is_pruned", True):
+                stopped = why_pruned(running.study, judged(running.study, trial), step="step")
+            else:
+                stopped = f"{PRUNED} by the objective" + (f": {error}" if str(error) else "")
         except UpdateFinishedTrialError:  # by another process
             state, stopped = TrialState.PRUNED, "taken over"
         except (StorageError, StorageInternalError):  # of a report: it is not the trial's fault
             raise
         except Exception as error:  # the user's code may raise anything; the study goes on
-            search.fail(trial.number, error)
+            running.fail(trial.number, error)
             continue
         record.params = {**record.params, **trial.params}
         told = value if state is TrialState.COMPLETE else None
-        search.finish(trial.number, state, stopped, told, duration_s=time.perf_counter() - start)
+        running.finish(trial.number, state, stopped, told, duration_s=time.perf_counter() - start)
 
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
+BestModel: TypeAlias = tuple[int, Any]  # number and fitted model of a trial
+Tuned: TypeAlias = Objective | Callable[[optuna.Trial], float]
+
+
+def has_cohorts(objective: Tuned) -> TypeGuard[Objective]:
+    """Whether trials of the objective train side by side, in cohorts."""
+    return hasattr(objective, "cohort")
+
 
 # A user's own code that fails alike in each of the first trials will fail for ever.
 _HOPELESS = 3
@@ -153,39 +166,37 @@ _PAUSE_S = 0.5
 
 
 @dataclass(kw_only=True)
-class Search:
-    """One process's work on a study: its budget, its trials under way, and the best model so far.
+class RunningTrials:
+    """One process's trials under way, its budget, and the best model so far.
 
     Args:
-        claims: how the process comes by its trials.
+        queue: gives the process its trials.
         seed: trials' own seeds follow from it and their numbers.
         deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
         callbacks: called with study and trial after each trial.
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
-        artifacts: where the best trial's model is kept.
         checkpoint: which trials are saved on the way, see `tuner.storage.checkpoints.Checkpoints`.
     """
 
-    claims: Claims
+    queue: TrialQueue
     seed: int
     deadline: float | None
     callbacks: Sequence[Callback]
     progress: ProgressBar
     n_parallel: int = 1
     report_every: int = 1
-    artifacts: Artifacts = field(default_factory=lambda: Artifacts(None))
     checkpoint: bool | None = False
-    running: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
-    best_model: tuple[int, Any] | None = None
+    trials: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
+    best_model: BestModel | None = None
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Clear away what processes that died have left."""
-        self.checkpoints = Checkpoints(
-            artifacts=self.artifacts, study=self.study, checkpoint=self.checkpoint
-        )
+        session = self.queue.session
+        self.checkpoints = Checkpoints(session=session, checkpoint=self.checkpoint)
+        self.artifacts = session.artifacts
         if self.artifacts:
             self.checkpoints.clear()
             self.artifacts.clear_models(self.study)
@@ -193,7 +204,7 @@ class Search:
     @property
     def study(self) -> TunedStudy:
         """The study worked on."""
-        return self.claims.study
+        return self.queue.study
 
     @property
     def direction(self) -> str:
@@ -208,51 +219,51 @@ class Search:
     @property
     def interrupted(self) -> bool:
         """Whether the run is to stop in all its processes."""
-        return self.claims.heartbeat.stopped.is_set()
+        return self.queue.heartbeat.stopped.is_set()
 
     def wants_more(self) -> bool:
         """Say whether another trial should be started, if there is one."""
-        return not (self.study.stop_requested or self.late or len(self.running) >= self.n_parallel)
+        return not (self.study.stop_requested or self.late or len(self.trials) >= self.n_parallel)
 
-    def waits(self) -> bool:
+    def wait_for_others(self) -> bool:
         """Wait while other processes train the last trials, which are this one's if they die.
 
         Returns:
             Whether there may be something to do again.
         """
-        if not self.wants_more() or not self.claims.others_at_work():
+        if not self.wants_more() or not self.queue.others_at_work():
             return False
         time.sleep(_PAUSE_S)
         self.show()
         return True
 
-    def start(self, room: Callable[[Mapping[str, Any]], bool]) -> int | None:
+    def start(self, has_room: Callable[[Mapping[str, Any]], bool]) -> int | None:
         """Start the next trial and return its number; None if there is none for this process."""
-        trial = self.claims.next(room)
+        trial = self.queue.take(has_room)
         return None if trial is None else self._begin(trial)
 
     def _begin(self, trial: optuna.Trial) -> int:
         with warnings.catch_warnings():
             # A value given by hand may lie outside the range; it is meant.
             warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
-            sampled = suggest(self.claims.space, trial)
+            sampled = suggest(self.queue.session.space, trial)
         params = trial.user_attrs.get("params") or sampled
         seed = trial_seed(self.seed, trial.number)
         record = TrialRecord(
             direction=self.direction,
             params=params,
             seed=seed,
-            worker=self.claims.heartbeat.number,
+            worker=self.queue.heartbeat.number,
             has_params="params" in trial.user_attrs,
         )
-        self.running[trial.number] = (trial, record)
+        self.trials[trial.number] = (trial, record)
         return trial.number
 
-    def enter(self, cohort: Cohort, number: int) -> None:
-        """Let a started trial train: from where a dead process left it, or from the start."""
-        trial, record = self.running[number]
-        self.checkpoints.begin(trial, record, cohort)
-        if record.results and isinstance(trial, HandedTrial):
+    def add_or_restore(self, cohort: Cohort, number: int) -> None:
+        """Add a started trial to the cohort, from its checkpoint if there is one."""
+        trial, record = self.trials[number]
+        self.checkpoints.add_or_restore(trial, record, cohort)
+        if record.results and isinstance(trial, RequeuedTrial):
             trial.keep_until(record.results[-1].epoch)
 
     def finish(
@@ -269,18 +280,18 @@ class Search:
 
         A trial that another process has ended, since it took this one for dead, is that one's.
         """
-        trial, record = self.running.pop(number)
-        found = record.attributes(stopped) | attributes
+        trial, record = self.trials.pop(number)
+        written = record.attributes(stopped) | attributes
         if duration_s is not None:
-            found["record"]["duration_s"] = duration_s
+            written["record"]["duration_s"] = duration_s
         try:
-            for name, attribute in found.items():
+            for name, attribute in written.items():
                 trial.set_user_attr(name, attribute)
             frozen = self._tell(trial, value, state)
         except UpdateFinishedTrialError:
-            self.claims.heartbeat.trials.discard(number)
+            self.queue.heartbeat.trials.discard(number)
             return
-        self.claims.heartbeat.trials.discard(number)
+        self.queue.heartbeat.trials.discard(number)
         self.checkpoints.forget(number)
         self.show()
         for callback in self.callbacks:
@@ -305,10 +316,10 @@ class Search:
         if len(self.errors) == self._n_own() == _HOPELESS and len(set(self.errors)) == 1:
             raise error
 
-    def put_back(self) -> None:
+    def requeue(self) -> None:
         """Return the trials under way to the queue, for another run."""
-        self.running.clear()
-        self.claims.heartbeat.put_back()
+        self.trials.clear()
+        self.queue.heartbeat.requeue()
 
     def show(self) -> None:
         """Refresh the progress line."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,28 +15,19 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
+from objectives._messages import warn_caller
 from objectives.space.space import describe, searched
 from tuner.search.executors import Share, check_executor, run_elsewhere
-from tuner.search.loop import Callback, show
-from tuner.search.plan import (
-    Plan,
-    Space,
-    given,
-    listed_trials,
-    missing,
-    queue,
-    total_trials,
-    with_brought,
-)
+from tuner.search.loop import BestModel, Callback, Tuned
+from tuner.search.plan import Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner
 from tuner.search.samplers import LISTED
-from tuner.search.start_from import HasStudy, begin_with, find_source
-from tuner.search.worker import run_search
-from tuner.storage.artifacts import Artifacts, check_artifact_store, default_folder
-from tuner.storage.backends import open_storage, storage_errors
-from tuner.storage.heartbeat import Heartbeat
-from tuner.storage.study import CALL, OPENINGS, TunedStudy, open_study
+from tuner.search.start_from import HasStudy, open_study
+from tuner.search.trial_queue import enqueue
+from tuner.search.worker import Worker
+from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
+from tuner.storage.study import OPENINGS
 from tuner.storage.trial_attrs import finished
 
 
@@ -55,15 +45,15 @@ class Outcome:
     """
 
     study: optuna.Study
-    objective: Any
-    model: tuple[int, Any] | None
+    objective: Tuned
+    model: BestModel | None
     artifacts: Artifacts
-    try_params: Callable[[dict[str, Any]], tuple[int, Any] | None]
+    try_params: Callable[[dict[str, Any]], BestModel | None]
 
 
 def optimize(
     plan: Plan,
-    objective: Any,
+    objective: Tuned,
     storage: str | os.PathLike[str] | BaseStorage | None,
     study_name: str,
     callbacks: Sequence[Callback],
@@ -82,96 +72,56 @@ def optimize(
     """
     planned = [*plan.firsts, *listed_trials(plan.sampler, plan.space, plan.trials)]
     total = total_trials(plan.n_trials, plan.sampler, planned, plan.timeout)
-    strict = plan.sampler not in LISTED
     make_pruner(plan.pruner, epochs=plan.max_steps)  # raises before anything is stored
     if executor is not None:
         check_executor(executor, storage, objective, plan, callbacks)
-    plan = _with_artifacts(plan, storage)
-    opened = open_storage(storage)
-    with storage_errors(storage):
-        study = _begin(opened, plan, study_name, start_from)
-        _queue_once(study, opened, plan.space, planned, strict)
-        total = with_brought(study, plan, total)
-    if plan.sampler == "grid":
-        print(f"grid of {len(planned)} trials", file=sys.stderr)
-
-    def run(n: int, timeout: float | None, shown: bool, only: int | None) -> Any:
-        with storage_errors(storage):
-            return run_search(
-                plan,
-                objective,
-                study,
-                opened,
-                n_trials=n,
-                callbacks=callbacks,
-                timeout=timeout,
-                show_progress_bar=shown,
-                only=only,
-            )
-
-    def one_more(params: dict[str, Any]) -> tuple[int, Any] | None:
-        with storage_errors(storage):
-            queue(study, plan.space, [given(plan.space, params)], strict=strict)
-            number = study.get_trials(deepcopy=False)[-1].number
-        return run(len(finished(study)) + 1, None, False, number)  # type: ignore[no-any-return]
-
-    _warn_if_opened(study, total)
+    plan = replace(plan, record=_record(plan), artifact_store=_artifact_store(plan, storage))
+    session = plan.session(storage, study_name)
+    worker = Worker(plan=plan, objective=objective, session=session, callbacks=callbacks)
     model = None
-    if executor is None:
-        model = run(total, plan.timeout, show_progress_bar, None)
-    else:
-        where = os.fspath(storage)  # type: ignore[arg-type]  # as `check_executor` has found
-        share = _sharing(plan, objective, where, study_name, total)
-        with storage_errors(storage):
-            _delegate(executor, plan, share, study, total, show_progress_bar)
+    with session:
+        open_study(session, start_from, n_trials=plan.n_trials)
+        session.record_call(plan.call)
+        enqueue(session, planned, strict=plan.sampler not in LISTED)
+        study, total = session.study, with_brought(session.study, plan, total)
+        if plan.sampler == "grid":
+            print(f"grid of {len(planned)} trials", file=sys.stderr)
+        if study.user_attrs.get(OPENINGS) and len(finished(study)) < total:
+            warn_caller(
+                f"study {study_name!r} continues after its test split was opened, which is no "
+                "longer unseen by what is tuned from here on; keep the first score, or judge on "
+                "new data"
+            )
+        if executor is None:
+            model = worker.run(total, timeout=plan.timeout, show_progress_bar=show_progress_bar)
+        else:
+            location = os.fspath(storage)  # type: ignore[arg-type]  # as `check_executor` knows
+            share = Share(
+                plan=plan.for_one_process(),
+                objective=objective,
+                storage=location if "://" in location else str(Path(location).absolute()),
+                study_name=study_name,
+                n_trials=total,
+            )
+            with ProgressBar(
+                total=total, timeout=plan.timeout, metric=plan.metric, enabled=show_progress_bar
+            ) as progress:
+                run_elsewhere(executor, plan.n_jobs, share, study, progress)
     return Outcome(
         study=study,
         objective=objective,
         model=model,
-        artifacts=Artifacts(plan.artifact_store),
-        try_params=one_more,
+        artifacts=session.artifacts,
+        try_params=worker.try_params,
     )
 
 
-def _begin(opened: BaseStorage, plan: Plan, name: str, start_from: Any) -> TunedStudy:
-    """Open the study, with the trials of the one that it is to begin with."""
-    record = _record(plan)
-    source = find_source(opened, start_from, name=name, direction=plan.direction, record=record)
-    study = open_study(opened, name=name, direction=plan.direction, record=record)
-    if source is not None:
-        begin_with(study, opened, source, space=plan.space, n_trials=plan.n_trials)
-    _note_call(study, plan.call)
-    return study
-
-
-def _queue_once(
-    study: TunedStudy,
-    opened: BaseStorage,
-    space: Space,
-    planned: list[dict[str, Any]],
-    strict: bool,
-) -> None:
-    """Queue the planned trials; of several processes that begin at once one does, others wait."""
-    if not missing(study, planned):
-        return
-    with Heartbeat(study, opened, task="queueing trials") as heartbeat:
-        heartbeat.wait_for_turn()
-        queue(study, space, missing(study, planned), strict=strict)
-
-
-def _note_call(study: TunedStudy, call: dict[str, Any]) -> None:
-    """Keep the latest call, and where its data lay at first: workers may have them elsewhere."""
-    there = study.user_attrs.get(CALL)
-    if there is None or there["options"] != call["options"]:
-        study.set_user_attr(CALL, call if there is None else call | {"dataset": there["dataset"]})
-
-
-def _with_artifacts(plan: Plan, storage: Any) -> Plan:
-    """Return the plan with the folder beside the study's file where no artifact store is given."""
+def _artifact_store(plan: Plan, storage: Any) -> str | ArtifactStore | None:
+    """Return the plan's artifact store, by default the folder beside the study's file."""
     store = plan.artifact_store
     check_artifact_store(store)
     if isinstance(store, str | os.PathLike):
-        store = str(Path(store).absolute())
+        return str(Path(store).absolute())
     if store is None:
         store = default_folder(storage)
     if plan.checkpoint and store is None:
@@ -179,42 +129,7 @@ def _with_artifacts(plan: Plan, storage: Any) -> Plan:
             "checkpoint=True must have a place to save to, got neither a .journal or .db file as "
             "storage nor an artifact_store; give one"
         )
-    return replace(plan, artifact_store=store)
-
-
-def _sharing(
-    plan: Plan, objective: Any, storage: str, study_name: str, total: int
-) -> Callable[[str, int], Share]:
-    if "://" not in storage:
-        storage = str(Path(storage).absolute())
-
-    def share(run: str, index: int) -> Share:
-        return Share(
-            plan=plan.for_one_process(),
-            objective=objective,
-            storage=storage,
-            study_name=study_name,
-            n_trials=total,
-            run=run,
-            index=index,
-        )
-
-    return share
-
-
-def _delegate(
-    executor: Any,
-    plan: Plan,
-    share: Callable[[str, int], Share],
-    study: TunedStudy,
-    total: int,
-    show_progress_bar: bool,
-) -> None:
-    metric = plan.record["metric"] or "value"
-    with ProgressBar(
-        total=total, timeout=plan.timeout, metric=metric, enabled=show_progress_bar
-    ) as progress:
-        run_elsewhere(executor, plan.n_jobs, share, study, lambda: show(study, progress))
+    return store
 
 
 def _record(plan: Plan) -> dict[str, Any]:
@@ -233,19 +148,9 @@ def _record(plan: Plan) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     """Return the versions of what decides how a trial comes out."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("fusetune", "optuna", "torch", "torchvision", "scikit-learn", "pandas"):
         # A checkout that was not installed has no version of its own.
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def _warn_if_opened(study: optuna.Study, total: int) -> None:
-    if study.user_attrs.get(OPENINGS) and len(finished(study)) < total:
-        warnings.warn(
-            f"study {study.study_name!r} goes on after its test split was opened, which is no "
-            "longer unseen by what is tuned from here on; keep the first score, or judge on new "
-            "data",
-            stacklevel=4,
-        )
+            versions[name] = version(name)
+    return versions

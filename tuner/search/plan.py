@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,18 +11,17 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
 
 from objectives._messages import check_count
-from objectives.space.hyperparameter import Hyperparameter
-from objectives.space.space import complete, grid_cells, to_stored
+from objectives.space.hyperparameter import Space
+from objectives.space.space import complete, grid_cells
 from tuner.search.pruners import PrunerName
 from tuner.search.samplers import LISTED, SamplerName
-from tuner.search.trial_queue import whole_trial
+from tuner.storage.study import Session
 from tuner.storage.trial_attrs import ORIGIN
 
 Params = Mapping[str, Any]
-Space = Mapping[str, Hyperparameter]
 
 _N_TRIALS = 30
 
@@ -69,6 +69,24 @@ class Plan:
         """Whether the trials are known beforehand, as no trial's outcome steers the next."""
         return self.sampler in (*LISTED, "random")
 
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return str(self.record["metric"] or "value")
+
+    def session(
+        self, storage: str | os.PathLike[str] | BaseStorage | None, study_name: str
+    ) -> Session:
+        """Open the storage for this search of the study called ``study_name``."""
+        return Session(
+            storage,
+            name=study_name,
+            direction=self.direction,
+            record=self.record,
+            space=self.space,
+            artifact_store=self.artifact_store,
+        )
+
     def for_one_process(self) -> Plan:
         """Return the plan for a worker that trains by itself."""
         return replace(self, n_jobs=1)
@@ -113,8 +131,8 @@ def total_trials(
     if n_trials is not None:
         check_count("n_trials", n_trials)
     if n_trials is None:
-        return len(_distinct(planned)) if sampler in LISTED else _N_TRIALS
-    return min(n_trials, len(_distinct(planned))) if sampler in LISTED else n_trials
+        return len(distinct(planned)) if sampler in LISTED else _N_TRIALS
+    return min(n_trials, len(distinct(planned))) if sampler in LISTED else n_trials
 
 
 def with_brought(study: optuna.Study, plan: Plan, total: int) -> int:
@@ -128,24 +146,6 @@ def with_brought(study: optuna.Study, plan: Plan, total: int) -> int:
     return total + n_brought if plan.n_trials is None else total
 
 
-def _distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def distinct(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the configurations, each once."""
     return list({json.dumps(params, sort_keys=True): params for params in planned}.values())
-
-
-def missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the planned trials that the study does not hold yet, each once."""
-    there = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
-    known = {json.dumps(params, sort_keys=True) for params in there if params}
-    return [p for p in _distinct(planned) if json.dumps(p, sort_keys=True) not in known]
-
-
-def queue(
-    study: optuna.Study, space: Space, planned: list[dict[str, Any]], *, strict: bool
-) -> None:
-    """Put trials into the study's queue."""
-    for params in planned:
-        stored = to_stored(space, params, strict=strict) if space else params
-        try:
-            study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
-        except ValueError:  # given by hand, it may lie outside the range, or be of no space
-            study.enqueue_trial(stored, user_attrs={"params": params})

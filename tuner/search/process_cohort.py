@@ -48,7 +48,7 @@ class ProcessCohort:
         self._local_numbers: set[int] = set()
         self._last_epoch: dict[int, int] = {}  # reported, by trial
         self._states: dict[int, bytes] = {}  # of trials that did not begin at their start
-        self._workers = [Worker(objective, seed) for _ in range(n_jobs)]
+        self._workers = [WorkerProcess(objective, seed) for _ in range(n_jobs)]
 
     def batch_key(self, params: Mapping[str, Any]) -> Hashable:
         """Return what trials have in common that train as one."""
@@ -62,7 +62,7 @@ class ProcessCohort:
         """Give the trial to a process that is idle, or else to one that trains its like."""
         home = self._home(params)
         self._last_epoch[number] = -1
-        if isinstance(home, Worker):
+        if isinstance(home, WorkerProcess):
             with self._rescued(home):
                 home.add(number, params, self.batch_key(params), self._states.get(number))
         else:
@@ -133,13 +133,13 @@ class ProcessCohort:
     def _caught_up(self, number: int, params: Mapping[str, Any]) -> Cohort:
         """Return a cohort with a trial whose process died after its last report, as it was then."""
         cohort = self._objective.cohort(seed=self._seed)
-        enter(cohort, number, params, self._states.get(number))
+        add_or_restore(cohort, number, params, self._states.get(number))
         while cohort.train_epoch()[number].epoch < self._last_epoch[number]:
             pass
         return cohort
 
     def _add_here(self, number: int, params: Mapping[str, Any]) -> None:
-        enter(self._local, number, params, self._states.get(number))
+        add_or_restore(self._local, number, params, self._states.get(number))
         self._local_numbers.add(number)
 
     def _train_here(self) -> dict[int, EpochResult]:
@@ -148,7 +148,7 @@ class ProcessCohort:
         return {n: r for n, r in results.items() if r.epoch > self._last_epoch[n]}
 
     @contextmanager
-    def _rescued(self, worker: Worker) -> Iterator[None]:
+    def _rescued(self, worker: WorkerProcess) -> Iterator[None]:
         """Take over the trials of a worker that turns out to be dead."""
         try:
             yield
@@ -164,7 +164,7 @@ class ProcessCohort:
             for number, params in worker.trials.items():
                 self._add_here(number, params)
 
-    def _home(self, params: Mapping[str, Any]) -> Worker | Cohort | None:
+    def _home(self, params: Mapping[str, Any]) -> WorkerProcess | Cohort | None:
         ready = []
         for worker in list(self._workers):
             with self._rescued(worker):
@@ -183,7 +183,7 @@ _MAX_MEMBERS = 16
 _PRELOADED = ["torch", "objectives.mlp"]
 
 
-class Worker:
+class WorkerProcess:
     """One process, as the others see it."""
 
     def __init__(self, objective: Objective, seed: int) -> None:
@@ -221,7 +221,7 @@ class Worker:
         """Give it a trial, to train from its start or from ``state`` on."""
         self._group = group
         self.trials[number] = dict(params)
-        self._send("enter", number, dict(params), state)
+        self._send("add_or_restore", number, dict(params), state)
 
     def go(self) -> None:
         """Let it train its trials for an epoch, if it has any and waits."""
@@ -287,7 +287,9 @@ def savable(cohort: Cohort) -> SavableCohort:
     return cohort
 
 
-def enter(cohort: Cohort, number: int, params: Mapping[str, Any], state: bytes | None) -> None:
+def add_or_restore(
+    cohort: Cohort, number: int, params: Mapping[str, Any], state: bytes | None
+) -> None:
     """Let a trial begin, or go on from a state."""
     if state is None:
         cohort.add(number, params)
@@ -335,8 +337,8 @@ def _serve(connection: Connection, objective: Objective, seed: int) -> None:
                 connection.send(cohort.model(*arguments))
             elif what == "state":
                 connection.send(savable(cohort).state(*arguments))
-            elif what == "enter":
-                enter(cohort, *arguments)
+            elif what == "add_or_restore":
+                add_or_restore(cohort, *arguments)
             else:
                 cohort.drop(*arguments)
         except Exception as error:  # whatever it is, the process with the study deals with it

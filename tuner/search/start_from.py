@@ -1,9 +1,8 @@
-"""Copy the trials of one study that lie in another one's space, each once, into that study."""
+"""Open a search's study, and begin it with the trials of another one that lie in its space."""
 
 from __future__ import annotations
 
 import uuid
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -11,11 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives._messages import hint
-from objectives.space.hyperparameter import Hyperparameter
+from objectives._messages import hint, warn_caller
+from objectives.space.hyperparameter import Space
 from objectives.space.space import holds, searched, to_stored
 from tuner.storage.artifacts import MODEL
 from tuner.storage.checkpoints import CHECKPOINT
@@ -23,10 +21,9 @@ from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.study import (
     OPENINGS,
     RECORD,
+    Session,
     StudyMismatchError,
-    TunedStudy,
     difference,
-    quiet_optuna,
     warn_of_versions,
 )
 from tuner.storage.trial_attrs import ORIGIN, study_metric, trained_as, trial_params
@@ -35,8 +32,6 @@ from tuner.storage.trial_attrs import ORIGIN, study_metric, trained_as, trial_pa
 _BEGUN = "begun_with"
 
 _TASK = "copying trials"
-
-Space = Mapping[str, Hyperparameter]
 
 
 class HasStudy(Protocol):
@@ -47,12 +42,12 @@ class HasStudy(Protocol):
         """The study."""
 
 
-def has_begun_with(study: optuna.Study, name: str) -> bool:
+def _has_begun_with(study: optuna.Study, name: str) -> bool:
     """Say whether all trials that the study called ``name`` had to give are in ``study``."""
     return name in study.user_attrs.get(_BEGUN, {})
 
 
-def copyable(study: optuna.Study) -> list[FrozenTrial]:
+def _copyable(study: optuna.Study) -> list[FrozenTrial]:
     """Return the complete and pruned trials of a study, sorted by number."""
     # A failed trial says something about the code it ran, which has perhaps been mended.
     states = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -60,43 +55,48 @@ def copyable(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: trial.number)
 
 
-def begin_with(
-    study: optuna.Study,
-    storage: BaseStorage,
-    source: optuna.Study,
-    *,
-    space: Space,
-    n_trials: int | None,
+def open_study(
+    session: Session, start_from: str | optuna.Study | HasStudy | None, *, n_trials: int | None
 ) -> None:
-    """Copy the trials of ``source`` that lie in the space, each once, whoever is killed meanwhile.
+    """Open the session's study, and copy into it the trials of another one that lie in its space.
 
-    Of several processes that begin the study at once one copies, and the others wait for it.
+    Each trial is copied once, whichever process is killed meanwhile. Of several processes that
+    begin the study at once one copies, and the others wait for it.
 
     Args:
-        study: the study that begins.
-        storage: where it lives.
-        source: the study to begin with, from `tuner.search.start_from.find_source`.
-        space: the new search space; empty where the objective suggests by itself: all trials fit.
+        session: of the study that begins.
+        start_from: a study's name in the same storage, an `optuna.Study`, or what has a ``study``,
+            such as a `TuningResult`; None for none.
         n_trials: the total that was asked for, if one was.
 
+    Raises:
+        ValueError: if there is no such study, it is the one that begins, or has no trials that
+            could be copied; `StudyMismatchError` if its trials cannot be compared with new ones.
+        TypeError: if ``start_from`` is something else.
+
     Warns:
-        UserWarning: if no trial fits, and why; or if so many do that none is left to train.
+        UserWarning: if no trial fits, and why; if so many do that none is left to train; or if the
+            other study was begun with other versions of the libraries.
     """
-    name = source.study_name
-    with Heartbeat(study, storage, task=_TASK) as heartbeat:
+    source = _find_source(session, start_from)
+    study = session.open_study()
+    if source is None:
+        return
+    name, space = source.study_name, session.space
+    with Heartbeat(session, task=_TASK) as heartbeat:
         heartbeat.wait_for_turn()
-        if has_begun_with(study, name):
+        if _has_begun_with(study, name):
             return
         fitting = _copy(study, source, space)
         _carry_openings(study, source)
         begun = study.user_attrs.get(_BEGUN, {})
         study.set_user_attr(_BEGUN, begun | {name: fitting})
-        _tell(study, source, space, fitting, n_trials)
+        _warn_of_misfits(study, source, space, fitting, n_trials)
 
 
 def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:
     """Copy the fitting trials that are not there yet; return how many there are."""
-    fitting = [trial for trial in copyable(source) if not _misfits(space, trial)]
+    fitting = [trial for trial in _copyable(source) if not _misfits(space, trial)]
     for trial in fitting:
         if trial.number not in _brought(study, source.study_name):
             study.add_trial(_encoded(study, source, space, trial))
@@ -144,48 +144,48 @@ def _encoded(
         value=trial.value,
         params=stored,
         distributions=distributions,
-        user_attrs=_kept(trial.user_attrs) | {"params": params, ORIGIN: origin},
+        user_attrs=_without_files(trial.user_attrs) | {"params": params, ORIGIN: origin},
         intermediate_values=trial.intermediate_values,
     )
     copied.datetime_start, copied.datetime_complete = trial.datetime_start, trial.datetime_complete
     return copied
 
 
-def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _without_files(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out which files belong to the trial: they are the old study's to remove."""
     return {name: value for name, value in attributes.items() if name not in (MODEL, CHECKPOINT)}
 
 
 def _carry_openings(study: optuna.Study, source: optuna.Study) -> None:
     """A test split that was opened for the old study is no longer unseen by the new one."""
-    own = study.user_attrs.get(OPENINGS, [])
-    opened = source.user_attrs.get(OPENINGS, [])
-    entries = [{"study": source.study_name} | entry for entry in opened]
-    if missing := [entry for entry in entries if entry not in own]:
-        study.set_user_attr(OPENINGS, [*own, *missing])
+    recorded = study.user_attrs.get(OPENINGS, [])
+    openings = source.user_attrs.get(OPENINGS, [])
+    entries = [{"study": source.study_name} | entry for entry in openings]
+    if missing := [entry for entry in entries if entry not in recorded]:
+        study.set_user_attr(OPENINGS, [*recorded, *missing])
 
 
-def _tell(
+def _warn_of_misfits(
     study: optuna.Study, source: optuna.Study, space: Space, n_fitting: int, n_trials: int | None
 ) -> None:
-    trials, message = copyable(source), ""
+    trials, message = _copyable(source), ""
     if not n_fitting:
         reasons = Counter(name for trial in trials for name in _misfits(space, trial))
-        found = ", ".join(f"{name} of {n}" for name, n in reasons.most_common(3))
+        counts = ", ".join(f"{name} of {n}" for name, n in reasons.most_common(3))
         message = (
             f"none of the {len(trials)} trials of study {source.study_name!r} lies in the new "
-            f"space (outside: {found}), so study {study.study_name!r} begins afresh; widen space, "
+            f"space (outside: {counts}), so study {study.study_name!r} begins afresh; widen space, "
             "or leave start_from out"
         )
-    n_there = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-    if n_fitting and n_trials is not None and n_there >= n_trials:
+    n_finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    if n_fitting and n_trials is not None and n_finished >= n_trials:
         message = (
             f"study {study.study_name!r} begins with {n_fitting} trials of study "
             f"{source.study_name!r}, and n_trials={n_trials} is its total, so none is left to "
-            f"train; raise n_trials above {n_there}"
+            f"train; raise n_trials above {n_finished}"
         )
     if message:
-        warnings.warn(message, stacklevel=6)
+        warn_caller(message)
 
 
 def sampler_seed(study: optuna.Study, seed: int) -> int:
@@ -195,64 +195,37 @@ def sampler_seed(study: optuna.Study, seed: int) -> int:
     begun = study.user_attrs.get(_BEGUN)
     if not begun:
         return seed
-    words = [seed, *(zlib.crc32(f"{name} {n}".encode()) for name, n in begun.items())]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
+    seeds = [seed, *(zlib.crc32(f"{name} {n}".encode()) for name, n in begun.items())]
+    return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
 _MARK = "start_from_mark"
 
 
-def find_source(
-    storage: BaseStorage,
-    start_from: str | optuna.Study | HasStudy | None,
-    *,
-    name: str,
-    direction: str,
-    record: Mapping[str, Any],
+def _find_source(
+    session: Session, start_from: str | optuna.Study | HasStudy | None
 ) -> optuna.Study | None:
-    """Return the study that the study called ``name`` is to begin with; None if there is none, or
-    its trials have been brought in already.
-
-    Args:
-        storage: of the study called ``name``, and of one that is given by its name.
-        start_from: a name, an `optuna.Study`, or what has a ``study``, such as a `TuningResult`.
-        name: of the study that begins.
-        direction: of that study.
-        record: of that study, see `tuner.storage.study.open_study`.
-
-    Raises:
-        ValueError: if there is no such study, it is the one that begins, or has no trials that
-            could be copied; `StudyMismatchError` if its trials cannot be compared with new ones.
-        TypeError: if ``start_from`` is something else.
-
-    Warns:
-        UserWarning: if it was begun with other versions of the libraries.
-    """
+    """Return the study to begin with; None if there is none, or its trials are copied already."""
     if start_from is None:
         return None
-    names = optuna.get_all_study_names(storage)
-    there = _load(storage, name) if name in names else None
+    name, names = session.name, session.study_names
+    stored = session.study if name in names else None
     source_name = start_from if isinstance(start_from, str) else _study(start_from).study_name
-    if there is not None and has_begun_with(there, source_name):
+    if stored is not None and _has_begun_with(stored, source_name):
         return None
     if isinstance(start_from, str) and start_from not in names:
         raise ValueError(
             f"start_from must be the name of a study in the storage ({', '.join(names) or 'none'}),"
             f" a study or a result, got {start_from!r}{hint(start_from, names)}"
         )
-    source = _load(storage, start_from) if isinstance(start_from, str) else _study(start_from)
-    if there is not None and _are_one(source, there):
+    source = session.load(start_from) if isinstance(start_from, str) else _study(start_from)
+    if stored is not None and _are_one(source, stored):
         raise ValueError(
             f"start_from must be another study than the one that begins, got {name!r} for both; "
             "give another study_name"
         )
-    _check(source, direction, record)
+    _check(source, session.direction, session.record)
     return source
-
-
-def _load(storage: BaseStorage, name: str) -> optuna.Study:
-    with quiet_optuna():
-        return TunedStudy(study_name=name, storage=storage)
 
 
 def _study(start_from: Any) -> optuna.Study:
@@ -265,24 +238,24 @@ def _study(start_from: Any) -> optuna.Study:
     return study
 
 
-def _are_one(source: optuna.Study, there: optuna.Study) -> bool:
+def _are_one(source: optuna.Study, stored: optuna.Study) -> bool:
     """Whether two studies of one name are one, which may have been opened as two storages."""
-    if source.study_name != there.study_name:
+    if source.study_name != stored.study_name:
         return False
     mark = uuid.uuid4().hex
-    there.set_user_attr(_MARK, mark)
-    found = source.user_attrs.get(_MARK) == mark
-    there.set_user_attr(_MARK, None)
-    return found
+    stored.set_user_attr(_MARK, mark)
+    is_marked: bool = source.user_attrs.get(_MARK) == mark
+    stored.set_user_attr(_MARK, None)
+    return is_marked
 
 
 def _check(source: optuna.Study, direction: str, record: Mapping[str, Any]) -> None:
-    name, there = source.study_name, source.user_attrs.get(RECORD)
+    name, stored = source.study_name, source.user_attrs.get(RECORD)
     how = None
     if study_metric(source)[1] != direction:
         how = f"was to {study_metric(source)[1]}, now to {direction}"
-    elif there is not None:
-        how = difference(there, record, but=_may_differ(record))
+    elif stored is not None:
+        how = difference(stored, record, but=_may_differ(record))
     elif "fingerprint" in record:
         how = "was made by Optuna alone and records neither data nor split"
     if how is not None:
@@ -290,12 +263,12 @@ def _check(source: optuna.Study, direction: str, record: Mapping[str, Any]) -> N
             f"start_from must be a study of the same task, whose values can be compared with new "
             f"ones, got {name!r}, which {how}; change that back, or leave start_from out"
         )
-    if not copyable(source):
+    if not _copyable(source):
         raise ValueError(
             f"start_from must be a study with complete or pruned trials, got {name!r} without any; "
             "run it first, or leave start_from out"
         )
-    warn_of_versions(name, there or {}, record, stacklevel=6)
+    warn_of_versions(name, stored or {}, record)
 
 
 def _may_differ(record: Mapping[str, Any]) -> tuple[str, ...]:

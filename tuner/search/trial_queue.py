@@ -1,35 +1,32 @@
-"""Which trial is next: queued ones first, each for one process alone, else a new one."""
+"""Choose the next trial: take one from the queue, or sample a new one."""
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives.space.hyperparameter import Hyperparameter, Space
-from objectives.space.space import from_stored, sample, searched
+from objectives.space.hyperparameter import Space
+from objectives.space.space import from_stored, sample, searched, to_stored
+from tuner.search.plan import distinct
 from tuner.search.samplers import KnownSpaceSampler
+from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
-from tuner.storage.study import TunedStudy
+from tuner.storage.study import Session, TunedStudy
 
 
 @dataclass(kw_only=True)
-class Claims:
-    """How one process comes by its trials, beside others that work on the same study.
+class TrialQueue:
+    """The trials that one process takes, while others may work on the same study.
 
     Args:
-        study: to work on.
-        storage: where it lives.
-        space: the search space; empty where the objective suggests by itself.
+        session: of the study.
         source: gives the sampler for a trial by its number, see `samplers.sampler_source`.
         n_trials: finished trials in the study at which to stop.
         heartbeat: this process's presence in the study.
@@ -38,9 +35,7 @@ class Claims:
         only: the one queued trial to take; None for all.
     """
 
-    study: TunedStudy
-    storage: BaseStorage
-    space: Mapping[str, Hyperparameter]
+    session: Session
     source: Callable[..., BaseSampler]
     n_trials: int
     heartbeat: Heartbeat
@@ -48,19 +43,21 @@ class Claims:
     listed: bool = False
     only: int | None = None
 
-    @cached_property
-    def _study_id(self) -> int:
-        return self.storage.get_study_id_from_name(self.study.study_name)
+    @property
+    def study(self) -> TunedStudy:
+        """The study."""
+        return self.session.study
 
-    def next(self, room: Callable[[Mapping[str, Any]], bool]) -> optuna.Trial | None:
-        """Take a trial: a queued one that has room, else a new one.
+    def take(self, has_room: Callable[[Mapping[str, Any]], bool]) -> optuna.Trial | None:
+        """Take a trial: a queued one that has room, otherwise a new one.
 
-        Queued trials are known beforehand, so those that train as one are taken together; each
-        keeps its number, and so its seed. Of those in the queue the first are enough, so that two
-        processes that choose at the same moment never take more than there are to do.
+        Queued trials are known beforehand, so those that train in one batch are taken together;
+        each keeps its number and therefore its seed. Only as many of the queue's first trials are
+        looked at as are still wanted, so that two processes that choose at the same moment never
+        take more.
 
         Returns:
-            None if no queued trial has room, or other processes have the last ones under way.
+            None if no queued trial has room, or other processes are training the last ones.
         """
         with self.heartbeat.lock:
             self._queue_ahead()
@@ -68,7 +65,7 @@ class Claims:
             waiting = self._waiting(trials)
             for frozen in waiting:
                 params = frozen.user_attrs.get("params")
-                fits = not self.heartbeat.trials if params is None else room(params)
+                fits = not self.heartbeat.trials if params is None else has_room(params)
                 if fits and (trial := self._claim(frozen.number)) is not None:
                     return trial
             if waiting or not self._may_draw or self._n_left(trials) <= 0:
@@ -103,29 +100,36 @@ class Claims:
 
     def _claim(self, number: int) -> optuna.Trial | None:
         """Take a queued trial; None if another process was faster."""
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        try:
-            if not self.storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
-                return None
-        except UpdateFinishedTrialError:  # so fast that it has ended the trial by now
+        if not optuna_internals.AVAILABLE:
+            return self._ask()
+        if not optuna_internals.claim_trial(self.session, number):
             return None
+        return self._start(number, queued=True)
+
+    def _start(self, number: int, *, queued: bool) -> optuna.Trial:
         self.heartbeat.trials.add(number)
         self.study.sampler = self.source(number)
-        return HandedTrial(self.study, trial_id)
+        return optuna_internals.running_trial(self.session, number, queued=queued)
+
+    def _ask(self) -> optuna.Trial:
+        """Take a trial as Optuna chooses it: the first of the queue, otherwise a new one."""
+        self.study.sampler = self.source(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask()
+        self.heartbeat.trials.add(trial.number)
+        return trial
 
     def _new(self) -> optuna.Trial | None:
         """Make a trial; None if others made the last ones at the same moment.
 
         Its number is known before anything is drawn, so that no two processes draw alike.
         """
-        trial_id = self.storage.create_new_trial(self._study_id, self._drawn())
-        number = self.storage.get_trial_number_from_id(trial_id)
+        if not optuna_internals.AVAILABLE:
+            return self._ask()
+        number = optuna_internals.create_trial(self.session, self._drawn())
         if number >= self.n_trials and self._is_surplus(number):
-            self.storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+            optuna_internals.requeue_trial(self.session, number)
             return None
-        self.heartbeat.trials.add(number)
-        self.study.sampler = self.source(number)
-        return optuna.Trial(self.study, trial_id)
+        return self._start(number, queued=False)
 
     def _drawn(self) -> FrozenTrial | None:
         """Draw the next trial of TPE before it is made, while no other is under way.
@@ -143,11 +147,11 @@ class Claims:
         if not isinstance(sampler, KnownSpaceSampler):
             return None
         drawn = sampler.draw(self.study)
-        rows = searched(self.space).values()
+        rows = searched(self.session.space).values()
         # Last, so that none joins in between that would draw the same.
         if drawn.keys() != {row.stored_name for row in rows} or self.heartbeat.others():
             return None
-        return whole_trial(TrialState.RUNNING, self.space, drawn)
+        return whole_trial(TrialState.RUNNING, self.session.space, drawn)
 
     def _is_surplus(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False)
@@ -171,45 +175,37 @@ class Claims:
             return
         for _ in missing:
             sampler = self.source(len(self.study.get_trials(deepcopy=False)))
-            stored = sample(self.space, sampler, self.study)
-            self.study.add_trial(whole_trial(TrialState.WAITING, self.space, stored))
+            stored = sample(self.session.space, sampler, self.study)
+            self.study.add_trial(whole_trial(TrialState.WAITING, self.session.space, stored))
 
 
-class HandedTrial(optuna.Trial):
-    """A queued trial; what an earlier run of it reported counts only once it is reported again.
+def enqueue(session: Session, planned: list[dict[str, Any]], *, strict: bool) -> None:
+    """Queue the planned trials that the study lacks, each once.
 
-    Optuna cannot delete a report. A trial that is run again would be judged by what it reported
-    before it was cut off, and Optuna would ignore its new reports with a warning.
-
-    Args:
-        study: that the trial belongs to.
-        trial_id: of the trial in the storage.
+    Of several processes that begin at once one queues them, and the others wait.
     """
+    if not _missing(session.study, planned):
+        return
+    with Heartbeat(session, task="queueing trials") as heartbeat:
+        heartbeat.wait_for_turn()
+        for params in _missing(session.study, planned):
+            add_to_queue(session, params, strict=strict)
 
-    def __init__(self, study: optuna.Study, trial_id: int) -> None:
-        super().__init__(study, trial_id)
-        self._id = trial_id
-        self._stale = set(self.storage.get_trial(trial_id).intermediate_values)
 
-    def keep_until(self, step: int) -> None:
-        """Let the reports up to ``step`` count: training goes on after it, from a checkpoint."""
-        self._stale = {s for s in self._stale if s > step}
+def _missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    known = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
+    texts = {json.dumps(params, sort_keys=True) for params in known if params}
+    return [p for p in distinct(planned) if json.dumps(p, sort_keys=True) not in texts]
 
-    def report(self, value: float, step: int) -> None:
-        """Report as `optuna.Trial.report` does, over what an earlier run reported at the step."""
-        if step in self._stale:
-            self.storage.set_trial_intermediate_value(self._id, int(step), float(value))
-            self._stale.discard(step)
-        else:
-            super().report(value, step)
 
-    def should_prune(self) -> bool:
-        """Ask the study's pruner, which sees this run's reports alone."""
-        # Optuna's own asks a copy that the trial took when it was made.
-        trial = copy.copy(self.storage.get_trial(self._id))
-        values = trial.intermediate_values
-        trial.intermediate_values = {s: v for s, v in values.items() if s not in self._stale}
-        return self.study.pruner.prune(self.study, trial)
+def add_to_queue(session: Session, params: dict[str, Any], *, strict: bool) -> None:
+    """Queue one trial, also if the study has one of the same configuration."""
+    space = session.space
+    stored = to_stored(space, params, strict=strict) if space else params
+    try:
+        session.study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
+    except ValueError:  # given by hand, it may lie outside the range, or be of no space
+        session.study.enqueue_trial(stored, user_attrs={"params": params})
 
 
 def whole_trial(

@@ -1,125 +1,136 @@
-"""Run one process's share of a planned search."""
+"""One process's share of a planned search: a `Worker` trains trials until the budget is spent."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from optuna.storages import BaseStorage
-
 from objectives.space.space import stored_space
-from tuner.search.loop import Callback, Search, run_cohort, run_function
-from tuner.search.plan import Plan
+from tuner.search.loop import (
+    BestModel,
+    Callback,
+    RunningTrials,
+    Tuned,
+    has_cohorts,
+    run_cohort,
+    run_function,
+)
+from tuner.search.plan import Plan, given
 from tuner.search.process_cohort import open_cohort
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner, report_interval
 from tuner.search.samplers import LISTED, sampler_source
 from tuner.search.start_from import sampler_seed
-from tuner.search.trial_queue import Claims
-from tuner.storage.artifacts import Artifacts
+from tuner.search.trial_queue import TrialQueue, add_to_queue
 from tuner.storage.heartbeat import Heartbeat
-from tuner.storage.study import TunedStudy
+from tuner.storage.study import Session
+from tuner.storage.trial_attrs import finished
 
-# Trials under way together where they are known beforehand. TPE learns from each trial, so it goes
-# one by one.
+# Trials under way together where they are known beforehand. TPE learns from each trial, so it
+# trains one at a time.
 _N_PARALLEL = 16
 
 # Random trials drawn ahead of time: enough to find alike ones among.
 _N_AHEAD = 256
 
 
-def run_search(
-    plan: Plan,
-    objective: Any,
-    study: TunedStudy,
-    storage: BaseStorage,
-    *,
-    n_trials: int,
-    callbacks: Sequence[Callback] = (),
-    timeout: float | None = None,
-    show_progress_bar: bool = False,
-    run: str | None = None,
-    only: int | None = None,
-) -> tuple[int, Any] | None:
-    """Train trials of the study, beside whatever other processes do, until the budget is spent.
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Trains trials of a study, beside whatever other processes do.
 
     Args:
         plan: the search.
         objective: what is tuned; a function of a trial, or an objective with cohorts.
-        study: to work on.
-        storage: where it lives.
-        n_trials: finished trials in the study at which to stop.
+        session: of the study.
         callbacks: called with study and trial after each trial of this process.
-        timeout: seconds; None for no limit.
-        show_progress_bar: whether to show how far it is.
-        run: of several processes that are stopped together, see `heartbeat.stop_everywhere`.
-        only: the one trial to take; None for all.
-
-    Returns:
-        Number and model of the best trial if this process trained it.
     """
-    study.pruner = make_pruner(plan.pruner, epochs=plan.max_steps)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    metric = plan.record["metric"] or "value"
-    n_jobs = plan.n_jobs if hasattr(objective, "cohort") else 1
-    with (
-        study.searches(),
-        Heartbeat(study, storage, run=run) as heartbeat,
-        ProgressBar(
-            total=n_trials, timeout=timeout, metric=metric, enabled=show_progress_bar
-        ) as progress,
-    ):
-        search = Search(
-            claims=_claims(plan, study, storage, heartbeat, n_trials, only),
-            seed=plan.seed,
-            deadline=deadline,
-            callbacks=callbacks,
-            progress=progress,
-            n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
-            report_every=report_interval(plan.pruner, epochs=plan.max_steps),
-            artifacts=Artifacts(plan.artifact_store),
-            checkpoint=plan.checkpoint,
+
+    plan: Plan
+    objective: Tuned
+    session: Session
+    callbacks: Sequence[Callback] = ()
+
+    def run(
+        self,
+        n_trials: int,
+        *,
+        timeout: float | None = None,
+        show_progress_bar: bool = False,
+        run: str | None = None,
+        only: int | None = None,
+    ) -> BestModel | None:
+        """Train until the budget is spent; Ctrl-C returns the trials under way to the queue.
+
+        Args:
+            n_trials: finished trials in the study at which to stop.
+            timeout: seconds; None for no limit.
+            show_progress_bar: whether to show progress.
+            run: of several processes that stop together, see `heartbeat.stop_everywhere`.
+            only: the one trial to take; None for all.
+
+        Returns:
+            Number and model of the best trial if this process trained it.
+        """
+        plan, study = self.plan, self.session.study
+        study.pruner = make_pruner(plan.pruner, epochs=plan.max_steps)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        n_jobs = plan.n_jobs if has_cohorts(self.objective) else 1
+        with (
+            study.searches(),
+            Heartbeat(self.session, run=run) as heartbeat,
+            ProgressBar(
+                total=n_trials, timeout=timeout, metric=plan.metric, enabled=show_progress_bar
+            ) as progress,
+        ):
+            running = RunningTrials(
+                queue=self._queue(heartbeat, n_trials, only),
+                seed=plan.seed,
+                deadline=deadline,
+                callbacks=self.callbacks,
+                progress=progress,
+                n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
+                report_every=report_interval(plan.pruner, epochs=plan.max_steps),
+                checkpoint=plan.checkpoint,
+            )
+            running.show()
+            try:
+                if has_cohorts(self.objective):
+                    with open_cohort(self.objective, seed=plan.seed, n_jobs=n_jobs) as cohort:
+                        run_cohort(running, cohort)
+                else:
+                    run_function(running, self.objective)
+            except KeyboardInterrupt:
+                running.requeue()
+                progress.say(
+                    "interrupted: finished trials are kept; repeat the call with a storage to "
+                    "continue"
+                )
+            return running.best_model
+
+    def try_params(self, params: dict[str, Any]) -> BestModel | None:
+        """Run one more trial; return its number and model if it is the best."""
+        plan = self.plan
+        with self.session as session:
+            strict = plan.sampler not in LISTED
+            add_to_queue(session, given(plan.space, params), strict=strict)
+            number = session.study.get_trials(deepcopy=False)[-1].number
+            return self.run(len(finished(session.study)) + 1, only=number)
+
+    def _queue(self, heartbeat: Heartbeat, n_trials: int, only: int | None) -> TrialQueue:
+        plan, session = self.plan, self.session
+        source = sampler_source(
+            plan.sampler,
+            seed=sampler_seed(session.study, plan.seed),
+            distributions=stored_space(plan.space),
         )
-        _run(search, objective, n_jobs)
-        return search.best_model
-
-
-def _claims(
-    plan: Plan,
-    study: TunedStudy,
-    storage: BaseStorage,
-    heartbeat: Heartbeat,
-    n_trials: int,
-    only: int | None,
-) -> Claims:
-    distributions = stored_space(plan.space)
-    return Claims(
-        study=study,
-        storage=storage,
-        space=plan.space,
-        source=sampler_source(
-            plan.sampler, seed=sampler_seed(study, plan.seed), distributions=distributions
-        ),
-        n_trials=n_trials,
-        heartbeat=heartbeat,
-        n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
-        listed=plan.sampler in LISTED,
-        only=only,
-    )
-
-
-def _run(search: Search, objective: Any, n_jobs: int) -> None:
-    """Run the loop; Ctrl-C ends it and puts the trials under way back into the queue."""
-    search.show()
-    try:
-        if hasattr(objective, "cohort"):
-            with open_cohort(objective, seed=search.seed, n_jobs=n_jobs) as cohort:
-                run_cohort(search, cohort)
-        else:
-            run_function(search, objective)
-    except KeyboardInterrupt:
-        search.put_back()
-        search.progress.say(
-            "interrupted: finished trials are kept; the same call with a storage goes on"
+        return TrialQueue(
+            session=session,
+            source=source,
+            n_trials=n_trials,
+            heartbeat=heartbeat,
+            n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
+            listed=plan.sampler in LISTED,
+            only=only,
         )

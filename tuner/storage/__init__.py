@@ -8,15 +8,15 @@ from objectives._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tuner.storage.backends import open_storage
-    from tuner.storage.study import load_study, open_study
+    from tuner.storage.study import Session, load_study
 
-__all__ = ["load_study", "open_storage", "open_study"]
+__all__ = ["Session", "load_study", "open_storage"]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "open_storage": "tuner.storage.backends",
         "load_study": "tuner.storage.study",
-        "open_study": "tuner.storage.study",
+        "Session": "tuner.storage.study",
     },
 )

@@ -13,8 +13,8 @@ from typing import Any
 
 import optuna
 
-from objectives.objective import EpochResult, SavableCohort, TrialRecord
-from tuner.storage.artifacts import Artifacts
+from objectives.objective import Cohort, EpochResult, SavableCohort, TrialRecord
+from tuner.storage.study import Session
 
 CHECKPOINT = "checkpoint"  # the user attribute of a trial that says where its newest one lies
 
@@ -69,24 +69,21 @@ class Checkpoints:
     where the newer one is, so that a process killed in mid-write leaves a whole one.
 
     Args:
-        artifacts: where they lie.
-        study: whose trials they are of.
+        session: of the study; its artifacts hold the checkpoints.
         checkpoint: True saves every trial each five epochs; None those that have been under way for
             a minute, and again each minute; False none.
     """
 
-    artifacts: Artifacts
-    study: optuna.Study
+    session: Session
     checkpoint: bool | None
     _saved_at: dict[int, float] = field(default_factory=dict)
     _kept: set[int] = field(default_factory=set)
     _failed: bool = False
 
-    def begin(self, trial: optuna.Trial, record: TrialRecord, cohort: Any) -> None:
-        """Let a trial enter the cohort: where it was when it was cut off, or from the start."""
+    def add_or_restore(self, trial: optuna.Trial, record: TrialRecord, cohort: Cohort) -> None:
+        """Add a trial to the cohort, from its checkpoint if it has a sound one."""
         self._saved_at[trial.number] = time.monotonic()
-        saved = self._load(trial) if isinstance(cohort, SavableCohort) else None
-        if saved is not None:
+        if isinstance(cohort, SavableCohort) and (saved := self._load(trial)) is not None:
             try:
                 cohort.restore(trial.number, record.params, saved.state)
             except ValueError as error:
@@ -96,7 +93,7 @@ class Checkpoints:
                 return
         cohort.add(trial.number, record.params)
 
-    def save_if_due(self, trial: optuna.Trial, record: TrialRecord, cohort: Any) -> None:
+    def save_if_due(self, trial: optuna.Trial, record: TrialRecord, cohort: Cohort) -> None:
         """Save a trial that goes on, if it is time."""
         if not self._is_due(trial.number, record) or not isinstance(cohort, SavableCohort):
             return
@@ -106,7 +103,7 @@ class Checkpoints:
         try:
             state = cohort.state(trial.number)
             content = Saved(state=state, results=record.results).pack()
-            self.artifacts.write(self._id(trial.number, place), content)
+            self.session.artifacts.write(self._id(trial.number, place), content)
         except Exception as error:  # a store or an optimizer of the user's own may raise anything
             # Not worth the search: trials still come out the same, only from their start.
             self._failed = True
@@ -125,12 +122,12 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove what processes that died just after a trial's end have left."""
-        for trial in self.study.get_trials(deepcopy=False):
+        for trial in self.session.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and _entry(trial.user_attrs) is not None:
                 self._remove(trial.number)
 
     def _is_due(self, number: int, record: TrialRecord) -> bool:
-        if not self.artifacts or self.checkpoint is False or self._failed:
+        if not self.session.artifacts or self.checkpoint is False or self._failed:
             return False
         if self.checkpoint:
             return len(record.results) % _EVERY_EPOCHS == 0
@@ -138,11 +135,11 @@ class Checkpoints:
 
     def _load(self, trial: optuna.Trial) -> Saved | None:
         entry = _entry(trial.user_attrs)
-        if entry is None or not self.artifacts or self.checkpoint is False:
+        if entry is None or not self.session.artifacts or self.checkpoint is False:
             return None
         self._kept.add(trial.number)
         try:
-            content = self.artifacts.read(self._id(trial.number, entry["place"]))
+            content = self.session.artifacts.read(self._id(trial.number, entry["place"]))
             if content is None or hashlib.sha256(content).hexdigest() != entry["sha256"]:
                 raise ValueError("it is not there" if content is None else "it is another file")
             return Saved.unpack(content)
@@ -151,12 +148,12 @@ class Checkpoints:
             return None
 
     def _remove(self, number: int) -> None:
-        if self.artifacts:
-            self.artifacts.remove(*(self._id(number, place) for place in "ab"))
+        if self.session.artifacts:
+            self.session.artifacts.remove(*(self._id(number, place) for place in "ab"))
 
     def _id(self, number: int, place: str) -> str:
         # A study's name may hold what no file name does.
-        study = hashlib.sha256(self.study.study_name.encode()).hexdigest()[:16]
+        study = hashlib.sha256(self.session.study.study_name.encode()).hexdigest()[:16]
         return f"checkpoint-{study}-{number}-{place}"
 
 

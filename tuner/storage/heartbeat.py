@@ -15,10 +15,12 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from tuner.storage.backends import StorageError
+from tuner.storage.optuna_internals import requeue_trial
+from tuner.storage.study import Session
 
 # Seconds between two signs of life, and how many may fail to come before a process on another
 # machine counts as dead; of one on this machine the operating system knows.
@@ -44,8 +46,7 @@ class Heartbeat:
     clocks of machines are never compared: a sign is fresh if it has changed lately by one's own.
 
     Args:
-        study: to work on.
-        storage: where it lives; in memory no other process sees it, and no sign is needed.
+        session: of the study; in memory no other process sees it, and no sign is needed.
         run: what `stop_everywhere` stops; None for a search that is stopped by itself alone.
         interval: seconds between two signs.
         task: what it signs in for, where that is not to train.
@@ -60,16 +61,16 @@ class Heartbeat:
 
     def __init__(
         self,
-        study: optuna.Study,
-        storage: BaseStorage,
+        session: Session,
         *,
         run: str | None = None,
         interval: float = INTERVAL_S,
         task: str | None = None,
     ) -> None:
         self._task = task
-        self._study, self._storage, self._run, self._interval = study, storage, run, interval
-        self.is_shared = not isinstance(storage, InMemoryStorage)
+        self._session, self._run, self._interval = session, run, interval
+        self._study = session.study
+        self.is_shared = not isinstance(session.storage, InMemoryStorage)
         self._token = uuid.uuid4().hex
         self._beat = 0
         self._seen: dict[str, tuple[Any, float]] = {}  # sign and when it last changed
@@ -88,7 +89,7 @@ class Heartbeat:
                 self._sign_in()
                 self._thread = threading.Thread(target=self._go_on, daemon=True)
                 self._thread.start()
-            self.take_over()
+            self.requeue_dead_trials()
         except BaseException:  # Ctrl-C too: what never began must not look alive
             self._ended.set()
             _ACTIVE.discard(self._token)
@@ -102,7 +103,7 @@ class Heartbeat:
             self._thread.join(timeout=2 * self._interval)
         _ACTIVE.discard(self._token)
         try:
-            self.put_back()
+            self.requeue()
             if self.is_shared:
                 self._study.set_user_attr(_PREFIX + self._token, None)
         except (StorageError, StorageInternalError):
@@ -129,15 +130,15 @@ class Heartbeat:
     def _living(self, signs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
 
-    def put_back(self) -> None:
+    def requeue(self) -> None:
         """Return this process's trials under way to the queue, for another run."""
         with self.lock:
             for number in sorted(self.trials):
-                self._queue_again(number)
+                requeue_trial(self._session, number)
             self.trials.clear()
-            self.take_over()  # of one that was just being taken when Ctrl-C came
+            self.requeue_dead_trials()  # of one that was just being taken when Ctrl-C came
 
-    def take_over(self) -> list[int]:
+    def requeue_dead_trials(self) -> list[int]:
         """Put trials that a dead process left RUNNING back into the queue; return their numbers.
 
         Of several living processes the one with the lowest number does it.
@@ -153,19 +154,13 @@ class Heartbeat:
             self._doubted = {n: self._doubted.get(n, beats) for n in left}
             taken = [n for n in left if self._is_missed(n, beats)]
             for number in taken:
-                self._queue_again(number)
+                requeue_trial(self._session, number)
             return taken
 
     def _is_missed(self, trial: int, beats: dict[str, int]) -> bool:
         """Whether all others had time to say that the trial is theirs, and none did."""
         first = self._doubted[trial]
         return all(beat >= first.get(token, beat) + 2 for token, beat in beats.items())
-
-    def _queue_again(self, number: int) -> None:
-        study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        if self._storage.get_trial(trial_id).state is TrialState.RUNNING:
-            self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
 
     def _go_on(self) -> None:
         is_told = False
@@ -183,7 +178,7 @@ class Heartbeat:
             self._write()
         else:
             self._sign_in()  # it was taken for dead while it slept
-        self.take_over()
+        self.requeue_dead_trials()
         if self._run is not None and self._study.user_attrs.get(_STOP) == self._run:
             self.stopped.set()
 

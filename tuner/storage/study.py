@@ -1,13 +1,14 @@
-"""Open a study, resume it, repair what a killed process left, and never resume another one."""
+"""Open a study or resume it, but never a different one: `Session` and what it checks."""
 
 from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import optuna
@@ -15,7 +16,10 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.storage.backends import open_storage
+from objectives._messages import warn_caller
+from objectives.space.hyperparameter import Space
+from tuner.storage.artifacts import Artifacts, ArtifactStore
+from tuner.storage.backends import open_storage, storage_errors
 
 RECORD = "fusetune"
 OPENINGS = "test_openings"
@@ -125,62 +129,125 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def open_study(
-    storage: BaseStorage, *, name: str, direction: str, record: Mapping[str, Any]
-) -> TunedStudy:
-    """Create the study called ``name``, or go on with it if it is there and is the same.
+class Session:
+    """A study in its storage, as one search works on it.
+
+    Used as a context, it re-raises the storage's errors as `StorageError`, which names the storage
+    and a remedy.
 
     Args:
-        storage: where it lives.
+        storage: as for `tuner.storage.backends.open_storage`.
         name: of the study.
         direction: ``"minimize"`` or ``"maximize"``.
         record: what the study is about, in plain JSON types; stored, and compared on resume.
+        space: the search space; empty where the objective suggests by itself.
+        artifact_store: where checkpoints and the best model are stored, see `Artifacts`.
 
-    Raises:
-        StudyMismatchError: if the study there has another direction, metric, space, dataset,
-            split, seed or the like; the message names what differs.
-
-    Warns:
-        UserWarning: if it was begun with other versions of the libraries; names them.
+    Attributes:
+        storage: the opened storage.
+        artifacts: the study's files.
     """
-    with quiet_optuna():
-        optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction=StudyDirection[direction.upper()],
-            load_if_exists=True,
-        )
-        study = TunedStudy(study_name=name, storage=storage)
-    if study.direction != StudyDirection[direction.upper()]:
-        does = study.direction.name.lower() + "s"
-        raise StudyMismatchError(
-            f"study {name!r} {does}, but direction={direction!r} was asked; {_CURE}"
-        )
-    there = study.user_attrs.get(RECORD)
-    if there is None:
-        study.set_user_attr(RECORD, dict(record))
+
+    def __init__(
+        self,
+        storage: str | os.PathLike[str] | BaseStorage | None,
+        *,
+        name: str,
+        direction: str,
+        record: Mapping[str, Any],
+        space: Space | None = None,
+        artifact_store: str | os.PathLike[str] | ArtifactStore | None = None,
+    ) -> None:
+        self._location = storage
+        self.storage = open_storage(storage)
+        self.name, self.direction, self.record = name, direction, record
+        self.space: Space = space or {}
+        self.artifacts = Artifacts(artifact_store)
+
+    def __enter__(self) -> Session:
+        self._errors = storage_errors(self._location)
+        self._errors.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._errors.__exit__(kind, error, traceback)
+
+    @cached_property
+    def study(self) -> TunedStudy:
+        """The study, which exists."""
+        return self.load(self.name)
+
+    @property
+    def study_names(self) -> list[str]:
+        """The names of all studies in the storage."""
+        return optuna.get_all_study_names(self.storage)
+
+    def load(self, name: str) -> TunedStudy:
+        """Load a study of the same storage."""
+        with quiet_optuna():
+            return TunedStudy(study_name=name, storage=self.storage)
+
+    def open_study(self) -> TunedStudy:
+        """Create the study, or continue it if it exists and is the same.
+
+        Raises:
+            StudyMismatchError: if the stored study has another direction, metric, space, dataset,
+                split, seed or the like; the message names what differs.
+
+        Warns:
+            UserWarning: if it was begun with other versions of the libraries; names them.
+        """
+        direction = StudyDirection[self.direction.upper()]
+        with quiet_optuna():
+            optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                direction=direction,
+                load_if_exists=True,
+            )
+        study, name = self.study, self.name
+        if study.direction != direction:
+            does = study.direction.name.lower() + "s"
+            raise StudyMismatchError(
+                f"study {name!r} {does}, but direction={self.direction!r} was asked; {_CURE}"
+            )
+        stored = study.user_attrs.get(RECORD)
+        if stored is None:
+            study.set_user_attr(RECORD, dict(self.record))
+            return study
+        if (how := difference(stored, self.record)) is not None:
+            raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
+        warn_of_versions(name, stored, self.record)
         return study
-    if (how := difference(there, record)) is not None:
-        raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
-    warn_of_versions(name, there, record, stacklevel=5)
-    return study
+
+    def record_call(self, call: dict[str, Any]) -> None:
+        """Record the latest call, with the first call's dataset path: workers may have others."""
+        stored = self.study.user_attrs.get(CALL)
+        if stored is None or stored["options"] != call["options"]:
+            first = {} if stored is None else {"dataset": stored["dataset"]}
+            self.study.set_user_attr(CALL, call | first)
 
 
 _CURE = "give another study_name or storage"
 
 
 def difference(
-    there: Mapping[str, Any], asked: Mapping[str, Any], *, but: Sequence[str] = ()
+    stored: Mapping[str, Any], asked: Mapping[str, Any], *, but: Sequence[str] = ()
 ) -> str | None:
-    """Return how a study was tuned otherwise than is asked now, in words; None if it was not.
+    """Say how a stored study was tuned differently from what is asked now; None if it was not.
 
     Args:
-        there: the record of the study that is there.
+        stored: the record of the stored study.
         asked: the record of the study that is asked for.
         but: what may differ.
     """
     for key in _COMPARED:
-        old, new = there.get(key), asked.get(key)
+        old, new = stored.get(key), asked.get(key)
         if key == "split":  # its sizes in rows follow from the data, which come next
             old, new = ({k: v for k, v in (s or {}).items() if k[:2] != "n_"} for s in (old, new))
         if old == new or key in but:
@@ -197,20 +264,17 @@ def difference(
     return None
 
 
-def warn_of_versions(
-    name: str, there: Mapping[str, Any], asked: Mapping[str, Any], *, stacklevel: int
-) -> None:
+def warn_of_versions(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Warn if the study called ``name`` was begun with other versions of the libraries."""
-    old, new = there.get("versions", {}), asked.get("versions", {})
+    old, new = stored.get("versions", {}), asked.get("versions", {})
     differing = [p for p in new if p in old and old[p] != new[p]]
     if differing:
         changes = ", ".join(
             f"{package} {old[package]} (now {new[package]})" for package in differing
         )
-        warnings.warn(
-            f"study {name!r} was begun with {changes}: new trials may come out otherwise than they "
-            "would have; install the old versions where that matters",
-            stacklevel=stacklevel + 1,
+        warn_caller(
+            f"study {name!r} was begun with {changes}: new trials may come out differently than "
+            "they would have; install the old versions if that matters"
         )
 
 

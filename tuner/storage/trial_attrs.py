@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 ORIGIN = "origin"
 """User attribute of a trial that another study brought in: that study and the number there."""
 
+PRUNED = "pruned"
+"""How ``stopped`` begins for a trial that a pruner ended; older studies say no more than that."""
+
 # A foreign study may use these names for something else: only a value of the right type is ours.
 _RECORDS: dict[str, tuple[type, ...]] = {
     "params": (dict,),
@@ -105,6 +108,16 @@ def trained_as(study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
     if origin is not None:
         return int(origin["trained_as"]["seed"]), int(origin["trained_as"]["number"])
     return int(study.user_attrs.get("fusetune", {}).get("seed", 0)), trial.number
+
+
+def was_pruned(stopped: str) -> bool:
+    """Whether a trial's ``stopped`` says that it was stopped against other trials.
+
+    Example:
+        >>> [was_pruned(text) for text in ("pruned", "pruned at epoch 3", "diverged at epoch 1")]
+        [True, True, False]
+    """
+    return stopped.partition(" ")[0] == PRUNED
 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:

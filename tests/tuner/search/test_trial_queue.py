@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-from tuner import load_study
+from tests.tuner.studies import open_session
+from tuner import load_study, tune
+from tuner.storage import optuna_internals
+from tuner.storage.heartbeat import Heartbeat
 from tuner.tables import trials_dataframe
 
 # Three processes with everything loaded make the same call at the same moment.
@@ -44,3 +47,34 @@ def test_a_grid_that_three_processes_begin_at_once_has_each_cell_once(ending, tm
     frame = trials_dataframe(load_study(path))
     assert sorted(frame["params_x"]) == list(range(40))
     assert set(frame["state"]) == {"COMPLETE"}
+
+
+def square(trial):
+    return trial.params["x"] ** 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_without_the_internals_of_optuna_a_search_finds_the_same_trials(sampler, monkeypatch):
+    space = {"x": [1, 2, 3]} if sampler == "grid" else {"x": (-1.0, 1.0)}
+    call = {"space": space, "sampler": sampler, "n_trials": 3, "show_progress_bar": False}
+    expected = tune(square, **call).trials_dataframe()
+
+    monkeypatch.setattr(optuna_internals, "AVAILABLE", False)
+    found = tune(square, **call).trials_dataframe()
+
+    assert found.drop(columns="duration_s").equals(expected.drop(columns="duration_s"))
+
+
+def test_without_the_internals_of_optuna_a_trial_cut_off_is_queued_under_a_new_number(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(optuna_internals, "AVAILABLE", False)
+    session = open_session(tmp_path / "s.journal")
+    trial = session.study.ask()
+    trial.suggest_float("x", 0, 1)
+
+    with Heartbeat(session):
+        assert [t.state.name for t in session.study.trials] == ["FAIL", "WAITING"]
+    again = session.study.ask()
+
+    assert again.suggest_float("x", 0, 1) == trial.params["x"]

@@ -10,11 +10,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.tuner.studies import open_session
 from tuner.search.samplers import sampler_source
-from tuner.search.trial_queue import Claims
+from tuner.search.trial_queue import TrialQueue
 from tuner.storage.backends import open_storage
 from tuner.storage.heartbeat import Heartbeat, stop_everywhere
-from tuner.storage.study import open_study
 
 INTERVAL = 0.05
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
@@ -26,8 +26,13 @@ def storage(request, tmp_path):
 
 
 @pytest.fixture
-def study(storage):
-    return open_study(storage, name="s", direction="minimize", record={})
+def session(storage):
+    return open_session(storage)
+
+
+@pytest.fixture
+def study(session):
+    return session.study
 
 
 def states(study):
@@ -59,11 +64,9 @@ def wait_until(condition, seconds=20.0):
         time.sleep(INTERVAL / 2)
 
 
-def claims(study, storage, heartbeat, n_trials, **options):
-    return Claims(
-        study=study,
-        storage=storage,
-        space={},
+def queue(session, heartbeat, n_trials, **options):
+    return TrialQueue(
+        session=session,
         source=sampler_source("random", seed=0),
         n_trials=n_trials,
         heartbeat=heartbeat,
@@ -71,22 +74,22 @@ def claims(study, storage, heartbeat, n_trials, **options):
     )
 
 
-def test_each_process_has_the_lowest_number_that_is_free(study, storage):
-    with Heartbeat(study, storage) as first, Heartbeat(study, storage) as second:
+def test_each_process_has_the_lowest_number_that_is_free(session):
+    with Heartbeat(session) as first, Heartbeat(session) as second:
         assert (first.number, second.number) == (0, 1)
         assert (first.others(), second.others()) == ([1], [0])
-    with Heartbeat(study, storage) as third:
+    with Heartbeat(session) as third:
         assert third.number == 0
         assert third.others() == []
 
 
-def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(storage, study):
+def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(session, storage):
     barrier, numbers = threading.Barrier(4, timeout=60), []
 
     def join():
-        own = open_study(storage, name="s", direction="minimize", record={})
+        own = open_session(storage)
         barrier.wait()
-        with Heartbeat(own, storage) as heartbeat:
+        with Heartbeat(own) as heartbeat:
             barrier.wait()
             numbers.append(heartbeat.number)
             barrier.wait()
@@ -101,9 +104,9 @@ def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(stor
 
 
 def test_a_process_that_signs_in_while_another_clears_away_the_dead_is_not_cleared_away(
-    study, storage
+    session, study
 ):
-    second = Heartbeat(study, storage)
+    second = Heartbeat(session)
 
     class Looks(Heartbeat):
         """Between its first look at the signs and the next, another process signs in."""
@@ -116,44 +119,44 @@ def test_a_process_that_signs_in_while_another_clears_away_the_dead_is_not_clear
             return found
 
     second.number = None
-    with Looks(study, storage) as first:
+    with Looks(session) as first:
         assert {first.number, second.number} == {0, 1}
         assert sorted(sign["number"] for sign in signs(study)) == [0, 1]
         second.__exit__(None, None, None)
 
 
-def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_once(study, storage):
+def test_the_trials_of_a_process_that_died_on_this_machine_are_taken_over_at_once(session, study):
     study.ask()
-    with Heartbeat(study, storage):
+    with Heartbeat(session):
         (mine,) = signs(study)
     sign_of(study, **mine | {"pid": exited_pid(), "trials": [0]})
 
-    with Heartbeat(study, storage) as heartbeat:
+    with Heartbeat(session) as heartbeat:
         assert heartbeat.number == 0
         assert states(study) == ["WAITING"]
 
 
-def test_another_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(study, storage):
+def test_another_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(session, study):
     study.ask()
-    with Heartbeat(study, storage):
+    with Heartbeat(session):
         (mine,) = signs(study)
     sign_of(study, **mine | {"pid": os.getppid(), "began": "0", "trials": [0]})
 
-    with Heartbeat(study, storage):
+    with Heartbeat(session):
         assert states(study) == ["WAITING"]
 
 
-def test_a_process_elsewhere_is_dead_once_its_signs_stop(study, storage, capsys):
+def test_a_process_elsewhere_is_dead_once_its_signs_stop(session, study, capsys):
     study.ask()
     sign_of(study, 0, trials=[0])
 
-    with Heartbeat(study, storage, interval=INTERVAL):
+    with Heartbeat(session, interval=INTERVAL):
         assert states(study) == ["WAITING"]
 
     assert "has trials under way on far: waiting up to" in capsys.readouterr().err
 
 
-def test_a_process_elsewhere_keeps_its_trial_while_its_signs_come(study, storage):
+def test_a_process_elsewhere_keeps_its_trial_while_its_signs_come(session, study):
     study.ask()
     stopped = threading.Event()
 
@@ -167,66 +170,64 @@ def test_a_process_elsewhere_keeps_its_trial_while_its_signs_come(study, storage
     other.start()
     try:
         wait_until(lambda: study.user_attrs.get("worker:other", {}).get("beat", 0) > 1)
-        with Heartbeat(study, storage, interval=INTERVAL) as heartbeat:
+        with Heartbeat(session, interval=INTERVAL) as heartbeat:
             assert heartbeat.number == 1
             seen = study.user_attrs["worker:other"]["beat"]
             wait_until(lambda: study.user_attrs["worker:other"]["beat"] > seen + 40)
             assert states(study) == ["RUNNING"]
             stopped.set()
-            wait_until(lambda: heartbeat.take_over() or states(study) == ["WAITING"])
+            wait_until(lambda: heartbeat.requeue_dead_trials() or states(study) == ["WAITING"])
     finally:
         stopped.set()
         other.join()
 
 
 def test_a_trial_that_nobody_names_is_left_alone_until_the_others_had_time_to_name_it(
-    study, storage
+    session, study
 ):
-    with Heartbeat(study, storage) as first:
+    with Heartbeat(session) as first:
         study.ask()
-        with Heartbeat(study, storage, interval=1000.0) as second:
-            assert first.take_over() == []
+        with Heartbeat(session, interval=1000.0) as second:
+            assert first.requeue_dead_trials() == []
             second._write()
-            assert first.take_over() == []
+            assert first.requeue_dead_trials() == []
             second._write()
-            assert first.take_over() == [0]
+            assert first.requeue_dead_trials() == [0]
 
 
-def test_a_process_interrupted_while_it_signs_in_is_not_taken_for_alive(
-    study, storage, monkeypatch
-):
+def test_a_process_interrupted_while_it_signs_in_is_not_taken_for_alive(session, monkeypatch):
     def interrupt(seconds):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Heartbeat, "take_over", interrupt)
+        patch.setattr(Heartbeat, "requeue_dead_trials", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            Heartbeat(study, storage).__enter__()
+            Heartbeat(session).__enter__()
 
-    with Heartbeat(study, storage) as next_one:
+    with Heartbeat(session) as next_one:
         assert (next_one.number, next_one.others()) == (0, [])
 
 
-def test_of_two_living_processes_only_the_first_takes_over(study, storage):
-    with Heartbeat(study, storage), Heartbeat(study, storage) as second:
+def test_of_two_living_processes_only_the_first_takes_over(session, study):
+    with Heartbeat(session), Heartbeat(session) as second:
         study.ask()
         for _ in range(3):
-            assert second.take_over() == []
+            assert second.requeue_dead_trials() == []
 
 
-def test_a_process_that_ends_puts_back_what_it_had_under_way(study, storage):
-    with Heartbeat(study, storage) as heartbeat:
-        trial = claims(study, storage, heartbeat, 3).next(lambda params: True)
+def test_a_process_that_ends_puts_back_what_it_had_under_way(session, study):
+    with Heartbeat(session) as heartbeat:
+        trial = queue(session, heartbeat, 3).take(lambda params: True)
         assert trial.number == 0
         assert states(study) == ["RUNNING"]
     assert states(study) == ["WAITING"]
 
 
-def test_a_run_is_stopped_in_all_its_processes_and_in_no_other(study, storage):
+def test_a_run_is_stopped_in_all_its_processes_and_in_no_other(session, study):
     with (
-        Heartbeat(study, storage, run="mine", interval=INTERVAL) as first,
-        Heartbeat(study, storage, run="mine", interval=INTERVAL) as second,
-        Heartbeat(study, storage, run="yours", interval=INTERVAL) as third,
+        Heartbeat(session, run="mine", interval=INTERVAL) as first,
+        Heartbeat(session, run="mine", interval=INTERVAL) as second,
+        Heartbeat(session, run="yours", interval=INTERVAL) as third,
     ):
         stop_everywhere(study, "mine")
         assert first.stopped.wait(20)
@@ -235,71 +236,71 @@ def test_a_run_is_stopped_in_all_its_processes_and_in_no_other(study, storage):
 
 
 @pytest.mark.parametrize("n_trials", [1, 7])
-def test_processes_that_ask_by_turns_never_make_more_trials_than_wanted(study, storage, n_trials):
-    with Heartbeat(study, storage) as first, Heartbeat(study, storage) as second:
-        both = [claims(study, storage, h, n_trials) for h in (first, second)]
-        taken = [both[i % 2].next(lambda params: True) for i in range(n_trials + 4)]
+def test_processes_that_ask_by_turns_never_make_more_trials_than_wanted(session, n_trials):
+    with Heartbeat(session) as first, Heartbeat(session) as second:
+        both = [queue(session, h, n_trials) for h in (first, second)]
+        taken = [both[i % 2].take(lambda params: True) for i in range(n_trials + 4)]
         numbers = [trial.number for trial in taken if trial is not None]
 
     assert numbers == list(range(n_trials))
 
 
-def test_a_trial_made_at_the_same_moment_as_the_last_one_is_left_in_the_queue(study, storage):
-    with Heartbeat(study, storage) as first, Heartbeat(study, storage) as second:
-        late = claims(study, storage, second, 1)
-        assert claims(study, storage, first, 1).next(lambda params: True).number == 0
+def test_a_trial_made_at_the_same_moment_as_the_last_one_is_left_in_the_queue(session, study):
+    with Heartbeat(session) as first, Heartbeat(session) as second:
+        late = queue(session, second, 1)
+        assert queue(session, first, 1).take(lambda params: True).number == 0
         assert late._new() is None  # as if it had not seen the first
         assert states(study) == ["RUNNING", "WAITING"]
-        assert late.next(lambda params: True) is None
+        assert late.take(lambda params: True) is None
 
 
-def test_a_queue_longer_than_wanted_is_taken_from_its_beginning(study, storage):
+def test_a_queue_longer_than_wanted_is_taken_from_its_beginning(session, study):
     for x in range(5):
         study.enqueue_trial({"x": float(x)}, user_attrs={"params": {"x": float(x)}})
-    with Heartbeat(study, storage) as heartbeat:
-        claim = claims(study, storage, heartbeat, 2, listed=True)
-        taken = [claim.next(lambda params: params["x"] != 0.0) for _ in range(2)]
-        rest = claim.next(lambda params: True)
+    with Heartbeat(session) as heartbeat:
+        claim = queue(session, heartbeat, 2, listed=True)
+        taken = [claim.take(lambda params: params["x"] != 0.0) for _ in range(2)]
+        rest = claim.take(lambda params: True)
 
     assert taken[0].number == 1
     assert taken[1] is None
     assert rest.number == 0
 
 
-def test_only_one_of_several_processes_fills_the_queue_of_a_random_search(study, storage):
+def test_only_one_of_several_processes_fills_the_queue_of_a_random_search(session, study):
     def filler(heartbeat):
-        return claims(study, storage, heartbeat, 6, n_ahead=6)
+        return queue(session, heartbeat, 6, n_ahead=6)
 
-    with Heartbeat(study, storage) as first, Heartbeat(study, storage) as second:
-        assert filler(second).next(lambda params: True) is None
+    with Heartbeat(session) as first, Heartbeat(session) as second:
+        assert filler(second).take(lambda params: True) is None
         assert states(study) == []
-        assert filler(first).next(lambda params: True).number == 0
+        assert filler(first).take(lambda params: True).number == 0
         assert states(study) == ["RUNNING"] + 5 * ["WAITING"]
-        assert filler(second).next(lambda params: True).number == 1
+        assert filler(second).take(lambda params: True).number == 1
 
 
-def test_a_trial_that_another_process_has_ended_meanwhile_is_let_go(study, storage):
-    from tuner.search.loop import Search
+def test_a_trial_that_another_process_has_ended_meanwhile_is_let_go(session, study, storage):
+    from tuner.search.loop import RunningTrials
     from tuner.search.progress import ProgressBar
 
     bar = ProgressBar(total=2, timeout=None, metric="value", enabled=False)
-    with Heartbeat(study, storage) as heartbeat:
-        search = Search(
-            claims=claims(study, storage, heartbeat, 3),
+    with Heartbeat(session) as heartbeat:
+        running = RunningTrials(
+            queue=queue(session, heartbeat, 3),
             seed=0,
             deadline=None,
             callbacks=(),
             progress=bar,
         )
-        ended, waiting, mine = (search.start(lambda params: True) for _ in range(3))
+        ended, waiting, mine = (running.start(lambda params: True) for _ in range(3))
         study.tell(ended, 1.0)
         storage.set_trial_state_values(
             storage.get_trial_id_from_study_id_trial_number(study._study_id, waiting),
             TrialState.WAITING,
         )
         for number in (ended, waiting, mine):
-            search.finish(number, TrialState.COMPLETE, "epochs", 2.0)
+            running.finish(number, TrialState.COMPLETE, "epochs", 2.0)
 
-    assert search.running == {}
+    assert running.trials == {}
     assert states(study) == ["COMPLETE", "WAITING", "COMPLETE"]
     assert [study.trials[n].value for n in (ended, mine)] == [1.0, 2.0]

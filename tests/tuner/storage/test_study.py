@@ -13,11 +13,11 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
+from tests.tuner.studies import open_session
 from tuner import load_study, tune, tune_mlp
-from tuner.search.trial_queue import HandedTrial
 from tuner.storage.backends import cut_torn_line, open_storage, redacted
 from tuner.storage.heartbeat import Heartbeat
-from tuner.storage.study import open_study
+from tuner.storage.optuna_internals import RequeuedTrial
 
 FAST = {"epochs": 2, "show_progress_bar": False}
 SPACE = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -71,12 +71,12 @@ def test_a_trial_is_written_with_its_hyperparameters_and_not_one_by_one(call, tm
 
 
 def test_trials_left_running_are_handed_out_again_under_their_own_numbers(storage):
-    opened = open_storage(storage)
-    study = open_study(opened, name="s", direction="minimize", record={})
+    session = open_session(storage)
+    study = session.study
     distribution = {"x": optuna.distributions.FloatDistribution(0, 1)}
     left = study.ask(distribution)
 
-    with Heartbeat(study, opened):
+    with Heartbeat(session):
         assert study.trials[0].state is TrialState.WAITING
     again = study.ask(distribution)
 
@@ -85,17 +85,17 @@ def test_trials_left_running_are_handed_out_again_under_their_own_numbers(storag
 
 
 def test_a_trial_that_is_run_again_is_not_judged_by_what_it_reported_before(storage):
-    opened = open_storage(storage)
-    study = open_study(opened, name="s", direction="minimize", record={})
+    session = open_session(storage)
+    study = session.study
     study.pruner = optuna.pruners.ThresholdPruner(upper=1.0)
     cut_off = study.ask()
     for step, value in enumerate([0.5, 9.0]):
         cut_off.report(value, step)
-    with Heartbeat(study, opened):
+    with Heartbeat(session):
         pass
-    opened.set_trial_state_values(cut_off._trial_id, state=TrialState.RUNNING)
+    session.storage.set_trial_state_values(cut_off._trial_id, state=TrialState.RUNNING)
 
-    again = HandedTrial(study, cut_off._trial_id)
+    again = RequeuedTrial(study, cut_off._trial_id)
     judged = []
     for step, value in enumerate([0.4, 0.3, 8.0]):
         again.report(value, step)
@@ -215,7 +215,7 @@ COMPLETE = {"deepcopy": False, "states": (TrialState.COMPLETE,)}
 def test_pruning_checks_of_a_search_share_a_reading_until_it_has_ended_a_trial(monkeypatch):
     monkeypatch.setattr("tuner.storage.study._READING_SHARE", 1e9)
     storage = CountingStorage()
-    study = open_study(storage, name="s", direction="minimize", record={})
+    study = open_session(storage).study
     with study.searches():
         found = []
         for number in range(3):
@@ -233,8 +233,8 @@ def test_pruning_checks_of_a_search_share_a_reading_until_it_has_ended_a_trial(m
 def test_trials_of_other_processes_come_into_sight_of_pruning_checks(monkeypatch):
     monkeypatch.setattr("tuner.storage.study._MAX_AGE_S", 0.2)
     storage = InMemoryStorage()
-    study = open_study(storage, name="s", direction="minimize", record={})
-    other = open_study(storage, name="s", direction="minimize", record={})
+    study = open_session(storage).study
+    other = open_session(storage).study
     with study.searches():
         assert study.get_trials(**COMPLETE) == []
         other.tell(other.ask(), 1.0)
@@ -247,7 +247,7 @@ def test_trials_of_other_processes_come_into_sight_of_pruning_checks(monkeypatch
 
 
 def test_what_pruning_checks_are_given_may_be_changed():
-    study = open_study(InMemoryStorage(), name="s", direction="minimize", record={})
+    study = open_session(InMemoryStorage()).study
     study.tell(study.ask(), 1.0)
     with study.searches():
         study.get_trials(**COMPLETE).clear()
