@@ -1,5 +1,6 @@
 """Searches: what each sampler runs, how trials end, budgets, interruptions and mistakes."""
 
+import re
 import subprocess
 import sys
 import time
@@ -123,11 +124,10 @@ def test_early_stopped_and_pruned_trials_are_told_apart():
     )
 
     frame = result.trials_dataframe()
-    endings = frame.groupby(frame["stopped"].str.replace(r"\d.*, ", "...", regex=True))["state"]
-    assert endings.unique().map(list).to_dict() == {
-        "patience": ["COMPLETE"],
-        "pruned at epoch ...the median of 5 trials": ["PRUNED"],
-    }
+    endings = frame.groupby("state")["stopped"].unique()
+    assert set(endings["COMPLETE"]) == {"patience"}
+    reason = re.compile(r"pruned at epoch \d+: 0\.\d+ below (0\.\d+|1), the median of \d+ trials")
+    assert [text for text in endings["PRUNED"] if not reason.fullmatch(text)] == []
     assert frame.loc[frame["stopped"] == "patience", "epochs_run"].max() < 30
     assert frame.loc[result.best_trial.number, "state"] == "COMPLETE"
 
