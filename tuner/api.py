@@ -7,9 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from objectives._messages import name_of
-from objectives.arguments import FinetuneArguments, ImageArguments, MLPArguments, ModuleArguments
-from objectives.space.registry import READY_MADE, ReadyMade
-from tuner.arguments import (
+from objectives.space.registry import (
+    READY_MADE,
+    FinetuneArguments,
+    ImageArguments,
+    MLPArguments,
+    ModuleArguments,
+    ReadyMade,
+)
+from tuner.search.arguments import (
     FunctionArguments,
     SearchArguments,
     arguments_for,

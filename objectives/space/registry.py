@@ -1,25 +1,319 @@
-"""The ready-made objectives: one list, read wherever one of them is meant by its kind.
+"""The ready-made objectives: one list of them and, for each, the arguments that it takes.
 
-Reading it loads neither torch nor Optuna; what an entry names is imported when it is asked for.
+Whatever names an objective or shows an argument (entry points, completion, ``help()``, the command
+line, configuration files, model files) reads it here. Reading it loads neither torch nor Optuna;
+what an entry names is imported when it is asked for.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args
 
-from objectives.arguments import (
-    FinetuneArguments,
-    ImageArguments,
-    MLPArguments,
-    ModuleArguments,
-    arguments_of,
-)
+from objectives._messages import hint, nearest
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space
+
+Kind = Literal[
+    "a text",
+    "a whole number",
+    "a number",
+    "true or false",
+    "a list",
+    "a list of tables",
+    "a table",
+    "any value",
+    "an object",
+]
+"""What a configuration file may hold for an argument; ``"an object"`` exists only in Python."""
+
+TABLES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+IMAGES = ("digits",)
+TASKS = ("binary", "multiclass", "regression")
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "roc_auc",
+    "log_loss",
+    "f1_macro",
+    "rmse",
+    "mae",
+    "r2",
+)
+RECIPES = ("modern", "plain")
+PRECISIONS = ("float32", "auto")
+# Common backbones; torchvision has many more.
+BACKBONES = (
+    "resnet18",
+    "resnet50",
+    "efficientnet_b0",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "convnext_tiny",
+    "vit_b_16",
+)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of an entry point.
+
+    Args:
+        default: what it is when it is left out.
+        help: what it does. The command line shows the first sentence.
+        kind: what a configuration file may hold for it.
+        choices: names that a text may be.
+        open_choices: whether other names are legal as well.
+        typed: what the command line reads; by default it follows from ``kind``.
+        on_command_line: whether the command line has an option of this name.
+    """
+
+    default: object
+    help: str
+    kind: Kind = "any value"
+    choices: tuple[str, ...] = ()
+    open_choices: bool = False
+    typed: type | None = None
+    on_command_line: bool = True
+
+    def check(self, name: str, value: object) -> None:
+        """Raise ValueError if ``value`` is a text that none of the choices is."""
+        if isinstance(value, str) and self.choices and not self.open_choices:
+            if value not in self.choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(self.choices)}, got {value!r}"
+                    f"{hint(value, self.choices)}"
+                )
+
+
+class DataArguments(TypedDict, total=False):
+    """How any data is split and weighted."""
+
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        Argument(
+            None,
+            "``binary``, ``multiclass`` or ``regression``; by default inferred from the target.",
+            "a text",
+            TASKS,
+        ),
+    ]
+    valid_size: Annotated[
+        float,
+        Argument(
+            0.2,
+            "Share of the rows for validation. Where folders of images give a split, it stays.",
+            "a number",
+        ),
+    ]
+    test_size: Annotated[float, Argument(0.2, "Share of the rows for the test.", "a number")]
+    groups: Annotated[
+        Any,
+        Argument(
+            None,
+            "A column, or a value for each row; rows of one group stay in one split. The column is "
+            "no feature. For a folder of images: a function of the path.",
+        ),
+    ]
+    class_weight: Annotated[
+        str | Mapping[Any, float] | None,
+        Argument(
+            None,
+            "``balanced`` (inverse to the frequency in the training split), or a weight for each "
+            "label; labels not named weigh 1.",
+            typed=str,
+        ),
+    ]
+
+
+class TableArguments(DataArguments, total=False):
+    """How a table is read."""
+
+    target: Annotated[str | None, Argument(None, "Column to predict.", "a text")]
+    time: Annotated[
+        Any,
+        Argument(
+            None,
+            "A column, or a value for each row; the earliest rows train, the latest test. The "
+            "column is no feature.",
+        ),
+    ]
+    categorical: Annotated[
+        Sequence[str] | None,
+        Argument(
+            None,
+            "Columns to treat as categories besides text, such as few-valued integers.",
+            "a list",
+        ),
+    ]
+    sample_weight: Annotated[
+        Any, Argument(None, "A column, or a weight for each row. The column is no feature.")
+    ]
+
+
+class ImageArguments(DataArguments, total=False):
+    """How images are read."""
+
+    image_size: Annotated[
+        int | tuple[int, int] | None,
+        Argument(
+            None,
+            "Height and width that images are stretched to, or a number for both. By default the "
+            "size they have, or the median height and width if they differ; a pretrained backbone "
+            "takes what its weights were trained with.",
+            typed=int,
+        ),
+    ]
+    skip_corrupt: Annotated[
+        bool,
+        Argument(
+            False,
+            "Whether to leave out images that cannot be read, with a warning.",
+            "true or false",
+        ),
+    ]
+    max_bytes: Annotated[
+        int,
+        Argument(
+            2 * 2**30,
+            "Images that need more memory than this are read from disk when they are needed.",
+            "a whole number",
+        ),
+    ]
+    n_workers: Annotated[
+        int | None,
+        Argument(
+            None,
+            "Processes that read streamed images; by default one for each core, 4 at most.",
+            "a whole number",
+        ),
+    ]
+
+
+class MLPArguments(TableArguments, total=False):
+    """What `objectives.mlp.MLPObjective` takes besides the search space."""
+
+    n_repeats: Annotated[
+        int,
+        Argument(
+            1,
+            "Networks a trial, alike but for their seeds; their mean is the trial's value. The "
+            "fitted model predicts by all of them.",
+            "a whole number",
+        ),
+    ]
+    folds: Annotated[
+        int | None,
+        Argument(
+            None,
+            "Cross-validate each trial on so many folds of the training and validation rows. The "
+            "test split stays out. The folds train side by side, and a trial's value is their "
+            "mean. The result's ``model`` predicts by the mean of the folds' networks; ``refit()`` "
+            "trains one network on all those rows instead.",
+            "a whole number",
+        ),
+    ]
+    recipe: Annotated[
+        str,
+        Argument(
+            "modern",
+            "What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the textbook's "
+            "network.",
+            "a text",
+            RECIPES,
+        ),
+    ]
+    precision: Annotated[
+        Literal["float32", "auto"],
+        Argument(
+            "float32",
+            "Of the matrix products of training: ``float32``, or ``auto`` for bfloat16 where that "
+            "is faster. With ``auto``, large networks train about 1.5 times as fast on processors "
+            "that have bfloat16; weights, loss and metric stay float32. Another kind of processor "
+            "then gives another table.",
+            "a text",
+            PRECISIONS,
+        ),
+    ]
+
+
+class FinetuneArguments(ImageArguments, total=False):
+    """What `objectives.finetune.FinetuneObjective` takes besides the search space."""
+
+    backbone: Annotated[
+        str,
+        Argument(
+            "resnet18",
+            f"A classification network of torchvision, such as {', '.join(BACKBONES[:-1])} or "
+            f"{BACKBONES[-1]}. A new head replaces its last linear layer.",
+            "a text",
+            BACKBONES,
+            open_choices=True,
+        ),
+    ]
+    weights: Annotated[
+        str | os.PathLike[str] | None,
+        Argument(
+            "DEFAULT",
+            "``DEFAULT`` or another name of torchvision's weights, downloaded once; a .pth or "
+            ".safetensors file of a state dict, loaded without running code; or none for random "
+            "weights.",
+            "a text",
+        ),
+    ]
+
+
+class ModuleArguments(TableArguments, ImageArguments, total=False):
+    """What `objectives.module.ModuleObjective` takes besides the search space."""
+
+    loss: Annotated[
+        str | Callable[..., Any] | None,
+        Argument(
+            None,
+            "``cross_entropy``, ``mse``, ``mae``, ``huber``, or a function of outputs and targets.",
+        ),
+    ]
+    optimizer: Annotated[
+        str | Callable[..., Any] | None,
+        Argument(
+            None,
+            "``sgd``, ``adam``, ``adamw``, or a function of parameters and hyperparameters that "
+            "returns a torch optimizer.",
+        ),
+    ]
+    schedule: Annotated[
+        str | Callable[[float], float] | None,
+        Argument(
+            None,
+            "``none``, ``cosine``, ``one_cycle``, or a function of progress (0 to 1) that returns "
+            "the factor on the learning rate.",
+        ),
+    ]
+    clip: Annotated[
+        Callable[..., Any] | None,
+        Argument(
+            None,
+            "A function of the module's parameters that changes their gradients before each step, "
+            "in place of the hyperparameter ``clip_norm``.",
+        ),
+    ]
+
+
+def arguments_of(*definitions: type) -> dict[str, Argument]:
+    """Return the arguments that TypedDicts define, by name.
+
+    Example:
+        >>> arguments_of(MLPArguments)["n_repeats"].default
+        1
+    """
+    return {
+        name: get_args(annotation)[1]
+        for definition in definitions
+        for name, annotation in definition.__annotations__.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +348,7 @@ class ReadyMade:
         return f"tune_{self.kind}"
 
     @property
-    def table(self) -> Space:
+    def table(self) -> "Space":
         """Its documented hyperparameters."""
         table: Space = getattr(import_module("objectives.space.tables"), self.table_name)
         return table
@@ -120,3 +414,28 @@ _ALL = (
 
 READY_MADE: Mapping[str, ReadyMade] = {entry.kind: entry for entry in _ALL}
 """The ready-made objectives by kind."""
+
+
+def check_path(dataset: object, builtins: Sequence[str], *, folder: bool = False) -> None:
+    """Raise ValueError if ``dataset`` is a path that does not exist, or a misspelt built-in name.
+
+    Args:
+        dataset: as the user gave it; whatever is no path passes.
+        builtins: names that stand for data.
+        folder: whether a path must be a folder.
+    """
+    if not isinstance(dataset, str | os.PathLike) or str(dataset) in builtins:
+        return
+    path = Path(dataset).expanduser()
+    if path.is_dir() if folder else path.exists():
+        return
+    name, listed = os.fspath(dataset), ", ".join(builtins)
+    what = "folder" if folder else "file"
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        raise ValueError(
+            f"dataset must be a {what} that exists, got dataset={name!r}; check the path"
+        )
+    raise ValueError(
+        f"dataset must be a {what} or one of {listed}, got dataset={name!r}; "
+        f"{nearest(name, builtins)}"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from objectives._messages import nearest
 from objectives.space.registry import ReadyMade
-from tuner.arguments import arguments_for
+from tuner.search.arguments import arguments_for
 
 # Of the command and not of the function.
 _FILES = ("data", "out", "save_model")

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from objectives.arguments import IMAGES, TABLES, Argument
-from objectives.space.registry import READY_MADE, ReadyMade
-from tuner.arguments import arguments_for
+from objectives.space.registry import IMAGES, READY_MADE, TABLES, Argument, ReadyMade
+from tuner.search.arguments import arguments_for
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space

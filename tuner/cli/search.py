@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objectives.space.registry import ReadyMade
-from tuner.arguments import check_arguments, check_data
 from tuner.cli import options as o
 from tuner.cli.config import parse_assignments, parse_space, read_config, read_json
 from tuner.cli.console import (
@@ -29,6 +28,7 @@ from tuner.cli.console import (
     stop_interrupted,
     tell,
 )
+from tuner.search.arguments import check_arguments, check_data
 
 if TYPE_CHECKING:
     import optuna

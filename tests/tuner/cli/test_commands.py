@@ -237,3 +237,44 @@ def test_show_prints_text_in_brackets_as_it_is(in_folder):
 
     assert shown.exit_code == 0, shown.output
     assert all(text in shown.output for text in ("study [/x]", "valid [/m]", "[/b]", "[red]"))
+
+
+def test_control_characters_of_a_study_do_not_reach_the_terminal(in_folder):
+    evil = "x\x1b[31m\x07\u202ey"
+    study = optuna.create_study(storage=open_storage("s.journal"), study_name=evil)
+    study.set_user_attr("fusetune", {"metric": evil})
+    study.optimize(lambda trial: len(trial.suggest_categorical(evil, [evil, "b"])), n_trials=9)
+
+    outputs = [
+        run(command, "s.journal", *rest).output
+        for command, *rest in (["show"], ["diagnose"], ["show", "--study-name", "\x1b[2J"])
+    ]
+
+    assert all("\\x1b[31m" in output for output in outputs)
+    assert not any(c in output for output in outputs for c in "\x1b\x07\u202e")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch.csv"], "dataset must be a file that exists, got dataset='nosuch.csv'"),
+        (["irsi"], "did you mean 'iris'?"),
+        (["iris", "--sampler", "tpee"], "did you mean 'tpe'?"),
+        (["iris", "--n-trials", "0"], "n_trials must be a whole number of at least 1"),
+        (["iris", "--config", "c.toml"], "did you mean 'n_trials'?"),
+    ],
+)
+def test_a_mistake_is_reported_before_optuna_is_loaded(arguments, message, in_folder):
+    (in_folder / "c.toml").write_text("n_trails = 3\n[space]\n")
+    code = (
+        "import sys\nfrom tuner.cli import app\n"
+        f"try:\n    app({['mlp', *arguments]!r})\nexcept SystemExit as stop:\n"
+        "    assert stop.code == 2\n"
+        "assert not {'torch', 'pandas'} & set(sys.modules), 'heavy'\n"
+        f"assert {arguments[1:2] == ['--config']} or 'optuna' not in sys.modules, 'optuna'"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert message in done.stderr

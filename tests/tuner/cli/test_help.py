@@ -8,18 +8,18 @@ from typing import get_args
 
 import pytest
 
-from objectives import arguments as choices
 from objectives import metrics
 from objectives.data import files, targets
 from objectives.images import load as image_readers
+from objectives.space import registry as choices
 from objectives.space.tables import CNN_TABLE, FINETUNE_TABLE, MLP_TABLE, TRAINING_TABLE
 from objectives.training import device as precision
 from objectives.training import recipe
 from tests.tuner.commands import run
-from tuner import arguments, tune_cnn, tune_finetune, tune_mlp, tune_module
+from tuner import tune_cnn, tune_finetune, tune_mlp, tune_module
 from tuner.cli import options
 from tuner.plots import figures
-from tuner.search import pruners, samplers
+from tuner.search import arguments, pruners, samplers
 
 TABLES = {"mlp": MLP_TABLE, "cnn": CNN_TABLE, "finetune": FINETUNE_TABLE}
 
@@ -124,3 +124,25 @@ def test_help_says_what_the_exit_codes_mean():
 
     assert "0 done; 1 a search ended without a complete trial; 2 bad input" in text
     assert "130 interrupted" in text
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout.startswith("fusetune")
+
+
+def test_short_help_is_the_long_one():
+    assert run("-h").stdout == run("--help").stdout
+    assert "Usage: " in run("show", "-h").stdout
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_help_of_a_search_explains_every_argument_that_can_be_typed(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    text = run(command, "--help").stdout
+
+    for name, known in arguments.arguments_for(choices.READY_MADE[command]).items():
+        typed = known.typed or known.kind in ("a text", "a number", "a whole number")
+        if typed and known.on_command_line:
+            assert f"--{name.replace('_', '-')}" in text
+            assert known.help.replace("``", "")[:20] in text

@@ -1,6 +1,6 @@
 """The arguments that the entry points share, and what checks and documents all of them.
 
-Reading it loads neither torch nor Optuna, see `objectives.arguments`.
+Reading it loads neither torch nor Optuna, see `objectives.space.registry`.
 """
 
 import difflib
@@ -12,8 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
 from objectives._messages import check_count, choices
-from objectives.arguments import IMAGES, METRICS, TABLES, Argument, arguments_of, check_path
-from objectives.space.registry import ReadyMade
+from objectives.space.registry import (
+    IMAGES,
+    METRICS,
+    TABLES,
+    Argument,
+    ReadyMade,
+    arguments_of,
+    check_path,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -22,11 +29,11 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from objectives.metrics import Metric
-    from tuner.result import TuningResult
     from tuner.search.loop import Callback
     from tuner.search.plan import Params
     from tuner.search.pruners import PrunerName
     from tuner.search.samplers import SamplerName
+    from tuner.search.start_from import HasStudy
     from tuner.storage.artifacts import ArtifactStore
 
 SAMPLERS = ("tpe", "random", "grid", "manual")
@@ -121,7 +128,7 @@ class StudyArguments(TypedDict, total=False):
     ]
     study_name: Annotated[str, Argument("tune", "Name of the study in the storage.", "a text")]
     start_from: Annotated[
-        "str | optuna.Study | TuningResult | None",
+        "str | optuna.Study | HasStudy | None",
         Argument(
             None,
             "A study in the same storage whose trials to begin with, as far as they fit; in Python "
