@@ -1,5 +1,6 @@
-"""The example of CONTRIBUTING.md is complete: it is tuned, saved and loaded as it stands."""
+"""What CONTRIBUTING.md says is so; its example is tuned, saved and loaded as it stands."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -7,18 +8,62 @@ import types
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from objectives.models.module import FittedModule
 from tests.objectives.networks import KINDS, SIGNALS
+from tests.test_layout import ROOMS
 from tuner import tune
 
 ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ERRANDS = {
+    cells[1].strip(): re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", cells[2])
+    for cells in (line.split("|") for line in TEXT.splitlines() if line.startswith("| "))
+    if re.match("change how|add ", cells[1].strip())
+}
 
 
 def example_code():
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     return block
+
+
+def defined_names(path):
+    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_the_order_of_rooms_is_the_one_that_imports_are_held_to():
+    orders = [line for line in TEXT.splitlines() if re.match(r"(objectives|tuner): ", line)]
+
+    assert orders == [f"{package}: {' | '.join(rooms)}" for package, rooms in ROOMS.items()]
+
+
+def test_the_five_errands_are_there():
+    assert list(ERRANDS) == [
+        "change how dropout is done",
+        "add a hyperparameter",
+        "add an objective",
+        "add a storage",
+        "add a plot",
+    ]
+
+
+@pytest.mark.parametrize("errand", ERRANDS)
+def test_an_errand_names_files_and_what_stands_in_them(errand):
+    assert 2 <= len(ERRANDS[errand]) <= 4
+    for path, names in ERRANDS[errand]:
+        assert set(re.findall(r"\w+", names)) <= set(defined_names(path)), path
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:[\w.]+/)+\w+\.\w+)`", TEXT))))
+def test_every_file_named_exists(path):
+    assert (ROOT / path).is_file() or path == "objectives/gru.py"
 
 
 def example():
