@@ -63,6 +63,11 @@ class Package:
         return name.split(".")[1] if "." in name else "__init__"
 
     @cached_property
+    def circles(self) -> list[list[str]]:
+        """Groups of files that import one another; the package's own `__init__` aside."""
+        return circles({name: wanted for name, wanted in self.imports.items() if "." in name})
+
+    @cached_property
     def arrows(self) -> Arrows:
         """The imports between the things of the top level, the face `__init__` aside."""
         arrows: dict[str, set[str]] = {self.thing(n): set() for n in self.files if "." in n}
@@ -178,7 +183,7 @@ def describe(package: Package) -> Iterator[str]:
             f"    {room}/: {len(entries(package.folder / room))} things, "
             f"floors {len(longest_chain(inside))}, arrows {n_inside}"
         )
-    yield f"  circles of files {circles(package.imports) or 'none'}"
+    yield f"  circles of files {package.circles or 'none'}"
     yield f"  circles of rooms {circles(package.arrows) or 'none'}"
     marks = {"Any": r"\bAny\b", "type: ignore": "type: ignore", "fmt: skip": "fmt: skip"}
     yield "  " + ", ".join(f"{mark} {count(mark_in, texts)}" for mark, mark_in in marks.items())
