@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.space.space import describe, from_stored, stored_space
 from objectives.space.tables import MLP_TABLE
-from tuner.plots.figures import draw_study
+from tuner.plots.figures import draw
 from tuner.report.html import write_report
 from tuner.storage.backends import open_storage
 from tuner.storage.study import load_study
@@ -119,7 +119,7 @@ def main() -> None:
         study = load_study(journal)
         sides: dict[str, Callable[[], Any]] = {
             "open": lambda: load_study(journal).get_trials(),
-            "overview": lambda: draw_study(study, "overview").savefig(image),
+            "overview": lambda: draw(study, "overview").savefig(image),
             "report": lambda: write_report(study, page),
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import math
 import sys
 import warnings
 from collections.abc import Iterable
@@ -67,6 +68,18 @@ def listed(names: Iterable[object], *, quote: bool = True) -> str:
     every = [repr(name) if quote else str(name) for name in names]
     rest = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + rest
+
+
+def short(value: object) -> str:
+    """Write a value for people: numbers to four significant digits, a missing value as nothing.
+
+    Example:
+        >>> short(1626.0), short(0.00131234), short("relu"), short(None), short(float("nan"))
+        ('1626', '0.001312', 'relu', '', '')
+    """
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:

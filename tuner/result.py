@@ -13,12 +13,14 @@ import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 
+from objectives._messages import short
 from tuner import tables
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
 from tuner.storage.study import OPENINGS, RECORD, load_study
 from tuner.storage.trial_attrs import finished, records, trained_as, trial_params
+from tuner.storage.view import view_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,9 +96,7 @@ class TuningResult:
         """The first complete trial of the default configuration, beside which a tuned result
         stands; None if none ran it.
         """
-        from tuner.diagnosis.evidence import default_params, default_trial
-
-        return default_trial(self.study, default_params(self.study, self._objective))
+        return view_of(self.study, self._objective).default_trial
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -231,7 +231,9 @@ class TuningResult:
         """
         from tuner.plots.figures import draw
 
-        return draw(self, kind)
+        if kind != "predictions" or not tables.has_complete(self.study):
+            return draw(self.study, kind)
+        return draw(self.study, kind, model=self.model, data=self.objective.data)
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnose`."""
@@ -294,7 +296,7 @@ class TuningResult:
         if not n_trials or not tables.has_complete(self.study):
             return head
         record = self.study.user_attrs.get(RECORD, {})
-        params = ", ".join(f"{k}={_short(v)}" for k, v in self.best_params.items())
+        params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
         metric = record.get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
         return f"{head}\n  {best}\n  {params}"
@@ -302,11 +304,7 @@ class TuningResult:
     def _repr_html_(self) -> str:
         from tuner.report.notebook import result_html
 
-        return result_html(self)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return result_html(view_of(self.study, self._objective))
 
 
 def load_result(

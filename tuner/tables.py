@@ -1,9 +1,4 @@
-"""Trials and learning curves as data frames with fixed columns, and their export to files.
-
-The tables read any Optuna study. What `tune_mlp` records (seed, best epoch, why a trial ended, the
-whole learning curve) is found in each trial's user attributes; a study made with Optuna alone has
-none of it, and those cells stay empty.
-"""
+"""Trials and learning curves as data frames with fixed columns, and their export to files."""
 
 from __future__ import annotations
 
@@ -12,29 +7,28 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
 from pandas.api.types import is_object_dtype, is_string_dtype
 
 from tuner.storage.trial_attrs import (
     count_states,
     finished,
     has_complete,
-    records,
-    started,
     study_metric,
     trial_params,
 )
+from tuner.storage.view import TRIAL_COLUMNS, StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
 
 
 __all__ = [
+    "TRIAL_COLUMNS",
     "count_states",
     "curves_dataframe",
     "export",
@@ -45,29 +39,8 @@ __all__ = [
     "trials_dataframe",
 ]
 
-# These columns exist, in this order and with these types, for an empty study too.
-TRIAL_COLUMNS: dict[str, str] = {
-    "number": "int64",
-    "state": "str",
-    "value": "float64",
-    "value_last": "float64",
-    "value_std": "float64",
-    "best_epoch": "Int64",
-    "epochs_run": "Int64",
-    "duration_s": "float64",
-    "seed": "Int64",
-    "worker": "Int64",
-    "stopped": "str",
-    "error": "str",
-}
-_CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
-_PLAIN = ("value_std", "best_epoch", "epochs_run", "seed", "worker")  # as recorded
-# A trial that broke down in one of these ways has no value, whatever it reported before.
-_BROKE_DOWN = ("diverged", "out of memory", "returned")
-_INT64_MAX = 2**63 - 1
 
-
-def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
+def trials_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
     """Table of a study's trials, one row a trial, sorted by number.
 
     Trials still waiting to be started are left out. ``value`` is the metric at the trial's best
@@ -94,20 +67,10 @@ def trials_dataframe(study: optuna.Study) -> pd.DataFrame:
         >>> trials_dataframe(study)[["number", "state", "value", "best_epoch"]].values.tolist()
         [[0, 'COMPLETE', 0.9, 3]]
     """
-    _, direction = study_metric(study)
-    trials = started(study)
-    rows = [_trial_row(trial, direction) for trial in trials]
-    columns = {
-        name: pd.Series([row[name] for row in rows], dtype=dtype)
-        for name, dtype in TRIAL_COLUMNS.items()
-    }
-    params = [trial_params(trial) for trial in trials]
-    for name in _param_names(study, params):
-        columns[f"params_{name}"] = _param_column([row.get(name) for row in params])
-    return pd.DataFrame(columns)
+    return view_of(study).trials_table.copy()
 
 
-def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
+def curves_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
     """Table of a study's learning curves, one row a trial and epoch.
 
     A trial without a recorded curve is read from its intermediate values: the step is the epoch,
@@ -131,89 +94,7 @@ def curves_dataframe(study: optuna.Study) -> pd.DataFrame:
         >>> curves_dataframe(study)[["number", "epoch", "valid_value"]].values.tolist()
         [[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]
     """
-    metric, _ = study_metric(study)
-    rows = [row for trial in started(study) for row in _curve_rows(trial)]
-    # A foreign study may call its metric "loss": its column must not be the recorded loss's.
-    value = "valid_value" if f"valid_{metric}" in _CURVES else f"valid_{metric}"
-    names = ("number", "epoch", value, *_CURVES)
-    frame = pd.DataFrame(rows, columns=list(names))
-    return frame.astype(dict.fromkeys(names, "float64") | {"number": "int64", "epoch": "int64"})
-
-
-def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
-    attrs = records(trial)
-    row = {
-        name: attrs.get(name)
-        for name in ("value_std", "best_epoch", "epochs_run", "seed", "worker")
-    }
-    stopped = attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None)
-    return row | {
-        "number": trial.number,
-        "state": trial.state.name,
-        "value": _best_value(trial, attrs, direction),
-        "value_last": attrs.get("value_last", _last_report(trial)),
-        "duration_s": attrs.get("duration_s", _seconds(trial)),
-        "stopped": stopped,
-        "error": attrs.get("error"),
-    }
-
-
-def _best_value(trial: FrozenTrial, attrs: dict[str, Any], direction: str) -> float | None:
-    broke_down = attrs.get("stopped", "").startswith(_BROKE_DOWN)
-    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
-        return None
-    returned = trial.value if trial.state is TrialState.COMPLETE else None
-    default = _best_report(trial, direction) if returned is None else returned
-    best: float | None = attrs.get("best_value", default)
-    return best
-
-
-def _best_report(trial: FrozenTrial, direction: str) -> float | None:
-    finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
-    return (max if direction == "maximize" else min)(finite, default=None)
-
-
-def _last_report(trial: FrozenTrial) -> float | None:
-    reports = trial.intermediate_values
-    return reports[max(reports)] if reports else trial.value
-
-
-def _seconds(trial: FrozenTrial) -> float | None:
-    return None if trial.duration is None else trial.duration.total_seconds()
-
-
-def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
-    curve = records(trial).get("curve", {})
-    found = [curve.get(name, ()) for name in ("value", *_CURVES)]
-    columns = [column if isinstance(column, list) else [] for column in found]
-    n_epochs = max(map(len, columns))
-    for epoch in range(n_epochs):
-        cells = (column[epoch] if epoch < len(column) else None for column in columns)
-        yield (trial.number, epoch, *cells)
-    if n_epochs == 0:
-        for step, value in sorted(trial.intermediate_values.items()):
-            yield (trial.number, step, value if math.isfinite(value) else None, *[None] * 4)
-
-
-def _param_names(study: optuna.Study, params: Sequence[dict[str, Any]]) -> list[str]:
-    recorded = study.user_attrs.get("fusetune", {}).get("params", ())
-    return list(dict.fromkeys([*recorded, *(name for row in params for name in row)]))
-
-
-def _param_column(values: Sequence[Any]) -> pd.Series:
-    """Column of the plainest type that holds every value: truth, whole, real number or text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean")
-    if kinds == {int} and all(value is None or abs(value) <= _INT64_MAX for value in values):
-        return pd.Series(values, dtype="Int64")
-    if kinds <= {int, float} and kinds != {int}:
-        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
-    return pd.Series([_text(value) for value in values], dtype="str")
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    return view_of(study).curves_table.copy()
 
 
 # A spreadsheet runs a cell that begins with one of these as a formula, or skips it and runs what

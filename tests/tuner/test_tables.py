@@ -8,22 +8,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tuner.storage.trial_attrs import count_states, has_complete, study_metric
-from tuner.tables import curves_dataframe, trials_dataframe
+from tuner.tables import TRIAL_COLUMNS, curves_dataframe, trials_dataframe
 
-TRIALS = {
-    "number": "int64",
-    "state": "str",
-    "value": "float64",
-    "value_last": "float64",
-    "value_std": "float64",
-    "best_epoch": "Int64",
-    "epochs_run": "Int64",
-    "duration_s": "float64",
-    "seed": "Int64",
-    "worker": "Int64",
-    "stopped": "str",
-    "error": "str",
-}
 CURVES = "number epoch valid_accuracy valid_loss train_loss learning_rate duration_s".split()
 RECORD = {"metric": "accuracy", "params": ["learning_rate", "batch_size"]}
 ATTRIBUTES = {
@@ -75,20 +61,20 @@ def pruned(**attributes):
 def test_trials_table_of_an_empty_study_has_every_column_in_plain_types():
     frame = trials_dataframe(make_study(record=None))
 
-    assert dict(frame.dtypes) == plain_dtypes(TRIALS)
+    assert dict(frame.dtypes) == plain_dtypes(TRIAL_COLUMNS)
     assert frame.empty
 
 
 def test_trials_table_of_an_empty_study_has_the_recorded_hyperparameters():
     frame = trials_dataframe(make_study())
 
-    assert list(frame) == [*TRIALS, "params_learning_rate", "params_batch_size"]
+    assert list(frame) == [*TRIAL_COLUMNS, "params_learning_rate", "params_batch_size"]
 
 
 def test_types_of_a_filled_table_are_those_of_an_empty_one():
     frame = trials_dataframe(make_study(create_trial(value=0.9, user_attrs=ATTRIBUTES)))
 
-    assert dict(frame[list(TRIALS)].dtypes) == plain_dtypes(TRIALS)
+    assert dict(frame[list(TRIAL_COLUMNS)].dtypes) == plain_dtypes(TRIAL_COLUMNS)
 
 
 def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
@@ -172,7 +158,7 @@ def test_study_of_plain_optuna_gives_the_same_columns():
     study.optimize(objective, n_trials=2)
     frame = trials_dataframe(study)
 
-    assert list(frame) == [*TRIALS, "params_x"]
+    assert list(frame) == [*TRIAL_COLUMNS, "params_x"]
     assert frame["stopped"].fillna("").tolist() == ["", "pruned"]
     assert frame["value"].tolist() == frame["params_x"].tolist()
     assert (frame["duration_s"] > 0).all()

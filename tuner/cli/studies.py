@@ -66,11 +66,11 @@ def plot(
         import matplotlib
 
         matplotlib.use("agg")  # a figure for a file needs no window
-        from tuner.plots.figures import draw_study
+        from tuner.plots.figures import draw
         from tuner.storage.study import load_study
 
         path = check_folder("--out", out or Path(f"{kind}.png"))
-        draw_study(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
+        draw(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
         tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
 
 

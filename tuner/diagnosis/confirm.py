@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from objectives._messages import check_count
-from objectives.objective import BestEpoch
+from objectives.objective import BestEpoch, Objective
 from objectives.space.space import defaults
 from tuner.storage.trial_attrs import trial_params
-from tuner.tables import trials_dataframe
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
@@ -33,11 +34,6 @@ COLUMNS: dict[str, str] = {
     "n": "int64",
 }
 
-# Student's t, 97.5% quantile by degrees of freedom; beyond the table an expansion of it is good to
-# three decimals (Abramowitz & Stegun 1964, table 26.10 and formula 26.7.5).
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_Z = 1.959964
-
 _FRESH = 0xF2E54  # Apart from the seeds of any trial: another stream of the same study's seed.
 _MAX_SEEDS = 1000
 _N_PARALLEL = 16
@@ -53,13 +49,18 @@ class _Candidate(NamedTuple):
 
 
 def confirm(
-    study: optuna.Study, objective: Any, *, k: int = 3, seeds: int = 3, seed: int = 0
+    study: optuna.Study | StudyView,
+    objective: Objective,
+    *,
+    k: int = 3,
+    seeds: int = 3,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Train the best ``k`` configurations and the default one from fresh seeds, and rank them.
 
-    The runs are no trials of the study, which stays as it is. The best of many trials owes some of
-    its value to luck with its seed, which fresh seeds do not repeat; the validation rows are the
-    same, so what it owes to them remains. Ctrl-C returns what has finished.
+    The runs do not become trials: the study does not change. The best of many trials owes some of
+    its value to a lucky seed, which fresh seeds do not repeat. The validation rows are the same, so
+    luck with them remains. Press Ctrl-C to stop early; you get the finished runs.
 
     Args:
         study: with complete trials.
@@ -87,8 +88,9 @@ def confirm(
     check_count("k", k)
     if check_count("seeds", seeds) > _MAX_SEEDS:
         raise ValueError(f"seeds must be at most {_MAX_SEEDS}, got seeds={seeds}")
-    candidates = _candidates(study, objective, k)
-    study_seed = int(study.user_attrs.get("fusetune", {}).get("seed", 0))
+    view = view_of(study)
+    candidates = _candidates(view, objective, k)
+    study_seed = int(view.record.get("seed", 0))
     fresh = int(np.random.SeedSequence((_FRESH, study_seed, seed)).generate_state(1)[0])
     # A run's own seed follows from its number, and that from its trial's: not from k or seeds.
     runs = {
@@ -97,44 +99,39 @@ def confirm(
         for i in range(seeds)
     }
     values = _train(objective, fresh, {number: params for number, (_, params) in runs.items()})
-    found: dict[int, list[float]] = {}
+    by_candidate: dict[int, list[float]] = {}
     for number, value in values.items():
-        found.setdefault(runs[number][0], []).append(value)
-    rows = [_row(candidates[position], found[position]) for position in sorted(found)]
+        by_candidate.setdefault(runs[number][0], []).append(value)
+    rows = [_row(candidates[i], by_candidate[i]) for i in sorted(by_candidate)]
     return _table(rows, objective.metric.direction)
 
 
-def _candidates(study: optuna.Study, objective: Any, k: int) -> list[_Candidate]:
+def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidate]:
     """The best ``k`` distinct configurations, and the default one if it is not among them."""
-    trials = trials_dataframe(study)
-    complete = trials[(trials["state"] == "COMPLETE") & trials["value"].notna()]
-    if complete.empty:
+    if view.ranked.empty:
         raise ValueError("study must have a complete trial to confirm, got none; raise n_trials")
-    rising = study.direction.name == "MINIMIZE"
-    ranked = complete.sort_values("value", ascending=rising, kind="stable")
-    params = {t.number: trial_params(t) for t in study.get_trials(deepcopy=False)}
-    value = ranked.set_index("number")["value"]
-    first: dict[str, int] = {}
-    for number in value.index:
-        first.setdefault(_key(params[number]), number)
     default = defaults(objective.space)
-    found = [
-        _Candidate(number, params[number], key == _key(default), float(value[number]))
-        for key, number in list(first.items())[:k]
-    ]
-    if any(candidate.is_default for candidate in found):
-        return found
-    own = first.get(_key(default))
-    return [*found, _Candidate(own, default, True, math.nan if own is None else float(value[own]))]
+    distinct: dict[str, _Candidate] = {}
+    for number, value in zip(view.ranked["number"], view.ranked["value"], strict=True):
+        params = trial_params(view.by_number[number])
+        candidate = _Candidate(number, params, _key(params) == _key(default), float(value))
+        distinct.setdefault(_key(params), candidate)
+    chosen = list(distinct.values())[:k]
+    if any(candidate.is_default for candidate in chosen):
+        return chosen
+    return [*chosen, distinct.get(_key(default), _Candidate(None, default, True, math.nan))]
 
 
 def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True, default=str)
 
 
-def _train(objective: Any, seed: int, runs: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:
+def _train(
+    objective: Objective, seed: int, runs: Mapping[int, Mapping[str, Any]]
+) -> dict[int, float]:
     """Train the runs, side by side where they fit, and return each one's best value by number."""
     cohort = objective.cohort(seed=seed)
+    direction = objective.metric.direction
     waiting, under_way = dict(runs), dict[int, BestEpoch]()
     values: dict[int, float] = {}
     try:
@@ -142,7 +139,6 @@ def _train(objective: Any, seed: int, runs: Mapping[int, Mapping[str, Any]]) -> 
             for number, params in list(waiting.items()):
                 if len(under_way) < _N_PARALLEL and (not under_way or cohort.has_room(params)):
                     cohort.add(number, waiting.pop(number))
-                    direction = objective.metric.direction
                     under_way[number] = BestEpoch(direction=direction, patience=None)
             for number, result in cohort.train_epoch().items():
                 under_way[number].update(result.epoch, result.value)
@@ -156,9 +152,9 @@ def _train(objective: Any, seed: int, runs: Mapping[int, Mapping[str, Any]]) -> 
 
 
 def _row(candidate: _Candidate, values: list[float]) -> dict[str, Any]:
-    kept = pd.Series(values, dtype="float64").dropna()
-    mean, std, n = kept.mean(), kept.std(), len(kept)
-    half = t_quantile(n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    finite = pd.Series(values, dtype="float64").dropna()
+    mean, std, n = finite.mean(), finite.std(), len(finite)
+    half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
     return {
         "number": candidate.number,
         "is_default": candidate.is_default,
@@ -176,18 +172,3 @@ def _table(rows: list[dict[str, Any]], direction: str) -> pd.DataFrame:
     rising = direction == "minimize"
     frame = frame.sort_values("mean", ascending=rising, kind="stable", ignore_index=True)
     return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)
-
-
-def t_quantile(df: int) -> float:
-    """97.5% quantile of Student's t with ``df`` degrees of freedom, 1 or more.
-
-    Example:
-        >>> t_quantile(2), round(t_quantile(30), 3)
-        (4.303, 2.042)
-    """
-    if df <= len(_T):
-        return _T[df - 1]
-    z = _Z
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / df + second / df**2 + third / df**3

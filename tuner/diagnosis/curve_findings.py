@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from tuner.diagnosis.evidence import Evidence, Finding, jitter
+from tuner.diagnosis.evidence import Finding, jitter
+from tuner.storage.view import StudyView
 
 # The end of a curve is its last tenth. A best epoch there is one that more epochs may beat.
 _END = 0.1
@@ -30,16 +31,14 @@ _HIGH = 0.5
 _CLOSE = 0.05
 
 
-def under_trained(evidence: Evidence) -> list[Finding]:
+def under_trained(view: StudyView) -> list[Finding]:
     """The best trial had its best epoch at the end of the budget."""
-    whole = evidence.complete[evidence.complete["stopped"] == "epochs"].dropna(
+    whole = view.ranked[view.ranked["stopped"] == "epochs"].dropna(
         subset=["best_epoch", "epochs_run"]
     )
     ran = whole["epochs_run"].astype("int64")
     at_end = whole["best_epoch"].astype("int64") >= ran - np.ceil(_END * ran)
-    if not len(whole) or int(evidence.complete["number"].iloc[0]) not in set(
-        whole["number"][at_end]
-    ):
+    if not len(whole) or int(view.ranked["number"].iloc[0]) not in set(whole["number"][at_end]):
         return []
     best, epochs = whole.iloc[0], int(ran.iloc[0])
     return [
@@ -49,20 +48,20 @@ def under_trained(evidence: Evidence) -> list[Finding]:
             evidence=f"best epoch {int(best['best_epoch'])} of 0 to {epochs - 1}; so it is in "
             f"{int(at_end.sum())} of {len(whole)} trials that ran all their epochs",
             advice=f"train longer: epochs={2 * epochs}",
-            hyperparameter="epochs" if "epochs" in evidence.space else None,
-            change=("fix", 2 * epochs) if "fixed" in evidence.space.get("epochs", ()) else None,
+            hyperparameter="epochs" if "epochs" in view.space else None,
+            change=("fix", 2 * epochs) if "fixed" in view.space.get("epochs", ()) else None,
         )
     ]
 
 
-def impatient(evidence: Evidence) -> list[Finding]:
+def impatient(view: StudyView) -> list[Finding]:
     """Trials that patience ended while they were still getting better, or others nearly so."""
-    patience = evidence.record.get("patience")
-    if not patience or evidence.complete.empty:
+    patience = view.record.get("patience")
+    if not patience or view.ranked.empty:
         return []
-    complete = evidence.complete.head(math.ceil(len(evidence.complete) / 2))
+    complete = view.ranked.head(math.ceil(len(view.ranked) / 2))
     stopped = complete["stopped"] == "patience"
-    curves = {n: evidence.curves[n] for n in complete["number"] if n in evidence.curves}
+    curves = {n: view.curves[n] for n in complete["number"] if n in view.curves}
     rising = sum(_was_rising(curves[n], patience) for n in complete["number"][stopped])
     near = sum(_longest_wait(curve) >= _NEAR_MISS * patience for curve in curves.values())
     if max(rising, near) < max(_MIN_CASES, _SHARE * len(complete)):
@@ -102,9 +101,9 @@ def _longest_wait(curve: pd.DataFrame) -> int:
     return int(np.diff(better)[clear].max(initial=0))
 
 
-def overfitting(evidence: Evidence) -> list[Finding]:
+def overfitting(view: StudyView) -> list[Finding]:
     """The best trial's validation loss rises after its minimum while its train loss falls."""
-    losses = _losses(evidence)
+    losses = _losses(view)
     if losses is None:
         return []
     least = int(losses["valid_loss"].to_numpy().argmin())
@@ -125,9 +124,9 @@ def overfitting(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def underfitting(evidence: Evidence) -> list[Finding]:
+def underfitting(view: StudyView) -> list[Finding]:
     """The best trial's losses are as high as each other, and high or still falling."""
-    losses = _losses(evidence)
+    losses = _losses(view)
     if losses is None:
         return []
     train, valid = losses["train_loss"], losses["valid_loss"]
@@ -155,8 +154,8 @@ def underfitting(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _losses(evidence: Evidence) -> pd.DataFrame | None:
-    curve = evidence.best_curve
+def _losses(view: StudyView) -> pd.DataFrame | None:
+    curve = view.best_curve
     if curve is None:
         return None
     losses = curve[["valid_loss", "train_loss"]].dropna()

@@ -1,6 +1,6 @@
 """`diagnose`: what a study shows, the evidence in numbers, what to do, and the next search space.
 
-The practical tips of the tuning literature as code. Each finding is a function of `Evidence`, in
+The practical tips of the tuning literature as code. Each finding is a function of a `StudyView`, in
 `space_findings`, `curve_findings` or `trial_findings`, beside its thresholds and their sources.
 """
 
@@ -14,19 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 
-from tuner.diagnosis import (
-    curve_findings as findings_curves,
-)
-from tuner.diagnosis import (
-    space_findings as findings_space,
-)
-from tuner.diagnosis import (
-    trial_findings as findings_trials,
-)
-from tuner.diagnosis.evidence import Evidence, Finding
-from tuner.storage.trial_attrs import count_states
+from tuner.diagnosis import curve_findings, space_findings, trial_findings
+from tuner.diagnosis.evidence import Finding
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
@@ -35,22 +27,22 @@ if TYPE_CHECKING:
 COLUMNS = ("finding", "evidence", "advice", "hyperparameter", "code")
 
 # What spoils the study as a whole comes first.
-FINDINGS: tuple[Callable[[Evidence], list[Finding]], ...] = (
-    findings_trials.failed,
-    findings_trials.out_of_memory,
-    findings_trials.diverged,
-    findings_trials.imbalanced,
-    findings_trials.pruned_too_early,
-    findings_space.at_an_edge,
-    findings_curves.under_trained,
-    findings_curves.impatient,
-    findings_curves.overfitting,
-    findings_curves.underfitting,
-    findings_trials.lead_within_noise,
-    findings_space.no_difference,
-    findings_space.too_few_trials,
-    findings_trials.stalled,
-    findings_space.duplicates,
+FINDINGS: tuple[Callable[[StudyView], list[Finding]], ...] = (
+    trial_findings.failed,
+    trial_findings.out_of_memory,
+    trial_findings.diverged,
+    trial_findings.imbalanced,
+    trial_findings.pruned_too_early,
+    space_findings.at_an_edge,
+    curve_findings.under_trained,
+    curve_findings.impatient,
+    curve_findings.overfitting,
+    curve_findings.underfitting,
+    trial_findings.lead_within_noise,
+    space_findings.no_difference,
+    space_findings.too_few_trials,
+    trial_findings.stalled,
+    space_findings.duplicates,
 )
 _WIDTH = 100
 
@@ -75,8 +67,9 @@ class Diagnosis:
         """The same as one JSON object; ranges are written as ``tuner mlp --space`` reads them."""
         rows = self.findings.astype(object).where(self.findings.notna(), None)
         space = {name: _plain(entry) for name, entry in self.space.items()}
-        found = {"study": self.title, "findings": rows.to_dict("records"), "space": space}
-        return json.dumps(found)
+        return json.dumps(
+            {"study": self.title, "findings": rows.to_dict("records"), "space": space}
+        )
 
     def __repr__(self) -> str:
         """Return the findings as text."""
@@ -100,12 +93,12 @@ class Diagnosis:
         return f"<p><b>{html.escape(title)}</b></p>{shown}<p>{space}</p>"
 
 
-def diagnose(study: optuna.Study, objective: Any = None) -> Diagnosis:
+def diagnose(study: optuna.Study | StudyView, objective: Any = None) -> Diagnosis:
     """Say what a study shows and what to do next; the test split is not opened.
 
     Args:
-        study: any study with one direction, made by this package or by Optuna alone; what it does
-            not record, such as losses, is not judged.
+        study: any study with one direction, made by this package or by Optuna alone, or a view of
+            one; what it does not record, such as losses, is not judged.
         objective: what was tuned, if it is at hand: its training split tells the class shares, its
             space the legal ends of ranges.
 
@@ -129,13 +122,13 @@ def diagnose(study: optuna.Study, objective: Any = None) -> Diagnosis:
         >>> diagnosis.space
         {'x': (0.0, 10.0)}
     """
-    evidence = Evidence(study, objective)
-    found = [finding for find in FINDINGS for finding in find(evidence)]
-    rows = [[getattr(finding, column) for column in COLUMNS] for finding in found]
+    view = view_of(study, objective)
+    findings = [finding for find in FINDINGS for finding in find(view)]
+    rows = [[getattr(finding, column) for column in COLUMNS] for finding in findings]
     return Diagnosis(
-        title=f"study {study.study_name}, {count_states(study) or 'no trials yet'}",
+        title=f"study {view.study_name}, {view.counts or 'no trials yet'}",
         findings=pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"),
-        space=findings_space.next_space(evidence, found),
+        space=space_findings.next_space(view, findings),
     )
 
 
@@ -150,6 +143,6 @@ def _sentence(text: str) -> str:
 def _plain(entry: Any) -> Any:
     if isinstance(entry, tuple):
         return {"low": entry[0], "high": entry[1]}
-    if isinstance(entry, BaseDistribution):
-        return {"low": entry.low, "high": entry.high, "log": entry.log}  # type: ignore[attr-defined]
+    if isinstance(entry, FloatDistribution | IntDistribution):
+        return {"low": entry.low, "high": entry.high, "log": entry.log}
     return entry

@@ -15,10 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from objectives.space.tables import MLP_TABLE
-from tuner.diagnosis.evidence import Evidence, Finding, short
+from objectives._messages import short
+from objectives.space.hyperparameter import Hyperparameter
+from tuner.diagnosis.evidence import Finding, ranges, searched_of
 from tuner.diagnosis.ranges import Levels, Range, Side
 from tuner.storage.trial_attrs import trial_params
+from tuner.storage.view import StudyView
 
 # The best trial this near an end of the range, as a share of it, lies at the edge ...
 _EDGE = 0.05
@@ -36,7 +38,7 @@ _NO_DIFFERENCE = 0.05
 _N_TREES, _DEPTH = 32, 8
 
 # Loeppky, Sacks & Welch 2009, "Choosing the sample size of a computer experiment".
-_TRIALS_A_DIMENSION = 10
+TRIALS_A_DIMENSION = 10
 # 1 - 0.95**60 = 95%: the chance that one of 60 random trials is among the best 5% of the space,
 # whatever its dimension (Bergstra & Bengio 2012 show random search's indifference to dimension).
 _RANDOM_TRIALS = 60
@@ -46,18 +48,18 @@ _GOOD, _MIN_GOOD, _MIN_TO_NARROW = 0.25, 5, 10
 _TRIED = 5  # A choice tried less often has not had its chance.
 
 
-def at_an_edge(evidence: Evidence) -> list[Finding]:
+def at_an_edge(view: StudyView) -> list[Finding]:
     """Hyperparameters whose best values lie at an end of their range, on its own scale."""
-    if len(evidence.complete) < _N_NEAR:
+    if len(view.ranked) < _N_NEAR:
         return []
-    found = (_edge(evidence, name, entry) for name, entry in evidence.ranges.items())
-    return [finding for finding in found if finding is not None]
+    findings = (_edge(view, name, entry) for name, entry in ranges(view).items())
+    return [finding for finding in findings if finding is not None]
 
 
-def _edge(evidence: Evidence, name: str, entry: Range | Levels) -> Finding | None:
-    if f"params_{name}" not in evidence.complete:
+def _edge(view: StudyView, name: str, entry: Range | Levels) -> Finding | None:
+    if f"params_{name}" not in view.ranked:
         return None
-    top = evidence.complete[f"params_{name}"].head(_N_NEAR)
+    top = view.ranked[f"params_{name}"].head(_N_NEAR)
     where = entry.position(top)
     side: Side = "low" if where[0] < 0.5 else "high"
     distance = where if side == "low" else 1 - where
@@ -77,28 +79,25 @@ def _edge(evidence: Evidence, name: str, entry: Range | Levels) -> Finding | Non
     )
 
 
-def no_difference(evidence: Evidence) -> list[Finding]:
+def no_difference(view: StudyView) -> list[Finding]:
     """Hyperparameters that fANOVA and PED-ANOVA both find without effect."""
-    n = len(evidence.complete)
+    n = len(view.ranked)
     if n < _MIN_FOR_NO_DIFFERENCE:
         return []
     # They load scikit-learn, which a small study does without.
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    from tuner.diagnosis.evidence import importances_data
-
-    narrow = importances_data(evidence.study)
+    narrow = view.importances
     if len(narrow) < 2 or min(narrow.values()) >= _NO_DIFFERENCE:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         wide = get_param_importances(
-            evidence.study,
+            view.in_memory,
             evaluator=FanovaImportanceEvaluator(n_trees=_N_TREES, max_depth=_DEPTH, seed=0),
         )
     overall = {name.removeprefix("log2_"): share for name, share in wide.items()}
-    trials = evidence.study.get_trials(deepcopy=False)
-    best = trial_params(trials[int(evidence.complete["number"].iloc[0])])
+    best = trial_params(view.by_number[int(view.ranked["number"].iloc[0])])
     return [
         _useless(name, overall[name], share, n, best[name])
         for name, share in narrow.items()
@@ -112,23 +111,23 @@ def _useless(name: str, overall: float, narrow: float, n: int, value: Any) -> Fi
         finding=f"{name} made no difference",
         evidence=f"importance {overall:.2f} (fANOVA) and {narrow:.2f} (PED-ANOVA) of 1, from {n} "
         "complete trials",
-        advice=f"fix {name} at the best trial's {short(value)} and search the others",
+        advice=f"fix {name} at the best trial's {short(value) or value} and search the others",
         hyperparameter=name,
         change=("fix", value),
     )
 
 
-def too_few_trials(evidence: Evidence) -> list[Finding]:
+def too_few_trials(view: StudyView) -> list[Finding]:
     """Fewer trials than the space asks for; a grid or a list of one's own is as long as it is."""
-    sampler, n_dimensions = evidence.record.get("sampler"), len(evidence.searched)
-    if sampler in ("grid", "manual") or not n_dimensions or evidence.trials.empty:
+    sampler, n_dimensions = view.record.get("sampler"), len(list(searched_of(view)))
+    if sampler in ("grid", "manual") or not n_dimensions or view.ended.empty:
         return []
     if sampler == "random":
         needed, rule = _RANDOM_TRIALS, "60 find the best 5% of a space with 95% probability"
     else:
-        needed = _TRIALS_A_DIMENSION * n_dimensions
-        rule = f"{_TRIALS_A_DIMENSION} for each is the rule of thumb"
-    n = int((evidence.trials["state"] != "FAIL").sum())
+        needed = TRIALS_A_DIMENSION * n_dimensions
+        rule = f"{TRIALS_A_DIMENSION} for each is the rule of thumb"
+    n = int((view.ended["state"] != "FAIL").sum())
     if n >= needed:
         return []
     return [
@@ -136,20 +135,20 @@ def too_few_trials(evidence: Evidence) -> list[Finding]:
             code="too_few_trials",
             finding="too few trials for the space",
             evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
-            advice=f"go on to n_trials={needed}, or search fewer hyperparameters; do not read much "
-            "into importances before",
+            advice=f"continue to n_trials={needed}, or search fewer hyperparameters; until then do "
+            "not rely on importances",
         )
     ]
 
 
-def duplicates(evidence: Evidence) -> list[Finding]:
+def duplicates(view: StudyView) -> list[Finding]:
     """Configurations that were run more than once."""
-    trials = evidence.trials[evidence.trials["state"] != "FAIL"]
-    key = _configurations(evidence).reindex(trials["number"]).dropna()
+    trials = view.ended[view.ended["state"] != "FAIL"]
+    key = _configurations(view).reindex(trials["number"]).dropna()
     again = int(key.duplicated().sum())
     if not again:
         return []
-    values = evidence.complete.set_index("number")["value"]
+    values = view.ranked.set_index("number")["value"]
     groups = values.groupby(key.reindex(values.index))
     spread = (groups.max() - groups.min())[groups.size() > 1]
     differ = f"; their values differ by up to {short(spread.max())}" if len(spread) else ""
@@ -163,19 +162,18 @@ def duplicates(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _configurations(evidence: Evidence) -> pd.Series:
+def _configurations(view: StudyView) -> pd.Series:
     """Each trial's configuration as text, by trial number."""
-    trials = evidence.study.get_trials(deepcopy=False)
-    params = {t.number: trial_params(t) for t in trials}
+    params = {trial.number: trial_params(trial) for trial in view.trials}
     texts = {n: json.dumps(p, sort_keys=True, default=str) for n, p in params.items() if p}
     return pd.Series(texts, dtype="str")
 
 
-def next_space(evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
+def next_space(view: StudyView, findings: Sequence[Finding]) -> dict[str, Any]:
     """The space to search next: around the best quarter of the trials, and as the findings say.
 
     Args:
-        evidence: of the study.
+        view: of the study.
         findings: whose ``change`` is followed.
 
     Returns:
@@ -185,28 +183,28 @@ def next_space(evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any
     changes = {(f.hyperparameter, f.change[0]): f.change[1] for f in findings if f.change}
     fixed = {name: value for (name, kind), value in changes.items() if kind == "fix" and name}
     space: dict[str, Any] = {}
-    for name, described in evidence.space.items():
+    for name, described in view.space.items():
         if name in fixed:
             space[name] = fixed[name]
         elif "fixed" in described:
-            if not _is_fixed_anyway(evidence.rows.get(name), described["fixed"]):
+            if not _is_fixed_anyway(view.documented.get(name), described["fixed"]):
                 space[name] = described["fixed"]
         else:
-            space[name] = _next_entry(evidence, name, changes)
+            space[name] = _next_entry(view, name, changes)
     return space
 
 
-def _next_entry(evidence: Evidence, name: str, changes: dict[tuple[Any, str], Any]) -> Any:
-    entry = evidence.ranges.get(name)
-    good = _good(evidence, name)
+def _next_entry(view: StudyView, name: str, changes: dict[tuple[Any, str], Any]) -> Any:
+    entry = ranges(view).get(name)
+    best_values = _best_values(view, name)
     side, limit = changes.get((name, "widen")), changes.get((name, "cap"))
     if isinstance(entry, Levels) and side is not None:
         return entry.widened(side).entry()
     if isinstance(entry, Levels) and limit is not None:
         return entry.capped(limit).entry()
     if not isinstance(entry, Range):
-        return _kept_choices(evidence, name, good)
-    part = entry.narrowed(good)
+        return _next_choices(view, name, best_values)
+    part = entry.narrowed(best_values)
     if side is not None:
         wider = entry.widened(side)
         end = {"low": wider.low} if side == "low" else {"high": wider.high}
@@ -214,29 +212,27 @@ def _next_entry(evidence: Evidence, name: str, changes: dict[tuple[Any, str], An
     return (part if limit is None else part.capped(limit)).entry()
 
 
-def _good(evidence: Evidence, name: str) -> pd.Series:
+def _best_values(view: StudyView, name: str) -> pd.Series:
     """Values of a hyperparameter in the best trials; none where there are too few to narrow by."""
-    n = len(evidence.complete)
-    if n < _MIN_TO_NARROW or f"params_{name}" not in evidence.complete:
+    n = len(view.ranked)
+    if n < _MIN_TO_NARROW or f"params_{name}" not in view.ranked:
         return pd.Series(dtype="float64")
-    best = evidence.complete.head(max(_MIN_GOOD, math.ceil(_GOOD * n)))
+    best = view.ranked.head(max(_MIN_GOOD, math.ceil(_GOOD * n)))
     values: pd.Series = best[f"params_{name}"].dropna()
     return values
 
 
-def _kept_choices(evidence: Evidence, name: str, good: pd.Series) -> Any:
+def _next_choices(view: StudyView, name: str, best_values: pd.Series) -> list[Any]:
     """The choices without those that were tried often enough and never among the best trials."""
-    choices = list(evidence.searched[name]["choices"])
-    if good.empty:
+    choices = list(view.space[name]["choices"])
+    if best_values.empty:
         return choices
-    tried = evidence.trials[f"params_{name}"].astype("str").value_counts()
-    liked = set(good.astype("str"))
-    kept = [c for c in choices if str(c) in liked or tried.get(str(c), 0) < _TRIED]
-    return kept or choices
+    tried = view.ended[f"params_{name}"].astype("str").value_counts()
+    liked = set(best_values.astype("str"))
+    return [c for c in choices if str(c) in liked or tried.get(str(c), 0) < _TRIED] or choices
 
 
-def _is_fixed_anyway(row: Any, value: Any) -> bool:
-    documented = None if row is None else MLP_TABLE.get(row.name)
+def _is_fixed_anyway(documented: Hyperparameter | None, value: Any) -> bool:
     if documented is None or documented.distribution is not None:
         return False
     return bool(documented.default == value)

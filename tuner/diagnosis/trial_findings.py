@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tuner.diagnosis.evidence import Evidence, Finding, short
+from objectives._messages import short
+from tuner.diagnosis.evidence import Finding, noise, ranges
 from tuner.storage.trial_attrs import was_pruned
+from tuner.storage.view import StudyView
 
 _MANY = 0.1  # Share of the trials from which on breaking down is worth a finding.
 _MIN_CASES = 2
@@ -23,30 +25,30 @@ _STALLED, _MIN_STALLED = 0.5, 20
 _RARE = 0.4
 
 
-def diverged(evidence: Evidence) -> list[Finding]:
+def diverged(view: StudyView) -> list[Finding]:
     """Many trials diverged; where the learning rate tells them apart, from which one on."""
-    trials = evidence.trials
+    trials = view.ended
     broke = trials["stopped"].str.startswith(("diverged", "returned")) & (
         trials["state"] == "PRUNED"
     )
     n = int(broke.sum())
     if n < max(_MIN_CASES, _MANY * len(trials)):
         return []
-    evidence_text = f"{n} of {len(trials)} trials ({n / len(trials):.0%})"
-    name = _learning_rate(evidence)
+    counts = f"{n} of {len(trials)} trials ({n / len(trials):.0%})"
+    name = _learning_rate(view)
     if name is None:
         advice = "use smaller steps, or gradient clipping"
-        return [_diverged(evidence_text, advice)]
+        return [_diverged(counts, advice)]
     rate = trials[f"params_{name}"].astype("float64")
     cut, n_above, n_below = _threshold(rate, broke)
     above, below = int((rate >= cut).sum()), int((rate < cut).sum())
-    evidence_text += f": {n_above} of {above} from {name}={cut:.2g} on, {n_below} of {below} below"
-    best = -np.inf if evidence.complete.empty else evidence.complete[f"params_{name}"].iloc[0]
+    counts += f": {n_above} of {above} from {name}={cut:.2g} on, {n_below} of {below} below"
+    best = -np.inf if view.ranked.empty else view.ranked[f"params_{name}"].iloc[0]
     separates = 2 * n_above > above and n_above / above > 2 * n_below / max(below, 1)
     if not separates or best >= cut:
-        return [_diverged(evidence_text, f"{name} alone does not explain it; look at the others")]
+        return [_diverged(counts, f"{name} alone does not explain it; look at the others")]
     limit = max(float(f"{cut:.2g}"), float(best))
-    return [_diverged(evidence_text, f"keep {name} below {limit:.2g}", name, limit)]
+    return [_diverged(counts, f"keep {name} below {limit:.2g}", name, limit)]
 
 
 def _diverged(
@@ -62,9 +64,9 @@ def _diverged(
     )
 
 
-def _learning_rate(evidence: Evidence) -> str | None:
-    names = [name for name in evidence.ranges if name == "lr" or "learning_rate" in name]
-    return next((name for name in names if f"params_{name}" in evidence.trials), None)
+def _learning_rate(view: StudyView) -> str | None:
+    names = [name for name in ranges(view) if name == "lr" or "learning_rate" in name]
+    return next((name for name in names if f"params_{name}" in view.ended), None)
 
 
 def _threshold(rate: pd.Series, broke: pd.Series) -> tuple[float, int, int]:
@@ -82,10 +84,10 @@ def _threshold(rate: pd.Series, broke: pd.Series) -> tuple[float, int, int]:
     return cut, int(pairs["broke"][is_above].sum()), int(pairs["broke"][~is_above].sum())
 
 
-def failed(evidence: Evidence) -> list[Finding]:
+def failed(view: StudyView) -> list[Finding]:
     """Many trials ended with an error."""
-    errors = evidence.trials["error"][evidence.trials["state"] == "FAIL"]
-    if len(errors) < max(_MIN_CASES, _MANY * len(evidence.trials)):
+    errors = view.ended["error"][view.ended["state"] == "FAIL"]
+    if len(errors) < max(_MIN_CASES, _MANY * len(view.ended)):
         return []
     counts = errors.dropna().value_counts()
     commonest = f"; {counts.iloc[0]} with {counts.index[0]!r}" if len(counts) else ""
@@ -93,31 +95,30 @@ def failed(evidence: Evidence) -> list[Finding]:
         Finding(
             code="failed",
             finding="many trials failed",
-            evidence=f"{len(errors)} of {len(evidence.trials)} trials{commonest}",
-            advice="mend the objective: a failed trial is lost, and the sampler learns nothing "
-            "from it",
+            evidence=f"{len(errors)} of {len(view.ended)} trials{commonest}",
+            advice="repair the objective: a failed trial teaches the sampler nothing",
         )
     ]
 
 
-def out_of_memory(evidence: Evidence) -> list[Finding]:
+def out_of_memory(view: StudyView) -> list[Finding]:
     """Trials too large for the memory there is."""
-    n = int((evidence.trials["stopped"] == "out of memory").sum())
+    n = int((view.ended["stopped"] == "out of memory").sum())
     if not n:
         return []
     return [
         Finding(
             code="out_of_memory",
             finding="trials were too large for the memory",
-            evidence=f"{n} of {len(evidence.trials)} trials",
+            evidence=f"{n} of {len(view.ended)} trials",
             advice="lower the high end of batch_size or of the network's size",
         )
     ]
 
 
-def pruned_too_early(evidence: Evidence) -> list[Finding]:
+def pruned_too_early(view: StudyView) -> list[Finding]:
     """Many trials were pruned before anything was complete to compare them with."""
-    trials = evidence.trials
+    trials = view.ended
     pruned = (trials["state"] == "PRUNED") & trials["stopped"].fillna("").map(was_pruned)
     complete = trials["state"] == "COMPLETE"
     before = int((pruned & ~complete.cummax()).sum())
@@ -136,14 +137,15 @@ def pruned_too_early(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def stalled(evidence: Evidence) -> list[Finding]:
+def stalled(view: StudyView) -> list[Finding]:
     """No new best, beyond noise, in the second half of the search."""
-    trials = evidence.trials.reset_index(drop=True)
-    if evidence.complete.empty or len(trials) < _MIN_STALLED:
+    trials = view.ended.reset_index(drop=True)
+    if view.ranked.empty or len(trials) < _MIN_STALLED:
         return []
-    noise = 0.0 if evidence.noise is None else evidence.noise.value
+    error = noise(view)
+    margin = 0.0 if error is None else error.value
     costs = trials["cost"].where(trials["state"] == "COMPLETE")
-    last = int((costs.cummin().ffill() <= evidence.complete["cost"].iloc[0] + noise).idxmax())
+    last = int((costs.cummin().ffill() <= view.ranked["cost"].iloc[0] + margin).idxmax())
     since = len(trials) - 1 - last
     if since < max(_MIN_STALLED, _STALLED * len(trials)):
         return []
@@ -153,21 +155,22 @@ def stalled(evidence: Evidence) -> list[Finding]:
             finding="the search stopped improving long ago",
             evidence=f"no better value, beyond noise, in the last {since} of {len(trials)} trials; "
             f"trial {trials['number'][last]} had {short(trials['value'][last])}",
-            advice="stop here, or go on in the next space",
+            advice="stop here, or continue in the next space",
         )
     ]
 
 
-def lead_within_noise(evidence: Evidence) -> list[Finding]:
+def lead_within_noise(view: StudyView) -> list[Finding]:
     """The best trial leads others by less than one standard error.
 
     The yardstick is the one-standard-error rule (Breiman et al. 1984; Hastie et al. 2009, 7.10).
     """
-    noise, best = evidence.noise, evidence.complete.head(1)
-    if noise is None or best.empty:
+    error, best = noise(view), view.ranked.head(1)
+    if error is None or best.empty:
         return []
-    others = evidence.complete.drop_duplicates(_params(evidence)).iloc[1:]
-    ties = others[others["cost"] - best["cost"].iloc[0] <= noise.value]
+    params = [f"params_{name}" for name in view.params] or None
+    others = view.ranked.drop_duplicates(params).iloc[1:]
+    ties = others[others["cost"] - best["cost"].iloc[0] <= error.value]
     if ties.empty:
         return []
     others_are = "1 configuration is" if len(ties) == 1 else f"{len(ties)} configurations are"
@@ -175,24 +178,19 @@ def lead_within_noise(evidence: Evidence) -> list[Finding]:
         Finding(
             code="lead_within_noise",
             finding="the best trial leads by less than noise",
-            evidence=f"{others_are} within {short(noise.value)} of "
-            f"{short(best['value'].iloc[0])}, {noise.source}",
+            evidence=f"{others_are} within {short(error.value)} of "
+            f"{short(best['value'].iloc[0])}, {error.source}",
             advice=f"re-run the best with fresh seeds: result.confirm(k={min(len(ties) + 1, 5)}, "
             "seeds=5); of equals, take the smaller network",
         )
     ]
 
 
-def _params(evidence: Evidence) -> list[str] | None:
-    names = [name for name in map(str, evidence.complete) if name.startswith("params_")]
-    return names or None
-
-
-def imbalanced(evidence: Evidence) -> list[Finding]:
+def imbalanced(view: StudyView) -> list[Finding]:
     """Accuracy is tuned although a class is rare, as the training split alone tells."""
-    data = getattr(evidence.objective, "data", None)
+    data = getattr(view.objective, "data", None)
     classes = getattr(data, "classes", None)
-    if data is None or classes is None or evidence.metric != "accuracy":
+    if data is None or classes is None or view.metric != "accuracy":
         return []
     counts = np.bincount(np.asarray(data.train.y), minlength=len(classes))
     shares = counts / counts.sum()

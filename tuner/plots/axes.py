@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
+
+    from tuner.storage.view import StudyView
 
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +45,7 @@ class Look(NamedTuple):
 # Optuna's states; a later one is drawn above an earlier one.
 LOOKS = {
     "PRUNED": Look("#8C8C8C", "x", "pruned", 22),
-    "FAIL": Look("#D55E00", "v", "failed", 22),
+    "FAIL": Look("#D55E00", "P", "failed", 24),
     "RUNNING": Look("#009E73", "D", "running", 20),
     "COMPLETE": Look("#0072B2", "o", "complete", 24),
 }
@@ -79,7 +85,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def say(ax: Axes, text: str) -> Axes:
+def show_empty(ax: Axes, text: str) -> Axes:
     """Write ``text`` in the middle of axes that have nothing to show."""
     ax.grid(visible=False)
     ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
@@ -93,22 +99,22 @@ def spans_decades(values: Floats, factor: float = _LOG_FROM) -> bool:
     return bool(finite.size and finite.min() > 0 and finite.max() >= factor * finite.min())
 
 
-def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:
+def scale_values(ax: Axes, values: Floats, view: StudyView) -> None:
     """Label the y axis and scale it so that a few far worse values do not flatten the others.
 
     Log for values that span decades, a score bounded by 1 excepted; else values far on the worse
     side of the median are left outside the axis.
     """
-    better = "higher" if direction == "maximize" else "lower"
-    ax.set_ylabel(plain(f"valid {metric} ({better} is better)"))
+    better = "higher" if view.direction == "maximize" else "lower"
+    ax.set_ylabel(plain(f"valid {view.metric} ({better} is better)"))
     finite = values[np.isfinite(values)]
     if not finite.size:
         return
-    if spans_decades(finite) and (direction == "minimize" or finite.max() > 1):
+    if spans_decades(finite) and (view.direction == "minimize" or finite.max() > 1):
         ax.set_yscale("log")
         ax.set_ylim(finite.min() / 1.25, finite.max() * 1.25)
         return
-    sign = 1.0 if direction == "maximize" else -1.0
+    sign = -view.sign
     best, middle, worst = (sign * finite).max(), np.median(sign * finite), (sign * finite).min()
     cut = middle - _CUT_TIMES * (best - middle)
     end = cut if best - worst > _CUT_GAIN * (best - cut) > 0 else worst
@@ -118,20 +124,60 @@ def scale_values(ax: Axes, values: Floats, metric: str, direction: str) -> None:
 
 def scatter_trials(
     ax: Axes, x: Floats, values: Floats, states: npt.NDArray[np.str_], direction: str
-) -> None:
-    """Draw trials by state; those without a value, or off the axis, lie on the worse edge."""
+) -> list[Line2D]:
+    """Draw trials by state and return their legend entries.
+
+    Trials without a value lie on the worse edge. A value beyond the axis is a triangle on the edge
+    beyond which it lies, so that nothing seems to have a value that it has not.
+    """
     low, high = ax.get_ylim()
+    inside, above, below = (values >= low) & (values <= high), values > high, values < low
     foot = 0.015 if direction == "maximize" else 0.985
+    edges = ((above, 0.985, "^"), (below, 0.015, "v"), (np.isnan(values), foot, None))
     for state, look in LOOKS.items():
         here = states == state
-        inside = here & (values >= low) & (values <= high)
-        edge = x[here & ~inside]
-        draw = partial(ax.scatter, s=look.size, c=look.color, marker=look.marker, linewidths=1.1)
-        draw(x[inside], values[inside], alpha=0.85)
-        draw(edge, np.full(len(edge), foot), alpha=0.6, transform=ax.get_xaxis_transform())
+        draw = partial(ax.scatter, s=look.size, linewidths=1.1, marker=look.marker)
+        draw(x[here & inside], values[here & inside], c=look.color, alpha=0.85)
+        for beyond, edge, marker in edges:
+            at_edge, on_edge = x[here & beyond], partial(draw, transform=ax.get_xaxis_transform())
+            y = np.full(len(at_edge), edge)
+            if marker is None:
+                on_edge(at_edge, y, c=look.color, alpha=0.6)
+            else:
+                on_edge(at_edge, y, s=60, marker=marker, facecolors="white", edgecolors=look.color)
+    handles = state_handles(states)
+    n_beyond = int((above | below).sum())
+    if n_beyond:
+        marker = "^" if above.sum() > below.sum() else "v"
+        label = f"beyond the axis ({n_beyond})"
+        handle = Line2D([], [], color="#595959", marker=marker, linestyle="", label=label)
+        handle.set(markersize=7, markerfacecolor="white")
+        handles.append(handle)
+    return handles
 
 
-def legend(ax: Axes, handles: Sequence[Any]) -> None:
+def whole_numbers(ax: Axes, axis: str = "x") -> None:
+    """Keep ticks between whole numbers off an axis."""
+    locator = MaxNLocator(integer=True, min_n_ticks=1)
+    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(locator)
+
+
+def star(ax: Axes, x: Floats, y: Floats, label: str) -> PathCollection:
+    """Mark the best trial."""
+    return ax.scatter(
+        x,
+        y,
+        s=150,
+        c=BEST_COLOR,
+        marker="*",
+        edgecolors="black",
+        linewidths=0.8,
+        zorder=5,
+        label=label,
+    )
+
+
+def legend(ax: Axes, handles: Sequence[Artist]) -> None:
     """Put the legend between the title and the axes, in rows of about equal length."""
     n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
     pad = _TITLE_PAD * max(n_rows, 1)
@@ -175,7 +221,7 @@ def state_handles(
     ]
 
 
-def colorbar(ax: Axes, drawn: Any) -> None:
+def colorbar(ax: Axes, drawn: ScalarMappable) -> None:
     """Explain the colours of `RANK_COLORS`."""
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[0, 1], aspect=30, pad=0.02)
     bar.ax.set_yticklabels(["worst", "best"])

@@ -1,18 +1,23 @@
-"""Plots of hyperparameters: values by one of them, or by two, with the space's bounds drawn."""
+"""Plots of hyperparameters: values by one of them, by two, or by all, with the space's bounds.
+
+Optuna draws rank and parallel coordinates, too; its drawings were compared with these. Its rank
+stacks all trials of a cell of discrete values into one dot, so that 200 trials show as eight. Its
+parallel coordinates draw good trials below bad ones, do not mark the best, and cannot be read from
+some dozens of trials on.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import MaxNLocator
 
-from tuner.diagnosis.evidence import Evidence, importances_data
+from tuner.diagnosis.evidence import ranges
 from tuner.diagnosis.ranges import Range
 from tuner.plots.axes import (
     BEST_COLOR,
@@ -23,17 +28,18 @@ from tuner.plots.axes import (
     levels_of,
     new_axes,
     plain,
-    say,
     scale_values,
     scatter_trials,
+    show_empty,
     spans_decades,
-    state_handles,
+    star,
+    whole_numbers,
 )
-from tuner.storage.trial_attrs import study_metric
-from tuner.tables import trials_dataframe
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -41,10 +47,13 @@ if TYPE_CHECKING:
 _BOUND_COLOR = "#595959"
 _COLUMNS = 3
 _FEW_LEVELS, _SPREAD = 12, 0.35
+# Multiples of these fill a square evenly (Roberts 2018, "R2" sequence) and are the same at each
+# call. One step for both axes would put the trials of a cell on its diagonal.
+_STEPS = {"x": 0.7548776662466927, "y": 0.5698402909980532}
 
 
 def plot_hyperparameter(
-    study: optuna.Study, name: str | None = None, ax: Axes | None = None
+    study: optuna.Study | StudyView, name: str | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the trials' values against one hyperparameter, on the scale that the space gives it.
 
@@ -61,29 +70,30 @@ def plot_hyperparameter(
     Raises:
         ValueError: if no trial has a hyperparameter of that name.
     """
-    trials = trials_dataframe(study)
-    name = next(iter(varied_names(study)), None) if name is None else name
-    _check_name(name, trials)
+    view = view_of(study)
+    name = next(iter(view.varied), None) if name is None else name
+    _check_name(name, view)
     ax = new_axes(ax, f"Values by {name or 'hyperparameter'}", name or "hyperparameter")
-    metric, direction = study_metric(study)
-    scale_values(ax, trials["value"].to_numpy(), metric, direction)
+    trials = view.trials_table
+    scale_values(ax, trials["value"].to_numpy(), view)
     if name is None:
-        return say(ax, "no hyperparameter was varied yet")
+        return show_empty(ax, "no hyperparameter was varied yet")
     rows = trials[trials[f"params_{name}"].notna()]
     states = rows["state"].to_numpy(dtype=np.str_)
-    x = _scale(ax, "x", rows[f"params_{name}"], Evidence(study).ranges.get(name))
-    scatter_trials(ax, x, rows["value"].to_numpy(), states, direction)
-    handles = state_handles(states)
-    best = _best(rows, direction)
-    if best is not None:
-        here = x[rows["number"].to_numpy() == best["number"]]
-        label = f"best (trial {best['number']})"
-        handles += [_star(ax, here, np.array([best["value"]]), label)]
+    x = _scale(ax, "x", rows[f"params_{name}"], ranges(view).get(name))
+    handles: list[Artist] = [
+        *scatter_trials(ax, x, rows["value"].to_numpy(), states, view.direction)
+    ]
+    best = view.ranked[view.ranked["number"].isin(rows["number"])].head(1)
+    if len(best):
+        number = best["number"].iloc[0]
+        label = f"best (trial {number})"
+        handles.append(star(ax, x[rows["number"] == number], best["value"].to_numpy(), label))
     legend(ax, handles)
     return ax
 
 
-def plot_hyperparameters(study: optuna.Study) -> Figure:
+def plot_hyperparameters(study: optuna.Study | StudyView) -> Figure:
     """Draw a panel for each hyperparameter that varies, the most important first.
 
     Args:
@@ -92,7 +102,8 @@ def plot_hyperparameters(study: optuna.Study) -> Figure:
     Returns:
         A pyplot figure.
     """
-    names: list[str | None] = [*varied_names(study)] or [None]
+    view = view_of(study)
+    names: list[str | None] = [*view.varied] or [None]
     n_rows = math.ceil(len(names) / _COLUMNS)
     n_columns = min(len(names), _COLUMNS)
     figure, axes = plt.subplots(
@@ -103,14 +114,14 @@ def plot_hyperparameters(study: optuna.Study) -> Figure:
         squeeze=False,
     )
     for ax, name in zip(axes.flat, names, strict=False):
-        plot_hyperparameter(study, name, ax)
+        plot_hyperparameter(view, name, ax)
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     return figure
 
 
 def plot_rank(
-    study: optuna.Study, names: tuple[str, str] | None = None, ax: Axes | None = None
+    study: optuna.Study | StudyView, names: tuple[str, str] | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the complete trials by two hyperparameters, coloured from the worst to the best.
 
@@ -125,19 +136,18 @@ def plot_rank(
     Raises:
         ValueError: if no trial has a hyperparameter of such a name.
     """
-    found = varied_names(study) if names is None else list(names)
-    ax = new_axes(ax, "Two hyperparameters", found[0] if found else "")
-    evidence = Evidence(study)
-    for name in found:
-        _check_name(name, evidence.trials)
-    if len(found) < 2 or evidence.complete.empty:
-        return say(ax, "needs complete trials and two hyperparameters that differ")
-    both = [f"params_{name}" for name in found[:2]]
-    rows = evidence.complete[::-1].dropna(subset=both)
-    ax.set_ylabel(plain(found[1]))
+    view = view_of(study)
+    pair = view.varied[:2] if names is None else list(names)
+    for name in pair:
+        _check_name(name, view)
+    ax = new_axes(ax, f"Trials by rank: {' and '.join(pair)}", pair[0] if pair else "")
+    if len(pair) < 2 or view.ranked.empty:
+        return show_empty(ax, "needs complete trials and two hyperparameters that differ")
+    rows = view.ranked[::-1].dropna(subset=[f"params_{name}" for name in pair])
+    ax.set_ylabel(plain(pair[1]))
     x, y = (
-        _scale(ax, axis, rows[column], evidence.ranges.get(name))
-        for axis, column, name in zip("xy", both, found[:2], strict=True)
+        _scale(ax, axis, rows[f"params_{name}"], ranges(view).get(name))
+        for axis, name in zip("xy", pair, strict=True)
     )
     dots = ax.scatter(
         x,
@@ -152,50 +162,14 @@ def plot_rank(
     )
     colorbar(ax, dots)
     if len(rows):
-        legend(ax, [_star(ax, x[-1:], y[-1:], f"best (trial {rows['number'].iloc[-1]})")])
+        legend(ax, [star(ax, x[-1:], y[-1:], f"best (trial {rows['number'].iloc[-1]})")])
     return ax
 
 
-def varied_names(study: optuna.Study) -> list[str]:
-    """Hyperparameters with more than one value among the trials, the most important first."""
-    trials = trials_dataframe(study)
-    varied = [name for name in _param_names(trials) if trials[f"params_{name}"].nunique() > 1]
-    ranked = [name for name in importances_data(study) if name in varied]
-    return list(dict.fromkeys([*ranked, *varied]))
-
-
-def _param_names(trials: pd.DataFrame) -> list[str]:
-    names = [str(column) for column in trials]
-    return [name.removeprefix("params_") for name in names if name.startswith("params_")]
-
-
-def _check_name(name: str | None, trials: pd.DataFrame) -> None:
-    if name is not None and f"params_{name}" not in trials:
-        choices = ", ".join(_param_names(trials)) or "(none so far)"
+def _check_name(name: str | None, view: StudyView) -> None:
+    if name is not None and name not in view.params:
+        choices = ", ".join(view.params) or "(none so far)"
         raise ValueError(f"name must be one of {choices}, got {name=}")
-
-
-def _best(trials: pd.DataFrame, direction: str) -> pd.Series | None:
-    values = trials["value"].where(trials["state"] == "COMPLETE").dropna()
-    if values.empty:
-        return None
-    return trials.loc[values.index].iloc[
-        int(values.argmax() if direction == "maximize" else values.argmin())
-    ]
-
-
-def _star(ax: Axes, x: Floats, y: Floats, label: str) -> Any:
-    return ax.scatter(
-        x,
-        y,
-        s=150,
-        c=BEST_COLOR,
-        marker="*",
-        edgecolors="black",
-        linewidths=0.8,
-        zorder=5,
-        label=label,
-    )
 
 
 def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
@@ -207,13 +181,13 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
             **{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": list(map(plain, levels))}
         )
         ax.set(**{f"{axis}lim": (-0.5, len(levels) - 0.5)})
-        return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64))
+        return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64), axis)
     numbers: npt.NDArray[np.float64] = values.to_numpy(dtype=np.float64)
     bounds = [entry.low, entry.high] if isinstance(entry, Range) else []
     is_log = _log_if_wide(ax, axis, np.append(numbers, bounds), entry)
-    if (entry.whole if isinstance(entry, Range) else False) and not is_log:
-        (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(MaxNLocator(integer=True))
-    numbers = np.exp(_spread(np.log(numbers))) if is_log else _spread(numbers)
+    if isinstance(entry, Range) and entry.whole and not is_log:
+        whole_numbers(ax, axis)
+    numbers = np.exp(_spread(np.log(numbers), axis)) if is_log else _spread(numbers, axis)
     _limit(ax, axis, np.append(numbers, bounds), log=is_log)
     line = ax.axvline if axis == "x" else ax.axhline
     for bound in bounds:
@@ -221,15 +195,19 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
     return numbers
 
 
-def _spread(positions: Floats) -> Floats:
-    """Positions of many trials on few levels, set apart so that they do not hide one another."""
+def _spread(positions: Floats, axis: str) -> Floats:
+    """Positions of many trials on few levels, set apart so that they do not hide one another.
+
+    Those on the outer levels move inwards: beyond a bound they would seem to lie outside the space.
+    """
     levels = np.unique(positions)
     if not 1 < len(levels) <= _FEW_LEVELS < len(positions):
         return positions
-    # Multiples of the golden ratio fill a gap evenly and are the same at each call.
-    offsets = (np.arange(len(positions)) * (math.sqrt(5) - 1) / 2) % 1 - 0.5
-    found: Floats = positions + _SPREAD * np.diff(levels).min() * offsets
-    return found
+    offsets = (np.arange(len(positions)) * _STEPS[axis]) % 1 - 0.5
+    offsets = np.where(positions == levels[0], abs(offsets), offsets)
+    offsets = np.where(positions == levels[-1], -abs(offsets), offsets)
+    spread: Floats = positions + _SPREAD * np.diff(levels).min() * offsets
+    return spread
 
 
 def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:
@@ -278,7 +256,7 @@ class ParallelData(NamedTuple):
     ends: list[tuple[str, str]]
 
 
-def plot_parallel(study: optuna.Study, ax: Axes | None = None) -> Axes:
+def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw each complete trial as a line through its hyperparameters, the best one bold.
 
     Args:
@@ -293,7 +271,7 @@ def plot_parallel(study: optuna.Study, ax: Axes | None = None) -> Axes:
         _, ax = plt.subplots(figsize=(1.5 * max(len(data.names), 4) + 1, 4.2), layout="constrained")
     ax = new_axes(ax, "Parallel coordinates of the complete trials", "")
     if len(data.names) < 2 or not len(data.rank):
-        return say(ax, "needs complete trials and two hyperparameters that differ")
+        return show_empty(ax, "needs complete trials and two hyperparameters that differ")
     columns = np.arange(len(data.names))
     lines = [np.column_stack([columns, row]) for row in _fanned(data)]
     alpha = float(np.clip(6 / np.sqrt(len(lines)), 0.2, 0.9))
@@ -337,7 +315,7 @@ def _fanned(data: ParallelData) -> Floats:
     return position
 
 
-def parallel_data(study: optuna.Study) -> ParallelData:
+def parallel_data(study: optuna.Study | StudyView) -> ParallelData:
     """Where each complete trial lies in the ranges of the hyperparameters that vary.
 
     Args:
@@ -346,11 +324,11 @@ def parallel_data(study: optuna.Study) -> ParallelData:
     Returns:
         What `plot_parallel` draws: at most ten hyperparameters, the most important first.
     """
-    evidence = Evidence(study)
+    view = view_of(study)
     columns: dict[str, Floats] = {}
     ends: list[tuple[str, str]] = []
-    for name in varied_names(study)[:_MAX_AXES]:
-        values, entry = evidence.complete[f"params_{name}"], evidence.ranges.get(name)
+    for name in view.varied[:_MAX_AXES]:
+        values, entry = view.ranked[f"params_{name}"], ranges(view).get(name)
         if isinstance(entry, Range):
             columns[name] = entry.position(values)
             ends.append((f"{entry.low:.3g}", f"{entry.high:.3g}"))

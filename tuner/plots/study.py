@@ -1,8 +1,12 @@
-"""First looks at a study: optimisation history, learning curves, and what mattered.
+"""Figures of a study: its history, learning curves, losses, importances and timeline.
 
 Each plot draws on the axes it is given, or on a new figure, and returns them; none shows a window
-or sets a global style. Optuna's matplotlib plots switch the whole process to another style and take
-no axes, so its importances are used and the drawing is done here.
+or sets a global style.
+
+Optuna draws history, importances and timeline, too. Its drawings were compared with these. They
+take no axes, so they fit neither the overview nor a report, which must not leave figures open in a
+notebook. They show sampled instead of documented names (``log2_batch_size``), importances without
+a word on how few trials they rest on, and a timeline without workers.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from tuner.diagnosis.evidence import MIN_FOR_IMPORTANCES, Evidence, importances_data
+from objectives._messages import short
+from tuner.diagnosis.space_findings import TRIALS_A_DIMENSION
 from tuner.plots.axes import (
     BEST_COLOR,
     ENDINGS,
@@ -26,22 +30,15 @@ from tuner.plots.axes import (
     legend,
     new_axes,
     plain,
-    say,
     scale_values,
     scatter_trials,
+    show_empty,
     spans_decades,
     state_handles,
+    whole_numbers,
 )
-from tuner.plots.data import CurvesData, HistoryData, curves_data, history_data
-from tuner.plots.hyperparameters import (
-    plot_hyperparameter,
-    plot_hyperparameters,
-    plot_parallel,
-    plot_rank,
-    varied_names,
-)
-from tuner.storage.trial_attrs import started
-from tuner.tables import trials_dataframe
+from tuner.plots.hyperparameters import plot_hyperparameter
+from tuner.storage.view import MIN_FOR_IMPORTANCES, StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
@@ -49,32 +46,92 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = [
-    "CurvesData",
-    "HistoryData",
-    "curves_data",
-    "history_data",
-    "importances_data",
-    "overview",
-    "plot_curves",
-    "plot_history",
-    "plot_hyperparameter",
-    "plot_hyperparameters",
-    "plot_importances",
-    "plot_losses",
-    "plot_parallel",
-    "plot_rank",
-    "plot_timeline",
-]
-
 _MAX_BARS = 12
 _MANY_CURVES = 100
 
 
-def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
+class HistoryData(NamedTuple):
+    """What `plot_history` draws: arrays of one entry a trial, sorted by number.
+
+    ``value`` is NaN where a trial has none; ``best`` is the best value of the complete trials so
+    far, NaN before the first.
+    """
+
+    number: npt.NDArray[np.int64]
+    value: Floats
+    state: npt.NDArray[np.str_]
+    best: Floats
+
+
+class CurvesData(NamedTuple):
+    """What `plot_curves` draws: one entry for each trial that reported, sorted by number.
+
+    A curve is an array of shape (n_epochs, 2): epoch and metric, NaN where it was not finite.
+    ``ending`` says how each ended, as `ENDINGS` names it.
+    """
+
+    number: list[int]
+    state: npt.NDArray[np.str_]
+    curve: list[Floats]
+    best_number: int | None
+    ending: npt.NDArray[np.str_]
+
+
+def history_data(study: optuna.Study | StudyView) -> HistoryData:
+    """Values of a study's trials and the best so far.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The arrays that `plot_history` draws.
+    """
+    view = view_of(study)
+    trials = view.trials_table
+    complete = trials["value"].where(trials["state"] == "COMPLETE")
+    best = complete.cummax() if view.direction == "maximize" else complete.cummin()
+    return HistoryData(
+        trials["number"].to_numpy(),
+        trials["value"].to_numpy(),
+        trials["state"].to_numpy(dtype=np.str_),
+        best.ffill().to_numpy(),
+    )
+
+
+def curves_data(study: optuna.Study | StudyView) -> CurvesData:
+    """Learning curves of a study's trials in the metric that is tuned.
+
+    Args:
+        study: any study with one direction.
+
+    Returns:
+        The curves that `plot_curves` draws.
+    """
+    view = view_of(study)
+    trials = view.trials_table.set_index("number").reindex(list(view.curves))
+    best = view.best_trial
+    return CurvesData(
+        list(view.curves),
+        trials["state"].to_numpy(dtype=np.str_),
+        [c[["epoch", "value"]].to_numpy(dtype=np.float64) for c in view.curves.values()],
+        None if best is None else best.number,
+        _endings(trials).to_numpy(dtype=np.str_),
+    )
+
+
+def _endings(trials: pd.DataFrame) -> pd.Series:
+    by_state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+    stopped = trials["stopped"].fillna("")
+    ending = trials["state"].map(by_state)
+    ending = ending.mask(stopped.str.startswith("diverged"), "diverged")
+    return ending.mask((trials["state"] == "COMPLETE") & (stopped == "patience"), "patience")
+
+
+def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw every trial's value by number, told apart by state, and the best so far.
 
-    A trial without a value, or with one far worse than the rest, lies on the worse edge.
+    A trial without a value lies on the worse edge. A value far worse than the rest is a triangle at
+    the edge of the axis.
 
     Args:
         study: any study with one direction; it may be empty.
@@ -83,16 +140,16 @@ def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
+    view = view_of(study)
+    data = history_data(view)
     ax = new_axes(ax, "Optimisation history", "trial")
-    data = history_data(study)
-    scale_values(ax, data.value, data.metric, data.direction)
+    scale_values(ax, data.value, view)
     if not len(data.number):
-        return say(ax, "no trials yet")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        return show_empty(ax, "no trials yet")
+    whole_numbers(ax)
     numbers = data.number.astype(np.float64)
     ax.set_xlim(-0.5 - 0.01 * numbers.max(), 0.5 + 1.01 * numbers.max())
-    scatter_trials(ax, numbers, data.value, data.state, data.direction)
-    handles = state_handles(data.state)
+    handles = scatter_trials(ax, numbers, data.value, data.state, view.direction)
     if np.isfinite(data.best).any():
         ax.step(numbers, data.best, where="post", color=BEST_COLOR, linewidth=1.8)
         handles.append(Line2D([], [], color=BEST_COLOR, linewidth=1.8, label="best so far"))
@@ -100,7 +157,7 @@ def plot_history(study: optuna.Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
+def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw the learning curve of every trial, the best one on top.
 
     A mark at a curve's end tells why it ended there: its epochs were over, patience ended it
@@ -113,24 +170,26 @@ def plot_curves(study: optuna.Study, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
+    view = view_of(study)
+    data = curves_data(view)
     ax = new_axes(ax, "Learning curves", "epoch")
-    data = curves_data(study)
     values = np.concatenate([curve[:, 1] for curve in data.curve] or [np.empty(0)])
-    scale_values(ax, values, data.metric, data.direction)
+    scale_values(ax, values, view)
     if not data.curve:
-        return say(ax, "no learning curves yet")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        return show_empty(ax, "no learning curves yet")
+    whole_numbers(ax)
     _draw_curves(ax, data)
     last = max(curve[-1, 0] for curve in data.curve)
     ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
-    legend(
-        ax, [*state_handles(data.ending, lines=True, looks=ENDINGS), *_draw_best_curve(ax, data)]
-    )
+    handles = state_handles(data.ending, lines=True, looks=ENDINGS)
+    legend(ax, [*handles, *_draw_best_curve(ax, data, view.direction)])
     return ax
 
 
-def plot_importances(study: optuna.Study, ax: Axes | None = None) -> Axes:
-    """Draw how much each searched hyperparameter mattered, as Optuna's PED-ANOVA tells it.
+def plot_importances(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
+    """Draw how much each searched hyperparameter mattered, by Optuna's PED-ANOVA.
+
+    The figure says so where there are fewer than ten complete trials for each hyperparameter.
 
     Args:
         study: any study with one direction; with fewer than 5 complete trials, or none that
@@ -140,19 +199,24 @@ def plot_importances(study: optuna.Study, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
+    view = view_of(study)
     ax = new_axes(ax, "Hyperparameter importances", "share of the importance")
-    importances = importances_data(study)
-    if not importances:
-        return say(ax, f"importances need {MIN_FOR_IMPORTANCES} complete trials that differ")
-    names, shares = zip(*list(importances.items())[:_MAX_BARS][::-1], strict=True)
+    if not view.importances:
+        return show_empty(ax, f"importances need {MIN_FOR_IMPORTANCES} complete trials that differ")
+    names, shares = zip(*list(view.importances.items())[:_MAX_BARS][::-1], strict=True)
     bars = ax.barh(list(map(plain, names)), shares, color=LOOKS["COMPLETE"].color, height=0.65)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
     ax.set_xlim(0, 1.15 * max(shares))
     ax.grid(visible=False, axis="y")
+    n_trials, n_names = int((view.ended["state"] == "COMPLETE").sum()), len(view.importances)
+    if n_trials < TRIALS_A_DIMENSION * n_names:
+        caveat = f"only {n_trials} complete trials for {n_names} hyperparameters:\nmay be chance"
+        note = ax.text(0.99, 0.02, caveat, transform=ax.transAxes, ha="right", va="bottom")
+        note.set(color=LOOKS["FAIL"].color, fontsize="small")
     return ax
 
 
-def overview(study: optuna.Study) -> Figure:
+def overview(study: optuna.Study | StudyView) -> Figure:
     """Draw a study on a page: history, learning curves, importances, the two hyperparameters that
     mattered most, and the best trial's losses.
 
@@ -162,24 +226,20 @@ def overview(study: optuna.Study) -> Figure:
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
     """
+    view = view_of(study)
     figure, axes = plt.subplots(2, 3, figsize=(17, 9), layout="constrained")
-    plot_history(study, axes[0, 0])
-    plot_curves(study, axes[0, 1])
-    plot_losses(study, axes[0, 2])
-    plot_importances(study, axes[1, 0])
-    names = [*varied_names(study), None, None]
+    plot_history(view, axes[0, 0])
+    plot_curves(view, axes[0, 1])
+    plot_losses(view, axes[0, 2])
+    plot_importances(view, axes[1, 0])
+    names = [*view.varied, None, None]
     for ax, name in zip(axes[1, 1:], names[:2], strict=True):
-        plot_hyperparameter(study, name, ax)
-    figure.suptitle(plain(_headline(study)), x=0.01, ha="left")
+        plot_hyperparameter(view, name, ax)
+    best = view.best_trial
+    value = "no complete trial" if best is None else f"best valid {view.metric} {short(best.value)}"
+    n_trials = "1 trial" if len(view.trials) == 1 else f"{len(view.trials)} trials"
+    figure.suptitle(plain(f"{view.study_name}: {value}, {n_trials}"), x=0.01, ha="left")
     return figure
-
-
-def _headline(study: optuna.Study) -> str:
-    data = history_data(study)
-    best = data.best[-1] if len(data.best) else np.nan
-    value = f"best valid {data.metric} {best:.4g}" if np.isfinite(best) else "no complete trial"
-    n_trials = len(data.number)
-    return f"{study.study_name}: {value}, {n_trials} trial{'' if n_trials == 1 else 's'}"
 
 
 def _draw_curves(ax: Axes, data: CurvesData) -> None:
@@ -202,13 +262,13 @@ def _draw_curves(ax: Axes, data: CurvesData) -> None:
         )
 
 
-def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
+def _draw_best_curve(ax: Axes, data: CurvesData, direction: str) -> list[Line2D]:
     if data.best_number not in data.number:
         return []
     curve = data.curve[data.number.index(data.best_number)]
     if not np.isfinite(curve[:, 1]).any():
         return []
-    peak = (np.nanargmax if data.direction == "maximize" else np.nanargmin)(curve[:, 1])
+    peak = (np.nanargmax if direction == "maximize" else np.nanargmin)(curve[:, 1])
     ax.plot(*curve.T, color=BEST_COLOR, linewidth=2, zorder=3)
     ax.plot(
         *curve[peak], zorder=4, color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black"
@@ -217,7 +277,7 @@ def _draw_best_curve(ax: Axes, data: CurvesData) -> list[Line2D]:
     return [Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label)]
 
 
-_TRAIN_COLOR, _VALID_COLOR = "#0072B2", "#D55E00"
+_LOSSES = {"train_loss": ("#0072B2", "-"), "valid_loss": ("#D55E00", "--")}
 # Seconds in each unit, and from how many seconds on it is used.
 _UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("seconds", 1, 0))
 _SHORTEST = 1 / 400  # Of the axis: what a bar needs to be seen.
@@ -238,7 +298,7 @@ class TimelineData(NamedTuple):
     lane: npt.NDArray[np.int64]
 
 
-def timeline_data(study: optuna.Study) -> TimelineData:
+def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
     """When each trial began and ended, and in which worker.
 
     Args:
@@ -247,18 +307,18 @@ def timeline_data(study: optuna.Study) -> TimelineData:
     Returns:
         What `plot_timeline` draws; a trial that records no worker is worker 0's.
     """
-    times = {t.number: (t.datetime_start, t.datetime_complete) for t in started(study)}
-    frame = pd.DataFrame.from_dict(times, orient="index", columns=["start", "end"])
-    frame = frame.join(trials_dataframe(study).set_index("number")[["worker", "state"]])
-    frame = frame.dropna(subset=["start", "end"]).sort_values("start", kind="stable")
-    frame["worker"] = frame["worker"].fillna(0).astype("int64")
-    begin = pd.to_datetime(frame["start"]).min()
-    start = (pd.to_datetime(frame["start"]) - begin).dt.total_seconds()
-    end = (pd.to_datetime(frame["end"]) - begin).dt.total_seconds()
-    start_s, end_s = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-    worker = frame["worker"].to_numpy(dtype=np.int64)
-    state = frame["state"].to_numpy(dtype=np.str_)
-    return TimelineData(worker, start_s, end_s, state, _lanes(worker, start_s, end_s))
+    view = view_of(study)
+    times = sorted(
+        (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp(), trial.number)
+        for trial in view.trials
+        if trial.datetime_start is not None and trial.datetime_complete is not None
+    )
+    start, end, number = np.array(times, dtype=np.float64).reshape(-1, 3).T
+    begin = start.min(initial=np.inf)
+    trials = view.trials_table.set_index("number").loc[number.astype(np.int64)]
+    worker = trials["worker"].fillna(0).to_numpy(dtype=np.int64)
+    state = trials["state"].to_numpy(dtype=np.str_)
+    return TimelineData(worker, start - begin, end - begin, state, _lanes(worker, start, end))
 
 
 def _lanes(worker: npt.NDArray[np.int64], start: Floats, end: Floats) -> npt.NDArray[np.int64]:
@@ -277,7 +337,7 @@ def _lanes(worker: npt.NDArray[np.int64], start: Floats, end: Floats) -> npt.NDA
     return np.array(lanes, dtype=np.int64)
 
 
-def plot_timeline(study: optuna.Study, ax: Axes | None = None) -> Axes:
+def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw when each worker trained which trials, by state; gaps are time that no trial used.
 
     Args:
@@ -290,7 +350,7 @@ def plot_timeline(study: optuna.Study, ax: Axes | None = None) -> Axes:
     data = timeline_data(study)
     ax = new_axes(ax, "Timeline of workers", "")
     if not len(data.lane):
-        return say(ax, "no trial has ended yet")
+        return show_empty(ax, "no trial has ended yet")
     longest = float(data.end_s.max())
     unit, seconds, _ = next(u for u in _UNITS if longest >= u[2])
     width = np.maximum(data.end_s - data.start_s, longest * _SHORTEST) / seconds
@@ -320,7 +380,7 @@ def plot_timeline(study: optuna.Study, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_losses(study: optuna.Study, ax: Axes | None = None) -> Axes:
+def plot_losses(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw train and validation loss of the best trial; a line marks its best epoch.
 
     Args:
@@ -330,23 +390,20 @@ def plot_losses(study: optuna.Study, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
-    evidence = Evidence(study)
+    view = view_of(study)
     ax = new_axes(ax, "Losses of the best trial", "epoch")
-    curve = evidence.best_curve
-    if curve is None or curve[["train_loss", "valid_loss"]].isna().all(axis=None):
-        return say(ax, "no losses recorded")
+    curve = view.best_curve
+    if curve is None or curve[list(_LOSSES)].isna().all(axis=None):
+        return show_empty(ax, "no losses recorded")
     ax.set_ylabel("loss")
-    for name, color, style in (
-        ("train_loss", _TRAIN_COLOR, "-"),
-        ("valid_loss", _VALID_COLOR, "--"),
-    ):
-        ax.plot(curve["epoch"], curve[name], style, color=color, linewidth=1.8, label=name)
-    losses = curve[["train_loss", "valid_loss"]].to_numpy(dtype=np.float64)
-    if spans_decades(losses):
+    handles = [
+        ax.plot(curve["epoch"], curve[name], style, color=color, linewidth=1.8, label=name)[0]
+        for name, (color, style) in _LOSSES.items()
+    ]
+    if spans_decades(curve[list(_LOSSES)].to_numpy(dtype=np.float64)):
         ax.set_yscale("log")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    handles = [handle for handle in ax.get_lines() if isinstance(handle, Line2D)]
-    best = evidence.complete.iloc[0]
+    whole_numbers(ax)
+    best = view.ranked.iloc[0]
     if best["best_epoch"] is not pd.NA:
         label = f"best epoch ({best['best_epoch']}) of trial {best['number']}"
         handles.append(ax.axvline(int(best["best_epoch"]), color=BEST_COLOR, label=label))

@@ -1,31 +1,26 @@
-"""What a report says in words and numbers: the question, the data, the space, and how it came out.
+"""What a report says in words and numbers: the question, the data, the space, and the results.
 
-Everything is read from the study; the test split stays as it is, sealed or opened.
+Everything is read from one view of the study; the test split stays as it is, sealed or opened.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from pprint import pformat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
+from markupsafe import Markup, escape
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from tuner.diagnosis.evidence import Evidence, short
-from tuner.plots.hyperparameters import varied_names
-from tuner.report.figures import MAX_PANELS
-from tuner.storage.study import CALL, OPENINGS, RECORD
-from tuner.storage.trial_attrs import (
-    count_states,
-    finished,
-    has_complete,
-    records,
-    study_metric,
-    trial_params,
-)
-from tuner.tables import trials_dataframe
+from objectives._messages import short
+from tuner.diagnosis.diagnose import diagnose
+from tuner.diagnosis.evidence import noise
+from tuner.storage.call import call_in_python
+from tuner.storage.study import CALL, OPENINGS
+from tuner.storage.trial_attrs import records, trial_params
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
 
 Facts = list[tuple[str, str]]
 
+MAX_PANELS = 12  # Hyperparameters with a figure of their own.
 # Entries of a study's record that say how it was tuned, and what to call them.
 _SETTINGS = {
     "objective": "objective",
@@ -56,8 +52,148 @@ _OUTCOMES = ("value_std", "best_epoch", "epochs_run", "duration_s")
 _MAX_NAMES = 60
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConfigurationRow:
+def page_values(
+    view: StudyView, *, has_model: bool, confirmed: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Everything on the page of a report that is not drawn, by its name in the template.
+
+    Args:
+        view: of any study.
+        has_model: whether the best model's predictions are among the figures.
+        confirmed: the table of `tuner.diagnosis.confirm.confirm`, if it was made.
+    """
+    best, diagnosis = view.best_trial, diagnose(view)
+    default_title = "" if view.default_params is None else f"default ({_ran(view.default_trial)})"
+    return {
+        "study_name": view.study_name,
+        "metric": view.metric,
+        "lead": _lead(view),
+        "tiles": _tiles(view),
+        "question": question(view.metric, view.direction),
+        "question_facts": _question_facts(view),
+        "data_facts": _data_facts(view),
+        "splits": _split_rows(view),
+        "split_facts": _split_facts(view),
+        "configuration": _configuration_rows(view),
+        "best_title": "" if best is None else f"best ({_ran(best)})",
+        "default_title": default_title,
+        "outcomes": _outcomes(view),
+        "configuration_notes": _configuration_notes(view),
+        "confirmed": [] if confirmed is None else _confirmed_rows(confirmed),
+        "test": _test_sentences(view),
+        "findings": diagnosis.findings.to_dict("records"),
+        "next_space": pformat(diagnosis.space, sort_dicts=False) if diagnosis.space else "",
+        "figure_notes": _figure_notes(view, has_model=has_model),
+        "table": trial_table(view),
+        "versions": list(view.record.get("versions", {}).items()),
+        # Redacted where it is written: over the whole text a match could run into the next line.
+        "call": Markup(escape(call_in_python(view))),
+    }
+
+
+def question(metric: str, direction: str) -> str:
+    """What a study asks.
+
+    >>> question("accuracy", "maximize")
+    'Which configuration gives the highest accuracy on the validation split?'
+    """
+    best = "highest" if direction == "maximize" else "lowest"
+    where = "" if metric == "value" else " on the validation split"
+    return f"Which configuration gives the {best} {metric}{where}?"
+
+
+def _lead(view: StudyView) -> str:
+    """The result in a sentence."""
+    best, default = view.best_trial, view.default_trial
+    if best is None:
+        return "No trial is complete yet."
+    result = f"Best so far: trial {best.number} with valid {view.metric} {short(best.value)}"
+    if default is None:
+        return f"{result}."
+    if default.number == best.number:
+        return f"{result}, which is the default configuration."
+    return f"{result}; the default configuration had {short(default.value)}."
+
+
+def _tiles(view: StudyView) -> Facts:
+    """The numbers that readers look for first."""
+    count, _, states = view.counts.partition(": ")
+    tiles = [(f"trials: {states}" if states else "trials", count.partition(" ")[0] or "0")]
+    if view.best_trial is not None:
+        tiles.insert(0, ("best value", short(view.best_trial.value)))
+    if view.default_trial is not None:
+        tiles.append(("value of the default", short(view.default_trial.value)))
+    seconds = float(view.trials_table["duration_s"].sum())
+    return [*tiles, ("spent in trials", duration_in_words(seconds))]
+
+
+def duration_in_words(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration_in_words(0.4), duration_in_words(75), duration_in_words(7260)
+    ('0.4 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _question_facts(view: StudyView) -> Facts:
+    """How the study was tuned: metric, direction, and what its record says of the search."""
+    better = "higher" if view.direction == "maximize" else "lower"
+    facts = [("metric", f"{view.metric}, {better} is better"), ("direction", view.direction)]
+    settings = {label: view.record.get(name) for name, label in _SETTINGS.items()}
+    facts += [(label, str(value)) for label, value in settings.items() if value is not None]
+    begun = [t.datetime_start for t in view.finished if t.datetime_start is not None]
+    ended = [t.datetime_complete for t in view.finished if t.datetime_complete is not None]
+    if begun and ended:
+        span = f"{min(begun):%Y-%m-%d %H:%M} to {max(ended):%Y-%m-%d %H:%M}"
+        facts.append(("trained", span))
+    return facts
+
+
+def _data_facts(view: StudyView) -> Facts:
+    """What the record, the call and the objective's data say of the data."""
+    call = view.user_attrs.get(CALL)
+    call = call if isinstance(call, Mapping) else {}
+    facts = [("dataset", str(value)) for value in (call.get("dataset") or {}).values()]
+    target, task = (call.get("options") or {}).get("target"), view.record.get("task")
+    facts += [(k, str(v)) for k, v in (("target", target), ("task", task)) if v is not None]
+    data = getattr(view.objective, "data", None)
+    columns, classes = getattr(data, "input_columns", None), getattr(data, "classes", None)
+    if columns is not None:
+        facts.append((f"columns ({len(columns)})", _listed(columns)))
+    if data is not None and hasattr(data, "image_size"):
+        height, width = data.image_size
+        facts.append(("images", f"{height} x {width} pixels, {data.n_channels} channels"))
+    if classes is not None:
+        facts.append((f"classes ({len(classes)})", _listed(classes)))
+    if view.record.get("fingerprint"):
+        facts.append(("fingerprint", str(view.record["fingerprint"])))
+    return facts
+
+
+def _listed(names: Iterable[object]) -> str:
+    texts = [str(name) for name in names]
+    more = len(texts) - _MAX_NAMES
+    return ", ".join(texts[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _split_rows(view: StudyView) -> list[tuple[str, str, str]]:
+    """Name, number of rows and use of each split that the study records."""
+    split = view.record.get("split") or {}
+    return [(k, str(split[f"n_{k}"]), use) for k, use in _SPLITS.items() if f"n_{k}" in split]
+
+
+def _split_facts(view: StudyView) -> Facts:
+    """How the rows were split, as the study records it."""
+    sizes = {f"n_{name}" for name in _SPLITS}
+    split = view.record.get("split") or {}
+    return [(k, str(v)) for k, v in split.items() if k not in sizes and v is not None]
+
+
+class ConfigurationRow(NamedTuple):
     """One hyperparameter: where it was searched, and its value in the best and default trial."""
 
     name: str
@@ -67,103 +203,24 @@ class ConfigurationRow:
     default: str
 
 
-def question_facts(study: optuna.Study) -> Facts:
-    """How a study was tuned: metric, direction, and what its record says of the search."""
-    metric, direction = study_metric(study)
-    better = "higher" if direction == "maximize" else "lower"
-    record = record_of(study)
-    known = {label: record.get(name) for name, label in _SETTINGS.items()}
-    facts = [(label, str(value)) for label, value in known.items() if value is not None]
-    begun = [t.datetime_start for t in finished(study) if t.datetime_start is not None]
-    ended = [t.datetime_complete for t in finished(study) if t.datetime_complete is not None]
-    if begun and ended:
-        span = f"{min(begun):%Y-%m-%d %H:%M} to {max(ended):%Y-%m-%d %H:%M}"
-        facts.append(("trained", span))
-    facts.insert(0, ("direction", direction))
-    return [("metric", f"{metric}, {better} is better"), *facts]
-
-
-def record_of(study: optuna.Study) -> Mapping[str, Any]:
-    """What this package recorded of a study; empty for a study made by Optuna alone."""
-    record = study.user_attrs.get(RECORD)
-    return record if isinstance(record, Mapping) else {}
-
-
-def data_facts(study: optuna.Study, objective: Any) -> Facts:
-    """What the study's record, its call, and the objective's data say of the data."""
-    record, call = record_of(study), study.user_attrs.get(CALL)
-    call = call if isinstance(call, Mapping) else {}
-    dataset = call.get("dataset") or {}
-    options = call.get("options") or {}
-    facts = [("dataset", str(value)) for value in dataset.values()]
-    facts += [
-        (name, str(found))
-        for name, found in (("target", options.get("target")), ("task", record.get("task")))
-        if found is not None
-    ]
-    data: Any = getattr(objective, "data", None)
-    columns = getattr(data, "input_columns", None)
-    if columns is not None:
-        facts.append((f"columns ({len(columns)})", _listed(columns)))
-    if hasattr(data, "image_size"):
-        height, width = data.image_size
-        facts.append(("images", f"{height} x {width} pixels, {data.n_channels} channels"))
-    classes = getattr(data, "classes", None)
-    if classes is not None:
-        facts.append((f"classes ({len(classes)})", _listed(classes)))
-    if record.get("fingerprint"):
-        facts.append(("fingerprint", str(record["fingerprint"])))
-    return facts
-
-
-def _listed(names: Iterable[Any]) -> str:
-    texts = [str(name) for name in names]
-    more = len(texts) - _MAX_NAMES
-    return ", ".join(texts[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def split_rows(study: optuna.Study) -> list[tuple[str, str, str]]:
-    """Name, number of rows and use of each split that the study records."""
-    split = record_of(study).get("split") or {}
-    return [
-        (name, str(split[f"n_{name}"]), use)
-        for name, use in _SPLITS.items()
-        if f"n_{name}" in split
-    ]
-
-
-def split_facts(study: optuna.Study) -> Facts:
-    """How the rows were split, as the study records it."""
-    split = record_of(study).get("split") or {}
-    rows = {f"n_{name}" for name in _SPLITS}
-    return [(k, str(v)) for k, v in split.items() if k not in rows and v is not None]
-
-
-def configuration_rows(
-    study: optuna.Study, best: FrozenTrial | None, default: Mapping[str, Any] | None
-) -> list[ConfigurationRow]:
+def _configuration_rows(view: StudyView) -> list[ConfigurationRow]:
     """One row a hyperparameter, the searched ones first."""
-    space = Evidence(study).space
-    chosen = {} if best is None else trial_params(best)
-    names = dict.fromkeys([*space, *chosen])
+    best = {} if view.best_trial is None else trial_params(view.best_trial)
+    default = view.default_params or {}
     rows = [
         ConfigurationRow(
             name=name,
-            searched=range_in_words(space.get(name)),
-            is_fixed="fixed" in space.get(name, {}),
-            best=_text(chosen.get(name)),
-            default=_text((default or {}).get(name)),
+            searched=range_in_words(view.space.get(name)),
+            is_fixed="fixed" in view.space.get(name, {}),
+            best=short(best.get(name)),
+            default=short(default.get(name)),
         )
-        for name in names
+        for name in dict.fromkeys([*view.space, *best])
     ]
     return sorted(rows, key=lambda row: row.is_fixed)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else short(value)
-
-
-def range_in_words(entry: Any) -> str:
+def range_in_words(entry: Mapping[str, Any] | None) -> str:
     """Say where a hyperparameter was searched.
 
     Args:
@@ -179,77 +236,121 @@ def range_in_words(entry: Any) -> str:
         return "fixed"
     if "choices" in entry:
         return ", ".join(map(str, entry["choices"]))
-    extra = ", powers of two" if entry.get("powers_of_two") else ", log" if entry.get("log") else ""
-    return f"{short(entry['low'])} to {short(entry['high'])}{extra}"
+    scale = ", powers of two" if entry.get("powers_of_two") else ", log" if entry.get("log") else ""
+    return f"{short(entry['low'])} to {short(entry['high'])}{scale}"
 
 
-def value_facts(
-    metric: str, best: FrozenTrial | None, default: FrozenTrial | None
-) -> list[tuple[str, str, str]]:
-    """What the best and the default trial came to: name, best, default."""
+def _outcomes(view: StudyView) -> list[tuple[str, str, str]]:
+    """The results of the best and the default trial: name, best, default."""
     columns = []
-    for trial in (best, default):
+    for trial in (view.best_trial, view.default_trial):
         attrs = {} if trial is None else {"value": trial.value} | records(trial)
-        columns.append([_text(attrs.get(name)) for name in ("value", *_OUTCOMES)])
-    rows = list(zip((f"valid_{metric}", *_OUTCOMES), *columns, strict=True))
+        columns.append([short(attrs.get(name)) for name in ("value", *_OUTCOMES)])
+    rows = list(zip((f"valid_{view.metric}", *_OUTCOMES), *columns, strict=True))
     return [row for row in rows if row[1] or row[2]]
 
 
-def opening_sentences(study: optuna.Study) -> list[str]:
-    """A sentence for each opening of the test split that the study records, the first one first."""
-    metric, _ = study_metric(study)
-    openings = study.user_attrs.get(OPENINGS) or []
-    return [_opening(metric, entry) for entry in openings if isinstance(entry, Mapping)]
+def _ran(trial: FrozenTrial | None) -> str:
+    return "not run" if trial is None else f"trial {trial.number}"
 
 
-def _opening(metric: str, entry: Mapping[str, Any]) -> str:
-    value, low, high = (_text(entry.get(name)) for name in ("value", "low", "high"))
-    interval = f"95% interval {low} to {high}, n={entry.get('n')}"
-    return (
-        f"test_{metric} {value} ({interval}), the model of trial {entry.get('trial')}, opened "
-        f"{entry.get('at')}"
-    )
+def _configuration_notes(view: StudyView) -> list[str]:
+    """What to bear in mind when the best value is compared with the default's."""
+    notes, error = [], noise(view)
+    if error is not None:
+        notes.append(
+            f"A value is good to about {short(error.value)}, one standard error: {error.source}."
+        )
+    if view.default_params is None:
+        notes.append("The study does not tell its default configuration.")
+    elif view.default_trial is None:
+        notes.append("No complete trial ran the default configuration, so its value is not known.")
+    return notes
+
+
+def _confirmed_rows(confirmed: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    for row in confirmed.to_dict("records"):
+        names = [] if pd.isna(row["number"]) else [f"trial {row['number']}"]
+        names += ["default"] if row["is_default"] else []
+        mean, low, high, value = (short(float(row[k])) for k in ("mean", "low", "high", "value"))
+        rows.append((", ".join(names), mean, low and f"{low} to {high}", str(row["n"]), value))
+    return rows
+
+
+def _test_sentences(view: StudyView) -> list[str]:
+    """What the study records of its test split."""
+    recorded = view.user_attrs.get(OPENINGS) or []
+    sentences = []
+    for entry in (entry for entry in recorded if isinstance(entry, Mapping)):
+        value, low, high = (short(entry.get(name)) for name in ("value", "low", "high"))
+        sentences.append(
+            f"test_{view.metric} {value} (95% interval {low} to {high}, n={entry.get('n')}), the "
+            f"model of trial {entry.get('trial')}, opened {entry.get('at')}"
+        )
+    n_test = (view.record.get("split") or {}).get("n_test")
+    if len(sentences) > 1:
+        n_times = len(sentences)
+        sentences.append(f"It was opened {n_times} times; only the first time was it unseen.")
+    elif not sentences and n_test is None:
+        sentences.append("The study records no test split.")
+    elif not sentences:
+        sentences.append(
+            f"Still sealed: neither the search nor this report has seen its {n_test} rows. "
+            "result.test_score() opens it, once, when all choices are made."
+        )
+    return sentences
+
+
+def _figure_notes(view: StudyView, *, has_model: bool) -> list[str]:
+    """Which figures are missing, and why."""
+    notes = []
+    more = len(view.varied) - MAX_PANELS
+    if more > 0:
+        notes.append(
+            f"{more} hyperparameters that mattered less have no panel of their own; "
+            'result.plot("hyperparameters") has all.'
+        )
+    if view.best_trial is not None and view.record and not has_model:
+        notes.append(
+            "The best model was not at hand, so its predictions on the validation split are left "
+            "out."
+        )
+    return notes
 
 
 _FIRST = ("number", "state", "value")
 _LEFT_OUT = ("seed",)  # Ten digits that tell a reader nothing; the exported table has them.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(NamedTuple):
     """What a cell shows, and the number in full where that shows it rounded."""
 
     text: str
     exact: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
+class Column(NamedTuple):
     """A column's heading, and whether it holds numbers."""
 
     name: str
     is_number: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """A trial."""
 
     state: str
     is_best: bool
-    cells: list[Cell]
+    cells: Sequence[Cell]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialTable:
-    """A study's trials, the best first.
+class TrialTable(NamedTuple):
+    """A study's trials: complete ones by value, the best first, then the others by number.
 
-    Args:
-        columns: those that differ between trials.
-        rows: one a trial: complete ones by value, then the others by number.
-        states: how many trials there are of each state.
-        same: what no trial differs in, as ``name=value``.
-        ascending: whether the best value is the smallest.
+    ``columns`` are those that differ between trials; ``same`` is what no trial differs in, as
+    ``name=value``; ``states`` counts the trials of each state; ``ascending`` says whether the best
+    value is the smallest.
     """
 
     columns: list[Column]
@@ -259,7 +360,7 @@ class TrialTable:
     ascending: bool
 
 
-def trial_table(study: optuna.Study) -> TrialTable:
+def trial_table(study: optuna.Study | StudyView) -> TrialTable:
     """Arrange a study's trials for a page.
 
     Args:
@@ -268,36 +369,33 @@ def trial_table(study: optuna.Study) -> TrialTable:
     Raises:
         ValueError: if the study has several directions.
     """
-    _, direction = study_metric(study)
-    trials = trials_dataframe(study)
-    ascending = direction == "minimize"
+    view = view_of(study)
+    trials = view.trials_table
+    ascending = view.direction == "minimize"
     complete = trials["state"] == "COMPLETE"
     best_first = trials[complete].sort_values("value", ascending=ascending, kind="stable")
     ordered = pd.concat([best_first, trials[~complete]])
     shown, same = _arranged(trials)
-    columns = [Column(name=_heading(name), is_number=_is_number(trials[name])) for name in shown]
     cells = zip(*(_cells(ordered[name]) for name in shown), strict=True)
-    best = int(best_first["number"].iloc[0]) if len(best_first) else None
-    rows = [
-        Row(state=state, is_best=number == best, cells=list(row))
-        for state, number, row in zip(ordered["state"], ordered["number"], cells, strict=True)
-    ]
+    best = None if view.best_trial is None else view.best_trial.number
     return TrialTable(
-        columns=columns,
-        rows=rows,
+        columns=[Column(_heading(name), _is_number(trials[name])) for name in shown],
+        rows=[
+            Row(state, number == best, row)
+            for state, number, row in zip(ordered["state"], ordered["number"], cells, strict=True)
+        ],
         states=dict(Counter(trials["state"])),
-        ascending=ascending,
         same=[f"{_heading(name)}={_cells(trials[name])[0].text}" for name in same],
+        ascending=ascending,
     )
 
 
 def _arranged(trials: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Columns to show, hyperparameters beside the value, and those in which no trial differs."""
     names = [str(name) for name in trials if name not in (*_FIRST, *_LEFT_OUT)]
-    others = [name for name in names if trials[name].notna().any()]
-    is_same = [len(trials) > 1 and trials[name].nunique(dropna=False) == 1 for name in others]
-    same = [name for name, alike in zip(others, is_same, strict=True) if alike]
-    differing = [name for name in others if name not in same]
+    filled = [name for name in names if trials[name].notna().any()]
+    same = [n for n in filled if len(trials) > 1 and trials[n].nunique(dropna=False) == 1]
+    differing = [name for name in filled if name not in same]
     differing.sort(key=lambda name: not name.startswith("params_"))
     return [*_FIRST, *differing], same
 
@@ -315,140 +413,6 @@ def _cells(column: pd.Series) -> list[Cell]:
 
 
 def _cell(value: object) -> Cell:
-    if isinstance(value, float):
-        rounded = f"{value:.4g}"
-        return Cell(text=rounded, exact="" if float(rounded) == value else repr(value))
-    return Cell(text="" if value is None else str(value))
-
-
-def question(metric: str, direction: str) -> str:
-    """What a study asks.
-
-    >>> question("accuracy", "maximize")
-    'Which configuration gives the highest accuracy on the validation split?'
-    """
-    best = "highest" if direction == "maximize" else "lowest"
-    where = "" if metric == "value" else " on the validation split"
-    return f"Which configuration gives the {best} {metric}{where}?"
-
-
-def lead(metric: str, best: FrozenTrial | None, default: FrozenTrial | None) -> str:
-    """What came of it, in a sentence."""
-    if best is None:
-        return "No trial is complete yet."
-    found = f"Best so far: trial {best.number} with valid {metric} {short(best.value)}"
-    if default is None:
-        return f"{found}."
-    if default.number == best.number:
-        return f"{found}, which is the default configuration."
-    return f"{found}; the default configuration had {short(default.value)}."
-
-
-def tiles(
-    study: optuna.Study, best: FrozenTrial | None, default: FrozenTrial | None
-) -> list[tuple[str, str]]:
-    """The numbers that are looked for first."""
-    states = count_states(study).partition(": ")
-    counted = f"trials: {states[2]}" if states[2] else "trials"
-    found = [(counted, states[0].partition(" ")[0] or "0")]
-    if best is not None:
-        found.insert(0, ("best value", short(best.value)))
-    if default is not None:
-        found.append(("value of the default", short(default.value)))
-    seconds = trials_dataframe(study)["duration_s"].sum()
-    return [*found, ("spent in trials", duration_in_words(float(seconds)))]
-
-
-def duration_in_words(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration_in_words(0.4), duration_in_words(75), duration_in_words(7260)
-    ('0.4 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def default_title(params: Mapping[str, Any] | None, default: FrozenTrial | None) -> str:
-    """The heading of the default configuration's column; empty where it is not known."""
-    if params is None:
-        return ""
-    return "default (not run)" if default is None else f"default (trial {default.number})"
-
-
-def configuration_notes(
-    study: optuna.Study,
-    objective: Any,
-    params: Mapping[str, Any] | None,
-    default: FrozenTrial | None,
-) -> list[str]:
-    """What to bear in mind when the best value is compared with the default's."""
-    notes = []
-    noise = Evidence(study, objective).noise
-    if noise is not None:
-        notes.append(
-            f"A value is good to about {short(noise.value)}, one standard error: {noise.source}."
-        )
-    if params is None:
-        notes.append("The study does not tell its default configuration.")
-    elif default is None:
-        notes.append("No complete trial ran the default configuration, so its value is not known.")
-    return notes
-
-
-def confirmed_rows(confirmed: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
-    """The table of `tuner.diagnosis.confirm.confirm` for the page, the best mean first."""
-    return [
-        (
-            _candidate(row["number"], row["is_default"]),
-            _number(row["mean"]),
-            "" if pd.isna(row["low"]) else f"{_number(row['low'])} to {_number(row['high'])}",
-            str(row["n"]),
-            _number(row["value"]),
-        )
-        for row in confirmed.to_dict("records")
-    ]
-
-
-def _candidate(number: Any, is_default: bool) -> str:
-    trial = "" if pd.isna(number) else f"trial {number}"
-    return ", ".join(part for part in (trial, "default" if is_default else "") if part)
-
-
-def _number(value: Any) -> str:
-    return "" if pd.isna(value) else short(float(value))
-
-
-def sealed_or_opened(study: optuna.Study) -> list[str]:
-    """What the study records of its test split, which stays as it is."""
-    found = opening_sentences(study)
-    n_test = (record_of(study).get("split") or {}).get("n_test")
-    if not found and n_test is None:
-        return ["The study records no test split."]
-    if not found:
-        return [
-            f"Still sealed: neither the search nor this report has seen its {n_test} rows. "
-            "result.test_score() opens it, once, when all choices are made."
-        ]
-    if len(found) > 1:
-        found.append(f"It was opened {len(found)} times; only the first time was it unseen.")
-    return found
-
-
-def figure_notes(study: optuna.Study, *, has_model: bool) -> list[str]:
-    """Which figures are missing, and why."""
-    notes = []
-    more = len(varied_names(study)) - MAX_PANELS
-    if more > 0:
-        notes.append(
-            f"{more} hyperparameters that mattered less have no panel of their own; "
-            'result.plot("hyperparameters") has all.'
-        )
-    if has_complete(study) and record_of(study) and not has_model:
-        notes.append(
-            "The best model was not at hand, so its predictions on the validation split are left "
-            "out."
-        )
-    return notes
+    text = short(value)
+    is_rounded = isinstance(value, float) and float(text) != value
+    return Cell(text, repr(value) if is_rounded else "")

@@ -6,41 +6,33 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tuner.diagnosis.evidence import Evidence, importances_data
-from tuner.plots import study as plots
-from tuner.plots.hyperparameters import varied_names
-from tuner.storage.trial_attrs import count_states, has_complete, study_metric
+from tuner import plots
+from tuner.report.content import MAX_PANELS
+from tuner.storage.view import StudyView
 
 if TYPE_CHECKING:
-    import optuna
+    from objectives.models.mlp import FittedModel
 
 
 _SIZE = (6.4, 4.2)  # Inches: what the plots are laid out for.
 _DPI = 144
 _N_COLORS = 256
-MAX_PANELS = 12
+_WIDE = "All hyperparameters at once, a line a trial."  # Needs the whole width of the page.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A figure of a report.
+class Picture(NamedTuple):
+    """A figure of a report: the PNG as a ``data:`` address, its size in pixels, and its words.
 
-    Args:
-        caption: one line below it.
-        alt: what it shows, in words.
-        uri: the PNG itself, as a ``data:`` address.
-        width: pixels.
-        height: pixels.
-        is_wide: whether it needs the whole width of the page.
+    ``caption`` is one line below it, ``alt`` says what it shows; a wide one needs the whole width
+    of the page.
     """
 
     caption: str
@@ -48,124 +40,103 @@ class Picture:
     uri: str
     width: int
     height: int
-    is_wide: bool = False
+    is_wide: bool
 
 
-def draw_pictures(study: optuna.Study, *, model: Any = None, data: Any = None) -> list[Picture]:
+_Drawing = tuple[Callable[..., object], str, str]
+
+
+def draw_pictures(
+    view: StudyView, *, model: FittedModel | None = None, data: Any = None
+) -> list[Picture]:
     """Draw a study for a report; figures with nothing to show are left out.
 
     Args:
-        study: any study with one direction.
+        view: of any study.
         model: the best trial's, for its predictions on the validation split.
         data: what it was tuned on.
 
     Returns:
         The figures in the order of the page.
     """
-    return [
-        _picture(draw, caption, alt, is_wide)
-        for draw, caption, alt, is_wide in [
-            *_of_trials(study),
-            *_of_hyperparameters(study),
-            *_of_model(model, data),
-        ]
-    ]
+    drawings = [*_of_trials(view), *_of_hyperparameters(view)]
+    if model is not None:
+        from tuner.plots.model import plot_predictions
 
-
-_Drawing = tuple[Callable[..., Any], str, str, bool]
-
-
-def _of_trials(study: optuna.Study) -> Iterator[_Drawing]:
-    if not count_states(study):
-        return
-    metric, _ = study_metric(study)
-    counts = count_states(study)
-    best = f" The best is trial {study.best_trial.number}." if has_complete(study) else ""
-    yield (
-        partial(plots.plot_history, study),
-        "Was it worth it? Values by trial, with the best so far.",
-        f"Scatter plot of valid {metric} by trial number; {counts}.{best}",
-        False,
-    )
-    data = plots.curves_data(study)
-    if data.curve:
-        yield (
-            partial(plots.plot_curves, study),
-            "How did each trial learn, and how did it end?",
-            f"Learning curves of {len(data.curve)} trials in valid {metric} by epoch.{best}",
-            False,
+        regression = model.task == "regression"
+        what = "predicted against true values" if regression else "confusion matrix"
+        drawings.append(
+            (
+                partial(plot_predictions, model, data),
+                "What does the best model get wrong on the validation split?",
+                f"The best model's {what} on the validation split.",
+            )
         )
-    if _has_losses(study):
+    return [_picture(draw, caption, alt) for draw, caption, alt in drawings]
+
+
+def _of_trials(view: StudyView) -> Iterator[_Drawing]:
+    if not view.trials:
+        return
+    best = "" if view.best_trial is None else f" The best is trial {view.best_trial.number}."
+    yield (
+        partial(plots.plot_history, view),
+        "Was it worth it? Values by trial, with the best so far.",
+        f"Scatter plot of valid {view.metric} by trial number; {view.counts}.{best}",
+    )
+    if view.curves:
         yield (
-            partial(plots.plot_losses, study),
+            partial(plots.plot_curves, view),
+            "How did each trial learn, and how did it end?",
+            f"Learning curves of {len(view.curves)} trials in valid {view.metric} by epoch.{best}",
+        )
+    curve = view.best_curve
+    if curve is not None and curve[["train_loss", "valid_loss"]].notna().any(axis=None):
+        yield (
+            partial(plots.plot_losses, view),
             "Does the best trial over- or underfit?",
             f"Train and validation loss by epoch.{best}",
-            False,
         )
     yield (
-        partial(plots.plot_timeline, study),
+        partial(plots.plot_timeline, view),
         "Which worker trained what, and when?",
-        f"Bars of when each trial began and ended, by worker; {counts}.",
-        False,
+        f"Bars of when each trial began and ended, by worker; {view.counts}.",
     )
 
 
-def _has_losses(study: optuna.Study) -> bool:
-    curve = Evidence(study).best_curve
-    return curve is not None and bool(curve[["train_loss", "valid_loss"]].notna().any(axis=None))
-
-
-def _of_hyperparameters(study: optuna.Study) -> Iterator[_Drawing]:
-    names = varied_names(study)
-    shares = importances_data(study)
-    if shares:
-        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+def _of_hyperparameters(view: StudyView) -> Iterator[_Drawing]:
+    names, has_pairs = view.varied, len(view.varied) > 1 and view.best_trial is not None
+    if view.importances:
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in view.importances.items())
         yield (
-            partial(plots.plot_importances, study),
+            partial(plots.plot_importances, view),
             "Which hyperparameters mattered?",
-            f"Bars of each hyperparameter's share of the importance: {listed}.",
-            False,
+            f"Bars of each hyperparameter's share of the importance: {shares}.",
         )
-    if len(names) > 1 and has_complete(study):
+    if has_pairs:
         first, second = names[:2]
         yield (
-            partial(plots.plot_rank, study, (first, second)),
+            partial(plots.plot_rank, view, (first, second)),
             "Where are the good trials, by the two that mattered most?",
             f"Complete trials by {first} and {second}, coloured from worst to best.",
-            False,
         )
     for name in names[:MAX_PANELS]:
         yield (
-            partial(plots.plot_hyperparameter, study, name),
+            partial(plots.plot_hyperparameter, view, name),
             f"{name}: is the best inside its range?",
             f"Values of the trials by {name}, with the ends of the searched range.",
-            False,
         )
-    if len(names) > 1 and has_complete(study):
+    if has_pairs:
         yield (
-            partial(plots.plot_parallel, study),
-            "All hyperparameters at once, a line a trial.",
+            partial(plots.plot_parallel, view),
+            _WIDE,
             f"Parallel coordinates of the complete trials over {', '.join(names)}.",
-            True,
         )
 
 
-def _of_model(model: Any, data: Any) -> Iterator[_Drawing]:
-    if model is None:
-        return
-    from tuner.plots.model import plot_predictions
-
-    what = "predicted against true values" if model.task == "regression" else "confusion matrix"
-    yield (
-        partial(plot_predictions, model, data),
-        "What does the best model get wrong on the validation split?",
-        f"The best model's {what} on the validation split.",
-        False,
-    )
-
-
-def _picture(draw: Callable[..., Any], caption: str, alt: str, is_wide: bool) -> Picture:
+def _picture(draw: Callable[..., object], caption: str, alt: str) -> Picture:
     # Not through pyplot, which would keep the figure, and in a notebook show it.
+    is_wide = caption == _WIDE
     width, height = (2 * _SIZE[0], _SIZE[1]) if is_wide else _SIZE
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -14,24 +14,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from objectives._files import check_target, replace_file
-from tuner.diagnosis.diagnose import diagnose
-from tuner.diagnosis.evidence import default_params, default_trial
-from tuner.report import content as facts
-from tuner.report import content as words
-from tuner.report.content import trial_table
+from tuner.report.content import page_values
 from tuner.report.figures import draw_pictures
 from tuner.storage.backends import redacted
-from tuner.storage.call import call_in_python
-from tuner.storage.study import quiet_optuna
-from tuner.storage.trial_attrs import has_complete, study_metric
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +34,14 @@ _SUFFIXES = (".html", ".htm")
 
 
 def write_report(
-    study: optuna.Study,
+    study: optuna.Study | StudyView,
     path: str | os.PathLike[str],
     *,
     objective: Any = None,
     model: Any = None,
     confirmed: pd.DataFrame | None = None,
 ) -> Path:
-    """Write all there is to say of a study to one HTML file, which opens offline.
+    """Write a study's report to one HTML file, which opens offline.
 
     The question, the data and its splits, the space searched, the best configuration beside the
     default one, the findings of `tuner.diagnose` and the next space, the figures, every
@@ -56,8 +49,8 @@ def write_report(
     split is not opened: a score that `tuner.TuningResult.test_score` recorded is shown.
 
     Args:
-        study: any study with one direction, made by this package or by Optuna alone; what it does
-            not record is left out, and the page says so.
+        study: any study with one direction, made by this package or by Optuna alone, or a view of
+            one; what it does not record is left out, and the page says so.
         path: a file ending in ``.html``, in a folder that exists; a file already there is replaced.
         objective: what was tuned, if it is at hand: it knows its columns and classes.
         model: the best trial's fitted model, if it is at hand: with ``objective`` it adds what it
@@ -80,14 +73,13 @@ def write_report(
         'demo.html'
     """
     target = _check_path(path)
-    study_metric(study)
-    moment = _moment_of(study)
-    data = getattr(objective, "data", None)
+    view = view_of(study, objective)
+    data = getattr(view.objective, "data", None)
     model = None if data is None else model
-    values = _values(moment, objective) | {
-        "confirmed": [] if confirmed is None else words.confirmed_rows(confirmed),
-        "pictures": draw_pictures(moment, model=model, data=data),
-        "figure_notes": words.figure_notes(moment, has_model=model is not None),
+    values = page_values(view, has_model=model is not None, confirmed=confirmed) | {
+        "pictures": draw_pictures(view, model=model, data=data),
+        "made": f"Written by fusetune with Optuna {optuna.__version__} on "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     }
     replace_file(target, _page(values).encode("utf-8", "replace"))
     return target
@@ -99,52 +91,6 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
             f"path must end in {' or '.join(_SUFFIXES)}, got path={str(path)!r}; change its suffix"
         )
     return check_target(path)
-
-
-def _moment_of(study: optuna.Study) -> optuna.Study:
-    """Copy a study into memory: one that is still running changes between two readings."""
-    with quiet_optuna():
-        copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
-    for name, value in study.user_attrs.items():
-        copy.set_user_attr(name, value)
-    if study.metric_names:
-        copy.set_metric_names(study.metric_names)
-    copy.add_trials(study.get_trials(deepcopy=False))
-    return copy
-
-
-def _values(study: optuna.Study, objective: Any) -> dict[str, Any]:
-    """Everything on the page that is neither drawn nor handed in."""
-    metric, direction = study_metric(study)
-    best = study.best_trial if has_complete(study) else None
-    params = default_params(study, objective)
-    default = default_trial(study, params)
-    diagnosis, table = diagnose(study, objective), trial_table(study)
-    return {
-        "study_name": study.study_name,
-        "metric": metric,
-        "lead": words.lead(metric, best, default),
-        "tiles": words.tiles(study, best, default),
-        "question": words.question(metric, direction),
-        "question_facts": facts.question_facts(study),
-        "data_facts": facts.data_facts(study, objective),
-        "splits": facts.split_rows(study),
-        "split_facts": facts.split_facts(study),
-        "configuration": facts.configuration_rows(study, best, params),
-        "best_title": "" if best is None else f"best (trial {best.number})",
-        "default_title": words.default_title(params, default),
-        "outcomes": facts.value_facts(metric, best, default),
-        "configuration_notes": words.configuration_notes(study, objective, params, default),
-        "test": words.sealed_or_opened(study),
-        "findings": diagnosis.findings.to_dict("records"),
-        "next_space": pformat(diagnosis.space, sort_dicts=False) if diagnosis.space else "",
-        "table": table,
-        "versions": list(facts.record_of(study).get("versions", {}).items()),
-        # Redacted where it is written: over the whole text a match could run into the next line.
-        "call": Markup(escape(call_in_python(study))),
-        "made": f"Written by fusetune with Optuna {optuna.__version__} on "
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
-    }
 
 
 def _page(values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -82,7 +83,12 @@ def count_states(study: optuna.Study) -> str:
         >>> count_states(study)
         '2 trials: 2 complete'
     """
-    states = [trial.state for trial in started(study)]
+    return counted(started(study))
+
+
+def counted(trials: Iterable[FrozenTrial]) -> str:
+    """Count trials by state, as `count_states` does."""
+    states = [trial.state for trial in trials]
     counts = [f"{states.count(state)} {word}" for state, word in _WORDS.items() if state in states]
     n_trials = "1 trial" if len(states) == 1 else f"{len(states)} trials"
     return f"{n_trials}: {', '.join(counts)}" if counts else ""

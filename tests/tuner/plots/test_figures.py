@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import tune, tune_mlp
-from tuner.plots.data import curves_data
 from tuner.plots.figures import FIGURES, OF_A_STUDY, draw
 from tuner.plots.hyperparameters import (
     parallel_data,
@@ -20,7 +19,13 @@ from tuner.plots.hyperparameters import (
     plot_rank,
 )
 from tuner.plots.model import plot_confusion, plot_predicted
-from tuner.plots.study import plot_curves, plot_losses, plot_timeline, timeline_data
+from tuner.plots.study import (
+    curves_data,
+    plot_curves,
+    plot_losses,
+    plot_timeline,
+    timeline_data,
+)
 
 START = datetime(2024, 1, 1)
 
@@ -76,9 +81,14 @@ def test_unknown_figure_is_refused_with_the_choices(result):
 def test_predictions_open_the_validation_split_alone(result, monkeypatch):
     monkeypatch.setattr(type(result.objective.data), "open_test", None)
 
-    draw(result, "predictions")
+    result.plot("predictions")
 
     assert "test_openings" not in result.study.user_attrs
+
+
+def test_predictions_of_a_study_alone_name_the_figures_that_it_has():
+    with pytest.raises(ValueError, match=r"kind must be one of overview, .* for a study alone"):
+        draw(make_study(make_trial()), "predictions")
 
 
 def test_functions_result_has_figures_but_no_predictions():

@@ -8,10 +8,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.diagnosis.evidence import importances_data
-from tuner.plots.data import curves_data, history_data
 from tuner.plots.hyperparameters import plot_hyperparameter, plot_parallel, plot_rank
 from tuner.plots.study import (
+    curves_data,
+    history_data,
     overview,
     plot_curves,
     plot_history,
@@ -19,6 +19,7 @@ from tuner.plots.study import (
     plot_losses,
     plot_timeline,
 )
+from tuner.storage.view import view_of
 
 DISTRIBUTIONS = {
     "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -106,7 +107,6 @@ def test_history_follows_the_best_complete_trial(direction, best):
     data = history_data(make_study([0.2, 0.5, 0.9, 0.1], states, direction))
 
     assert data.best.tolist() == best
-    assert data.metric == "accuracy"
 
 
 def test_history_has_no_best_before_the_first_complete_trial():
@@ -181,7 +181,7 @@ def test_hyperparameter_that_spans_decades_gets_a_log_axis():
 
 
 def test_importances_sum_to_one_under_the_documented_names():
-    shares = importances_data(make_study(values_of(30)))
+    shares = view_of(make_study(values_of(30))).importances
 
     assert set(shares) == {"learning_rate", "batch_size", "activation"}
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -191,7 +191,7 @@ def test_importances_sum_to_one_under_the_documented_names():
 def test_importances_are_not_made_up_from_too_little(name):
     ax = plot_importances(STUDIES[name])
 
-    assert importances_data(STUDIES[name]) == {}
+    assert view_of(STUDIES[name]).importances == {}
     assert [text.get_text() for text in ax.texts] == [
         "importances need 5 complete trials that differ"
     ]

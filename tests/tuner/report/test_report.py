@@ -9,10 +9,10 @@ from tests.tuner.commands import run
 from tests.tuner.reports import Page, report_of
 from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import load_study, tune, tune_mlp
-from tuner.diagnosis.evidence import default_params
 from tuner.report.content import trial_table
 from tuner.report.html import write_report
 from tuner.storage.study import OPENINGS
+from tuner.storage.view import view_of
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,9 @@ def test_confirmed_configurations_stand_in_it_with_their_intervals(tmp_path):
 
 
 def test_default_configuration_is_found_without_the_objective(result):
-    assert default_params(result.study) == default_params(result.study, result.objective)
+    stored = view_of(result.study)
+
+    assert stored.default_params == view_of(result.study, result.objective).default_params
 
 
 def test_trials_are_listed_best_first_with_what_differs_between_them():

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from objectives import MLPObjective
 from tuner import diagnose, load_study, tune, tune_mlp
-from tuner.plots.figures import draw_study
+from tuner.plots.figures import draw
 from tuner.tables import TRIAL_COLUMNS, curves_dataframe, trials_dataframe
 
 SPACE = {"n_layers": 1, "hidden_units": (8, 16), "batch_size": 32, "epochs": 3}
@@ -102,7 +102,7 @@ def test_a_study_goes_on_under_plain_optuna_and_is_read_back(tmp_path):
     assert curves[curves["number"] == 5][["epoch", "valid_accuracy"]].values.tolist() == [[0, 0.4]]
     assert len(diagnose(study).findings)
     for kind in ("overview", "curves", "hyperparameters", "timeline"):
-        draw_study(study, kind)
+        draw(study, kind)
 
 
 def test_a_search_after_plain_optuna_counts_its_trials_and_ends_with_the_total(tmp_path):

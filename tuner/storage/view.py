@@ -1,0 +1,358 @@
+"""`StudyView`: a study, read once, for tables, diagnosis, plots, report and notebooks.
+
+A study that is still running changes between two readings. A view does not, so everything that is
+derived from one view agrees. The tables read any Optuna study. What `tune_mlp` records (seed, best
+epoch, why a trial ended, the learning curve) is in each trial's user attributes; a study made with
+Optuna alone has none of it, and those cells stay empty.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.space.registry import READY_MADE
+from objectives.space.space import defaults, make_space
+from tuner.storage.study import RECORD, quiet_optuna
+from tuner.storage.trial_attrs import counted, records, started, study_metric, trial_params
+
+if TYPE_CHECKING:
+    from objectives.space.hyperparameter import Space
+
+
+# These columns exist, in this order and with these types, for an empty study too.
+TRIAL_COLUMNS: dict[str, str] = {
+    "number": "int64",
+    "state": "str",
+    "value": "float64",
+    "value_last": "float64",
+    "value_std": "float64",
+    "best_epoch": "Int64",
+    "epochs_run": "Int64",
+    "duration_s": "float64",
+    "seed": "Int64",
+    "worker": "Int64",
+    "stopped": "str",
+    "error": "str",
+}
+MIN_FOR_IMPORTANCES = 5  # Fewer trials rank hyperparameters by chance.
+
+_CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
+_AS_RECORDED = ("value_std", "best_epoch", "epochs_run", "seed", "worker", "error")
+# A trial that broke down in one of these ways has no value, whatever it reported before.
+_BROKE_DOWN = ("diverged", "out of memory", "returned")
+_INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StudyView:
+    """What a study held at one moment, and what follows from it; see `view_of`.
+
+    The tables are shared by all who look at the view: copy one before you change it.
+
+    Args:
+        study_name: its name.
+        metric: name of the tuned metric.
+        direction: ``"maximize"`` or ``"minimize"``.
+        trials: those that are running or have ended, sorted by number.
+        user_attrs: the study's own user attributes.
+        objective: what was tuned, if it is at hand.
+    """
+
+    study_name: str
+    metric: str
+    direction: str
+    trials: tuple[FrozenTrial, ...]
+    user_attrs: Mapping[str, Any]
+    objective: Any = None
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What this package recorded of the study; empty for a study made by Optuna alone."""
+        record = self.user_attrs.get(RECORD)
+        return record if isinstance(record, Mapping) else {}
+
+    @property
+    def counts(self) -> str:
+        """The number of trials by state, in words; empty without trials."""
+        return counted(self.trials)
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that have ended, pruned and failed ones included."""
+        return [trial for trial in self.trials if trial.state.is_finished()]
+
+    @cached_property
+    def by_number(self) -> dict[int, FrozenTrial]:
+        """The trials by number."""
+        return {trial.number: trial for trial in self.trials}
+
+    @property
+    def sign(self) -> float:
+        """1 where lower values are better, else -1: times a value, the cost."""
+        return -1.0 if self.direction == "maximize" else 1.0
+
+    @cached_property
+    def best_trial(self) -> FrozenTrial | None:
+        """The complete trial with the best value, the first of equals."""
+        values = {
+            trial.number: self.sign * trial.value
+            for trial in self.trials
+            if trial.state is TrialState.COMPLETE
+            and trial.value is not None
+            and not math.isnan(trial.value)
+        }
+        return self.by_number[min(values, key=values.__getitem__)] if values else None
+
+    @cached_property
+    def default_params(self) -> dict[str, Any] | None:
+        """The default configuration of the searched space.
+
+        It is None where the objective is not at hand and the study was not made with a ready-made
+        one, whose hyperparameters are documented.
+        """
+        space = getattr(self.objective, "space", None)
+        if space:
+            return defaults(space)
+        table, described = self.documented, self.record.get("space", {})
+        if not described or not described.keys() <= table.keys():
+            return None
+        named = {name: table[name] for name in described}
+        user_space = {name: _space_argument(entry) for name, entry in described.items()}
+        return defaults(make_space(named, user_space))
+
+    @cached_property
+    def default_trial(self) -> FrozenTrial | None:
+        """The first complete trial of the default configuration, if one ran it."""
+        if self.default_params is None:
+            return None
+        complete = (trial for trial in self.trials if trial.state is TrialState.COMPLETE)
+        return next((t for t in complete if trial_params(t) == self.default_params), None)
+
+    @cached_property
+    def space(self) -> dict[str, dict[str, Any]]:
+        """The searched space: name -> entry as `objectives.space.describe` writes it."""
+        recorded = self.record.get("space")
+        if recorded:
+            return dict(recorded)
+        return {
+            name: _described(distribution)
+            for trial in self.finished
+            for name, distribution in trial.distributions.items()
+        }
+
+    @property
+    def documented(self) -> Space:
+        """The documented hyperparameters of a ready-made objective; empty for any other."""
+        ready_made = READY_MADE.get(str(self.record.get("objective")))
+        return {} if ready_made is None else ready_made.table
+
+    @cached_property
+    def trials_table(self) -> pd.DataFrame:
+        """See `tuner.tables.trials_dataframe`."""
+        rows = [_trial_row(trial, self.direction) for trial in self.trials]
+        columns = {
+            name: pd.Series([row[name] for row in rows], dtype=dtype)
+            for name, dtype in TRIAL_COLUMNS.items()
+        }
+        params = [trial_params(trial) for trial in self.trials]
+        recorded = self.record.get("params", ())
+        for name in dict.fromkeys([*recorded, *(name for row in params for name in row)]):
+            columns[f"params_{name}"] = _param_column([row.get(name) for row in params])
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def curves_table(self) -> pd.DataFrame:
+        """See `tuner.tables.curves_dataframe`."""
+        rows = [row for trial in self.trials for row in _curve_rows(trial)]
+        # A foreign study may call its metric "loss": its column must not be the recorded loss's.
+        value = "valid_value" if f"valid_{self.metric}" in _CURVES else f"valid_{self.metric}"
+        names = ("number", "epoch", value, *_CURVES)
+        frame = pd.DataFrame(rows, columns=list(names))
+        return frame.astype(dict.fromkeys(names, "float64") | {"number": "int64", "epoch": "int64"})
+
+    @cached_property
+    def ended(self) -> pd.DataFrame:
+        """Rows of ended trials, with a column ``cost``: the value, with a sign that makes lower
+        better.
+        """
+        table = self.trials_table
+        table = table.assign(cost=self.sign * table["value"])
+        return table[table["state"] != "RUNNING"]
+
+    @cached_property
+    def ranked(self) -> pd.DataFrame:
+        """Rows of `ended` that are complete and have a finite value, the best first."""
+        usable = (self.ended["state"] == "COMPLETE") & np.isfinite(self.ended["cost"])
+        ranked: pd.DataFrame = self.ended[usable].sort_values("cost", kind="stable")
+        return ranked
+
+    @cached_property
+    def curves(self) -> dict[int, pd.DataFrame]:
+        """Learning curves by trial number, with columns ``value`` and ``cost`` of the metric."""
+        table = self.curves_table
+        value = table.iloc[:, 2]
+        table = table.assign(value=value, cost=self.sign * value)
+        return {int(str(number)): curve for number, curve in table.groupby("number")}
+
+    @property
+    def best_curve(self) -> pd.DataFrame | None:
+        """The best trial's learning curve, if it has one."""
+        return None if self.ranked.empty else self.curves.get(int(self.ranked["number"].iloc[0]))
+
+    @cached_property
+    def in_memory(self) -> optuna.Study:
+        """The same trials as a study in memory, for what Optuna computes from one."""
+        with quiet_optuna():
+            study = optuna.create_study(
+                study_name=self.study_name, direction=StudyDirection[self.direction.upper()]
+            )
+        study.add_trials(self.trials)
+        return study
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """Share of each searched hyperparameter in what made trials good, by Optuna's PED-ANOVA.
+
+        The largest share comes first. It is empty with fewer than 5 complete trials, or none that
+        differ.
+        """
+        from optuna.importance import get_param_importances  # loads scikit-learn
+
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        values = {trial.value for trial in complete if trial.value is not None}
+        varied = len({str(sorted(trial.params.items())) for trial in complete}) > 1
+        if len(complete) < MIN_FOR_IMPORTANCES or len(values) < 2 or not varied:
+            return {}
+        with warnings.catch_warnings():
+            # PED-ANOVA warns when few trials make every share equal: the bars show it.
+            warnings.simplefilter("ignore", UserWarning)
+            shares = get_param_importances(self.in_memory)
+        return {name.removeprefix("log2_"): share for name, share in shares.items()}
+
+    @property
+    def params(self) -> list[str]:
+        """Names of the hyperparameters in `trials_table`."""
+        names = [str(column) for column in self.trials_table]
+        return [name.removeprefix("params_") for name in names if name.startswith("params_")]
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Hyperparameters with more than one value among the trials, the most important first."""
+        varied = [n for n in self.params if self.trials_table[f"params_{n}"].nunique() > 1]
+        ranked = [name for name in self.importances if name in varied]
+        return list(dict.fromkeys([*ranked, *varied]))
+
+
+def view_of(study: optuna.Study | StudyView, objective: Any = None) -> StudyView:
+    """Read a study once.
+
+    Args:
+        study: any study with one direction, or a view, which is returned as it is.
+        objective: what was tuned, if it is at hand: for its legal ranges and its class shares.
+
+    Raises:
+        ValueError: if the study has several directions.
+
+    Example:
+        >>> study = optuna.create_study(direction="maximize", study_name="demo")
+        >>> study.add_trials([optuna.trial.create_trial(value=value) for value in (0.1, 0.3)])
+        >>> view = view_of(study)
+        >>> view.counts, view.best_trial.number
+        ('2 trials: 2 complete', 1)
+    """
+    if isinstance(study, StudyView):
+        return study if objective is None else replace(study, objective=objective)
+    metric, direction = study_metric(study)
+    return StudyView(
+        study_name=study.study_name,
+        metric=metric,
+        direction=direction,
+        trials=tuple(started(study)),
+        user_attrs=study.user_attrs,
+        objective=objective,
+    )
+
+
+def _space_argument(entry: Mapping[str, Any]) -> Any:
+    if "fixed" in entry:
+        return entry["fixed"]
+    return list(entry["choices"]) if "choices" in entry else (entry["low"], entry["high"])
+
+
+def _described(distribution: BaseDistribution) -> dict[str, Any]:
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        described: dict[str, Any] = {"low": distribution.low, "high": distribution.high}
+        return described | ({"log": True} if distribution.log else {})
+    assert isinstance(distribution, CategoricalDistribution), "Optuna has these three"
+    return {"choices": list(distribution.choices)}
+
+
+def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
+    attrs = records(trial)
+    reports = trial.intermediate_values
+    last = reports[max(reports)] if reports else trial.value
+    seconds = None if trial.duration is None else trial.duration.total_seconds()
+    return {name: attrs.get(name) for name in _AS_RECORDED} | {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": _best_value(trial, attrs, direction),
+        "value_last": attrs.get("value_last", last),
+        "duration_s": attrs.get("duration_s", seconds),
+        "stopped": attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None),
+    }
+
+
+def _best_value(trial: FrozenTrial, attrs: Mapping[str, Any], direction: str) -> float | None:
+    broke_down = attrs.get("stopped", "").startswith(_BROKE_DOWN)
+    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
+        return None
+    default = trial.value if trial.state is TrialState.COMPLETE else None
+    if default is None:
+        finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+        default = (max if direction == "maximize" else min)(finite, default=None)
+    best: float | None = attrs.get("best_value", default)
+    return best
+
+
+def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
+    curve = records(trial).get("curve", {})
+    recorded = [curve.get(name, ()) for name in ("value", *_CURVES)]
+    columns = [column if isinstance(column, list) else [] for column in recorded]
+    n_epochs = max(map(len, columns))
+    for epoch in range(n_epochs):
+        cells = (column[epoch] if epoch < len(column) else None for column in columns)
+        yield (trial.number, epoch, *cells)
+    if n_epochs == 0:
+        for step, value in sorted(trial.intermediate_values.items()):
+            yield (trial.number, step, value if math.isfinite(value) else None, *[None] * 4)
+
+
+def _param_column(values: Sequence[Any]) -> pd.Series:
+    """Column of the plainest type that holds every value: truth, whole, real number or text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean")
+    if kinds == {int} and all(value is None or abs(value) <= _INT64_MAX for value in values):
+        return pd.Series(values, dtype="Int64")
+    if kinds <= {int, float} and kinds != {int}:
+        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pd.Series(texts, dtype="str")
