@@ -8,7 +8,7 @@ from objectives._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tuner.api import tune, tune_cnn, tune_finetune, tune_mlp, tune_module
-    from tuner.diagnosis.diagnose import Diagnosis, diagnose
+    from tuner.diagnosis.diagnosis import Diagnosis, diagnose
     from tuner.result import TestScore, TuningResult, load_result
     from tuner.storage.study import StudyMismatchError, load_study
 
@@ -30,8 +30,8 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "Diagnosis": "tuner.diagnosis.diagnose",
-        "diagnose": "tuner.diagnosis.diagnose",
+        "Diagnosis": "tuner.diagnosis.diagnosis",
+        "diagnose": "tuner.diagnosis.diagnosis",
         "StudyMismatchError": "tuner.storage.study",
         "load_study": "tuner.storage.study",
         "TestScore": "tuner.result",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from objectives.metrics import Metric
     from objectives.models.mlp import FittedModel
-    from tuner.diagnosis.diagnose import Diagnosis
+    from tuner.diagnosis.diagnosis import Diagnosis
 
 
 class TuningResult:
@@ -237,7 +237,7 @@ class TuningResult:
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnose`."""
-        from tuner.diagnosis.diagnose import diagnose
+        from tuner.diagnosis.diagnosis import diagnose
 
         return diagnose(self.study, self._objective)
 

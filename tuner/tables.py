@@ -7,7 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,17 @@ def curves_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
     return view_of(study).curves_table.copy()
 
 
-# A spreadsheet runs a cell that begins with one of these as a formula, or skips it and runs what
-# follows (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+# A spreadsheet runs a cell as a formula that begins with one of these signs, which have wide and
+# small twins (OWASP, "CSV Injection") ...
+_SIGNS = "=+@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212-"
+# ... also after what it skips: white space, control characters, marks without width.
+_SKIPPED = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff"
+_FORMULA = re.compile(rf"^(?=[\t\n]|[{_SKIPPED}]*[{_SIGNS}])")
+# A cell begins anew after a line's end, and where the list separator is a semicolon or a tab: to
+# such a spreadsheet quotes inside a line mean nothing.
+_FORMULA_INSIDE = re.compile(
+    rf"(?<=[;\t\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[{_SKIPPED}]*[{_SIGNS}])"
+)
 # What no system reads as more than a sign of a file's name.
 _NOT_IN_NAMES = re.compile(r"[^\w .+=@-]")
 _MAX_NAME = 60  # a character may take 4 bytes of the 255 that a name may have
@@ -115,8 +124,8 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         frame: the table; its index is not written.
         path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
             a row) or ``.xlsx``, in a folder that exists; a file already there is replaced. In CSV
-            and Excel files a text cell, or a column's name, that a spreadsheet would run as a
-            formula gets a ``'`` before it.
+            and Excel files, what a spreadsheet would run as a formula in a text cell or a column's
+            name gets a ``'`` before it. JSON has null for what is missing or not finite.
 
     Returns:
         The path written.
@@ -176,13 +185,15 @@ def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    _defused(frame).to_csv(path, index=False, lineterminator="\n")
+    _map_text(frame, _defuse_line).to_csv(path, index=False, lineterminator="\n")
 
 
 def _write_csv_gz(frame: pd.DataFrame, path: Path) -> None:
     # Without a time stamp the same table gives the same bytes.
     compression: Any = {"method": "gzip", "mtime": 0}
-    _defused(frame).to_csv(path, index=False, lineterminator="\n", compression=compression)
+    _map_text(frame, _defuse_line).to_csv(
+        path, index=False, lineterminator="\n", compression=compression
+    )
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -196,7 +207,8 @@ def _write_json(frame: pd.DataFrame, path: Path) -> None:
         {str(name): _json_cell(cell) for name, cell in row.items()}
         for row in frame.astype(object).to_dict("records")
     ]
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False, default=str)
+    lines = ",\n".join(map(dumps, rows))
     path.write_text(f"[{lines}]\n", encoding="utf-8")
 
 
@@ -208,23 +220,26 @@ def _write_xlsx(frame: pd.DataFrame, path: Path) -> None:
             "export to .parquet or .csv.gz"
         )
     clean = _map_text(frame, lambda text: _NOT_IN_XML.sub("", text))
-    _defused(clean).to_excel(path, engine="openpyxl", index=False)
+    _map_text(clean, _defuse).to_excel(path, engine="openpyxl", index=False)
 
 
 def _json_cell(cell: Any) -> Any:
-    if pd.isna(cell) or (isinstance(cell, float) and not math.isfinite(cell)):
-        return None
-    return cell
-
-
-def _defused(frame: pd.DataFrame) -> pd.DataFrame:
-    return _map_text(frame, _defuse)
+    """A cell without NaN and infinity, which JSON lacks, also inside a user attribute."""
+    if isinstance(cell, Mapping):
+        return {str(name): _json_cell(value) for name, value in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [_json_cell(value) for value in cell]
+    is_missing = cell is None or cell is pd.NA or cell is pd.NaT
+    return None if is_missing or (isinstance(cell, float) and not math.isfinite(cell)) else cell
 
 
 def _defuse(text: str) -> str:
     # CSV quotes no bare carriage return, at which a spreadsheet would begin a row of its own.
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return _FORMULA.sub("'", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _defuse_line(text: str) -> str:
+    return _FORMULA_INSIDE.sub("'", _defuse(text))
 
 
 def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:

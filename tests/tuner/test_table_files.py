@@ -1,6 +1,7 @@
 import gzip
 import json
 import math
+import re
 import sys
 
 import optuna
@@ -65,17 +66,52 @@ def test_cells_a_spreadsheet_would_run_are_defused_where_one_opens_the_file(suff
     assert back["error"][1] == cell
 
 
+STARTS = ["=", "+", "-", "@", "\t=", "\r=", "\n=", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\u2212"]
+STARTS += [
+    "\xa0=",
+    "\u200b=",
+    "\ufeff=",
+    "\u2028=",
+    "\u2029@",
+    "\x85=",
+    "\x0b=",
+    " \u2060\xad+",
+    "\x1f=",
+]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "a\r="])
+@pytest.mark.parametrize("start", STARTS)
 def test_no_text_cell_or_column_begins_as_a_formula(start, suffix, tmp_path):
     text = f"{start}cmd|' /C calc'!A0"
     frame = pd.DataFrame({text: [text], "kind": pd.Categorical([text]), "value": [-1.5]})
 
     back = READERS[suffix](export(frame, tmp_path / f"trials{suffix}"))
 
-    expected = text.replace("\r", "\n") if start[0] == "a" else "'" + text.replace("\r", "\n")
-    assert list(back) == [expected, "kind", "value"]
-    assert back.iloc[0].tolist() == [expected, expected, -1.5]
+    cells = [next(iter(back)), *back.iloc[0].tolist()]
+    assert all(cell.startswith("'") and cell.endswith("cmd|' /C calc'!A0") for cell in cells[:3])
+    assert cells[3] == -1.5
+
+
+@pytest.mark.parametrize(
+    "separator", [";", "\t", "\r", "\n", "\r\n", "; ", ";\xa0", "\u2028", "\x85"]
+)
+def test_no_part_of_a_text_begins_as_a_formula_where_another_separator_splits_it(
+    separator, tmp_path
+):
+    frame = pd.DataFrame({"error": [f"a{separator}=cmd"], f"b{separator}@x": ["fine; 1 - 2"]})
+
+    written = export(frame, tmp_path / "trials.csv").read_text(encoding="utf-8")
+
+    parts = [part.strip(' "\xa0') for part in re.split("[,;\\s\x85]", written)]
+    assert {"'=cmd", "'@x", "fine"} <= set(parts)
+    assert not any(part.startswith(("=", "@")) for part in parts)
+
+
+def test_excel_files_keep_the_inside_of_a_text_as_it_is(tmp_path):
+    path = export(pd.DataFrame({"error": ["a;=b"]}), tmp_path / "trials.xlsx")
+
+    assert pd.read_excel(path)["error"].tolist() == ["a;=b"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +150,18 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     path = export(pd.DataFrame({"value": [math.inf, math.nan, 1.0]}), tmp_path / "t.json")
 
     assert [row["value"] for row in json.loads(path.read_text())] == [None, None, 1.0]
+
+
+def test_json_has_null_for_what_is_not_finite_inside_a_user_attribute(tmp_path):
+    study = optuna.create_study()
+    attributes = {"scores": {"a": [1.0, math.nan], "b": (math.inf,)}, "nothing": []}
+    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=attributes))
+
+    [row] = json.loads(export(study.trials_dataframe(), tmp_path / "t.json").read_text())
+
+    assert row["user_attrs_scores"] == {"a": [1.0, None], "b": [None]}
+    assert row["user_attrs_nothing"] == []
+    assert row["datetime_start"]
 
 
 def test_control_characters_of_an_error_do_not_break_an_excel_file(tmp_path):

@@ -47,7 +47,7 @@ def show(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson =
 def diagnose(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
     """Print what a study shows, what to do about it, and the space to search next."""
     with one_line_errors():
-        from tuner.diagnosis.diagnose import diagnose as find
+        from tuner.diagnosis.diagnosis import diagnose as find
         from tuner.storage.study import load_study
 
         diagnosis = find(load_study(study, study_name))

@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING
 from objectives._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tuner.diagnosis.confirm import confirm
-    from tuner.diagnosis.diagnose import Diagnosis, diagnose
+    from tuner.diagnosis.diagnosis import Diagnosis, diagnose
 
-__all__ = ["Diagnosis", "confirm", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
 __getattr__ = lazy_names(
-    __name__,
-    {
-        "Diagnosis": "tuner.diagnosis.diagnose",
-        "diagnose": "tuner.diagnosis.diagnose",
-        "confirm": "tuner.diagnosis.confirm",
-    },
+    __name__, dict.fromkeys(("Diagnosis", "diagnose"), "tuner.diagnosis.diagnosis")
 )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
         plot_rank,
     )
     from tuner.plots.study import (
+        curves_data,
+        history_data,
         overview,
         plot_curves,
         plot_history,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _OF_HYPERPARAMETERS = ("plot_hyperparameter", "plot_hyperparameters", "plot_parallel", "plot_rank")
 
 __all__ = [
+    "curves_data",
+    "history_data",
     "overview",
     "plot_curves",
     "plot_history",

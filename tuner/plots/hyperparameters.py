@@ -187,7 +187,8 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
     is_log = _log_if_wide(ax, axis, np.append(numbers, bounds), entry)
     if isinstance(entry, Range) and entry.whole and not is_log:
         whole_numbers(ax, axis)
-    numbers = np.exp(_spread(np.log(numbers), axis)) if is_log else _spread(numbers, axis)
+    numbers = _spread(np.log(numbers) if is_log else numbers, axis, inwards=bool(bounds))
+    numbers = np.exp(numbers) if is_log else numbers
     _limit(ax, axis, np.append(numbers, bounds), log=is_log)
     line = ax.axvline if axis == "x" else ax.axhline
     for bound in bounds:
@@ -195,17 +196,19 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
     return numbers
 
 
-def _spread(positions: Floats, axis: str) -> Floats:
+def _spread(positions: Floats, axis: str, *, inwards: bool = False) -> Floats:
     """Positions of many trials on few levels, set apart so that they do not hide one another.
 
-    Those on the outer levels move inwards: beyond a bound they would seem to lie outside the space.
+    Where bounds are drawn, those on the outer levels move ``inwards``: beyond a bound they would
+    seem to lie outside the space.
     """
     levels = np.unique(positions)
     if not 1 < len(levels) <= _FEW_LEVELS < len(positions):
         return positions
     offsets = (np.arange(len(positions)) * _STEPS[axis]) % 1 - 0.5
-    offsets = np.where(positions == levels[0], abs(offsets), offsets)
-    offsets = np.where(positions == levels[-1], -abs(offsets), offsets)
+    if inwards:
+        offsets = np.where(positions == levels[0], abs(offsets), offsets)
+        offsets = np.where(positions == levels[-1], -abs(offsets), offsets)
     spread: Floats = positions + _SPREAD * np.diff(levels).min() * offsets
     return spread
 

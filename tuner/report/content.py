@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from objectives._messages import short
-from tuner.diagnosis.diagnose import diagnose
+from tuner.diagnosis.diagnosis import diagnose
 from tuner.diagnosis.evidence import noise
 from tuner.storage.call import call_in_python
 from tuner.storage.study import CALL, OPENINGS

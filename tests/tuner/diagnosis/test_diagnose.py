@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.tuner.studies import by_rate, curve, make_study, make_trial, peaked, rates
-from tuner.diagnosis.diagnose import COLUMNS, FINDINGS, diagnose
+from tuner.diagnosis.diagnosis import COLUMNS, FINDINGS, diagnose
 
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
 

@@ -8,7 +8,7 @@ from optuna.trial import create_trial
 from objectives.space.space import describe, make_space
 from objectives.space.tables import MLP_TABLE
 from tests.tuner.studies import RATES, by_rate, make_study, peaked, rates
-from tuner.diagnosis.diagnose import diagnose
+from tuner.diagnosis.diagnosis import diagnose
 
 
 def test_next_space_widens_the_edge_and_closes_in_elsewhere():

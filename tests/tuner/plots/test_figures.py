@@ -168,6 +168,16 @@ def test_many_trials_on_few_levels_do_not_hide_one_another():
     x = np.concatenate([dots.get_offsets()[:, 0] for dots in ax.collections])
     assert len(np.unique(x)) > 190
     assert (abs(x - x.round()) < 0.2).all()
+    assert ((x >= 1) & (x <= 4)).all()
+
+
+def test_trials_of_a_cell_of_two_discrete_hyperparameters_fill_it_instead_of_its_diagonal():
+    ax = plot_rank(make_study(*peaked(200)), ("n_layers", "activation"))
+
+    x, y = ax.collections[0].get_offsets().T
+    cell = (x.round() == 2) & (y.round() == 1)
+    assert cell.sum() > 10
+    assert abs(np.corrcoef(x[cell], y[cell])[0, 1]) < 0.5
 
 
 def test_two_hyperparameters_are_those_that_are_named():

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pytest
+from matplotlib.markers import MarkerStyle
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -170,6 +171,29 @@ def test_one_terrible_value_does_not_flatten_the_others():
     assert ax.get_ylim()[1] > 0.95
 
 
+@pytest.mark.parametrize(
+    ("values", "direction", "marker"),
+    [
+        ([0.95, 0.948, 0.953, 0.711, 0.377], "maximize", "v"),
+        ([0.05, 0.052, 0.047, 0.29, 0.62], "minimize", "^"),
+    ],
+)
+def test_values_beyond_the_axis_are_marked_as_such_on_its_edge(values, direction, marker):
+    ax = plot_history(make_study(values, direction=direction))
+
+    triangle = MarkerStyle(marker)
+    outline = triangle.get_path().transformed(triangle.get_transform()).vertices
+    marked = [
+        dots for dots in ax.collections if np.array_equal(dots.get_paths()[0].vertices, outline)
+    ]
+    at = np.concatenate([dots.get_offsets() for dots in marked])
+    edge = 0.015 if direction == "maximize" else 0.985
+    assert at.tolist() == [[3.0, edge], [4.0, edge]]
+    ordinary = [dots.get_offsets() for dots in ax.collections if dots not in marked]
+    assert np.concatenate(ordinary)[:, 0].tolist() == [0.0, 1.0, 2.0]
+    assert "beyond the axis (2)" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_hyperparameter_that_spans_decades_gets_a_log_axis():
     study = make_study(values_of(30))
 
@@ -195,6 +219,14 @@ def test_importances_are_not_made_up_from_too_little(name):
     assert [text.get_text() for text in ax.texts] == [
         "importances need 5 complete trials that differ"
     ]
+
+
+@pytest.mark.parametrize(("n_trials", "has_caveat"), [(12, True), (30, False)])
+def test_importances_of_few_trials_say_so_in_the_figure(n_trials, has_caveat):
+    ax = plot_importances(make_study(values_of(n_trials)))
+
+    caveat = "only 12 complete trials for 3 hyperparameters:\nmay be chance"
+    assert (caveat in [text.get_text() for text in ax.texts]) == has_caveat
 
 
 def test_unknown_hyperparameter_is_refused_with_the_choices():
