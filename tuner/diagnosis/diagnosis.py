@@ -23,11 +23,13 @@ from tuner.storage.view import StudyView, view_of
 if TYPE_CHECKING:
     import optuna
 
+    from objectives.objective import Objective
+
 
 COLUMNS = ("finding", "evidence", "advice", "hyperparameter", "code")
 
 # What spoils the study as a whole comes first.
-FINDINGS: tuple[Callable[[StudyView], list[Finding]], ...] = (
+FINDINGS: tuple[Callable[[StudyView], Finding | list[Finding] | None], ...] = (
     trial_findings.failed,
     trial_findings.out_of_memory,
     trial_findings.diverged,
@@ -93,7 +95,7 @@ class Diagnosis:
         return f"<p><b>{html.escape(title)}</b></p>{shown}<p>{space}</p>"
 
 
-def diagnose(study: optuna.Study | StudyView, objective: Any = None) -> Diagnosis:
+def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None) -> Diagnosis:
     """Say what a study shows and what to do next; the test split is not opened.
 
     Args:
@@ -123,7 +125,10 @@ def diagnose(study: optuna.Study | StudyView, objective: Any = None) -> Diagnosi
         {'x': (0.0, 10.0)}
     """
     view = view_of(study, objective)
-    findings = [finding for find in FINDINGS for finding in find(view)]
+    findings: list[Finding] = []
+    for find in FINDINGS:
+        found = find(view)
+        findings += [found] if isinstance(found, Finding) else found or []
     rows = [[getattr(finding, column) for column in COLUMNS] for finding in findings]
     return Diagnosis(
         title=f"study {view.study_name}, {view.counts or 'no trials yet'}",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
+
+if TYPE_CHECKING:
+    from objectives.space.hyperparameter import Hyperparameter
 
 Floats = npt.NDArray[np.float64]
 Side = Literal["low", "high"]
@@ -82,10 +85,6 @@ class Range:
     def capped(self, limit: float) -> Range:
         """The part of the range up to ``limit``."""
         return replace(self, high=limit) if self.low < limit < self.high else self
-
-    def moved(self, **ends: float) -> Range:
-        """The range with another ``low`` or ``high``."""
-        return replace(self, **ends)  # type: ignore[arg-type]
 
     def entry(self) -> Any:
         """This range as ``space=`` takes it: a pair, or a distribution on an unusual scale."""
@@ -184,7 +183,9 @@ class Levels:
         return beyond if whole else float(f"{beyond:.6g}")
 
 
-def search_range(described: Mapping[str, Any], row: Any = None) -> Range | Levels | None:
+def search_range(
+    described: Mapping[str, Any], row: Hyperparameter | None = None
+) -> Range | Levels | None:
     """The range that a study's record describes; None for words to choose from, or a fixed value.
 
     Args:
@@ -224,7 +225,9 @@ def _numbers(described: Mapping[str, Any]) -> list[float]:
     return sorted(numbers) if len(numbers) == len(values) else []
 
 
-def _limits(described: Mapping[str, Any], ends: list[float], row: Any) -> tuple[float, float]:
+def _limits(
+    described: Mapping[str, Any], ends: list[float], row: Hyperparameter | None
+) -> tuple[float, float]:
     known = (-math.inf, math.inf) if row is None else (row.minimum, row.maximum)
     if math.isfinite(known[0]) or ends[0] < 0:
         return known

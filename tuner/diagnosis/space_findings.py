@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -117,11 +118,11 @@ def _useless(name: str, overall: float, narrow: float, n: int, value: Any) -> Fi
     )
 
 
-def too_few_trials(view: StudyView) -> list[Finding]:
+def too_few_trials(view: StudyView) -> Finding | None:
     """Fewer trials than the space asks for; a grid or a list of one's own is as long as it is."""
     sampler, n_dimensions = view.record.get("sampler"), len(list(searched_of(view)))
     if sampler in ("grid", "manual") or not n_dimensions or view.ended.empty:
-        return []
+        return None
     if sampler == "random":
         needed, rule = _RANDOM_TRIALS, "60 find the best 5% of a space with 95% probability"
     else:
@@ -129,37 +130,33 @@ def too_few_trials(view: StudyView) -> list[Finding]:
         rule = f"{TRIALS_A_DIMENSION} for each is the rule of thumb"
     n = int((view.ended["state"] != "FAIL").sum())
     if n >= needed:
-        return []
-    return [
-        Finding(
-            code="too_few_trials",
-            finding="too few trials for the space",
-            evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
-            advice=f"continue to n_trials={needed}, or search fewer hyperparameters; until then do "
-            "not rely on importances",
-        )
-    ]
+        return None
+    return Finding(
+        code="too_few_trials",
+        finding="too few trials for the space",
+        evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
+        advice=f"continue to n_trials={needed}, or search fewer hyperparameters; until then do "
+        "not rely on importances",
+    )
 
 
-def duplicates(view: StudyView) -> list[Finding]:
+def duplicates(view: StudyView) -> Finding | None:
     """Configurations that were run more than once."""
     trials = view.ended[view.ended["state"] != "FAIL"]
     key = _configurations(view).reindex(trials["number"]).dropna()
     again = int(key.duplicated().sum())
     if not again:
-        return []
+        return None
     values = view.ranked.set_index("number")["value"]
     groups = values.groupby(key.reindex(values.index))
     spread = (groups.max() - groups.min())[groups.size() > 1]
     differ = f"; their values differ by up to {short(spread.max())}" if len(spread) else ""
-    return [
-        Finding(
-            code="duplicates",
-            finding="identical configurations were run more than once",
-            evidence=f"{again} of {len(trials)} trials repeat an earlier configuration{differ}",
-            advice="search finer ranges, or fewer trials; to measure noise, use result.confirm()",
-        )
-    ]
+    return Finding(
+        code="duplicates",
+        finding="identical configurations were run more than once",
+        evidence=f"{again} of {len(trials)} trials repeat an earlier configuration{differ}",
+        advice="search finer ranges, or fewer trials; to measure noise, use result.confirm()",
+    )
 
 
 def _configurations(view: StudyView) -> pd.Series:
@@ -205,10 +202,10 @@ def _next_entry(view: StudyView, name: str, changes: dict[tuple[Any, str], Any])
     if not isinstance(entry, Range):
         return _next_choices(view, name, best_values)
     part = entry.narrowed(best_values)
-    if side is not None:
-        wider = entry.widened(side)
-        end = {"low": wider.low} if side == "low" else {"high": wider.high}
-        part = part.moved(**end)
+    if side == "low":
+        part = replace(part, low=entry.widened(side).low)
+    elif side == "high":
+        part = replace(part, high=entry.widened(side).high)
     return (part if limit is None else part.capped(limit)).entry()
 
 

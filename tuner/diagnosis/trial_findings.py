@@ -25,7 +25,7 @@ _STALLED, _MIN_STALLED = 0.5, 20
 _RARE = 0.4
 
 
-def diverged(view: StudyView) -> list[Finding]:
+def diverged(view: StudyView) -> Finding | None:
     """Many trials diverged; where the learning rate tells them apart, from which one on."""
     trials = view.ended
     broke = trials["stopped"].str.startswith(("diverged", "returned")) & (
@@ -33,12 +33,12 @@ def diverged(view: StudyView) -> list[Finding]:
     )
     n = int(broke.sum())
     if n < max(_MIN_CASES, _MANY * len(trials)):
-        return []
+        return None
     counts = f"{n} of {len(trials)} trials ({n / len(trials):.0%})"
     name = _learning_rate(view)
     if name is None:
         advice = "use smaller steps, or gradient clipping"
-        return [_diverged(counts, advice)]
+        return _diverged(counts, advice)
     rate = trials[f"params_{name}"].astype("float64")
     cut, n_above, n_below = _threshold(rate, broke)
     above, below = int((rate >= cut).sum()), int((rate < cut).sum())
@@ -46,9 +46,9 @@ def diverged(view: StudyView) -> list[Finding]:
     best = -np.inf if view.ranked.empty else view.ranked[f"params_{name}"].iloc[0]
     separates = 2 * n_above > above and n_above / above > 2 * n_below / max(below, 1)
     if not separates or best >= cut:
-        return [_diverged(counts, f"{name} alone does not explain it; look at the others")]
+        return _diverged(counts, f"{name} alone does not explain it; look at the others")
     limit = max(float(f"{cut:.2g}"), float(best))
-    return [_diverged(counts, f"keep {name} below {limit:.2g}", name, limit)]
+    return _diverged(counts, f"keep {name} below {limit:.2g}", name, limit)
 
 
 def _diverged(
@@ -84,39 +84,35 @@ def _threshold(rate: pd.Series, broke: pd.Series) -> tuple[float, int, int]:
     return cut, int(pairs["broke"][is_above].sum()), int(pairs["broke"][~is_above].sum())
 
 
-def failed(view: StudyView) -> list[Finding]:
+def failed(view: StudyView) -> Finding | None:
     """Many trials ended with an error."""
     errors = view.ended["error"][view.ended["state"] == "FAIL"]
     if len(errors) < max(_MIN_CASES, _MANY * len(view.ended)):
-        return []
+        return None
     counts = errors.dropna().value_counts()
     commonest = f"; {counts.iloc[0]} with {counts.index[0]!r}" if len(counts) else ""
-    return [
-        Finding(
-            code="failed",
-            finding="many trials failed",
-            evidence=f"{len(errors)} of {len(view.ended)} trials{commonest}",
-            advice="repair the objective: a failed trial teaches the sampler nothing",
-        )
-    ]
+    return Finding(
+        code="failed",
+        finding="many trials failed",
+        evidence=f"{len(errors)} of {len(view.ended)} trials{commonest}",
+        advice="repair the objective: a failed trial teaches the sampler nothing",
+    )
 
 
-def out_of_memory(view: StudyView) -> list[Finding]:
+def out_of_memory(view: StudyView) -> Finding | None:
     """Trials too large for the memory there is."""
     n = int((view.ended["stopped"] == "out of memory").sum())
     if not n:
-        return []
-    return [
-        Finding(
-            code="out_of_memory",
-            finding="trials were too large for the memory",
-            evidence=f"{n} of {len(view.ended)} trials",
-            advice="lower the high end of batch_size or of the network's size",
-        )
-    ]
+        return None
+    return Finding(
+        code="out_of_memory",
+        finding="trials were too large for the memory",
+        evidence=f"{n} of {len(view.ended)} trials",
+        advice="lower the high end of batch_size or of the network's size",
+    )
 
 
-def pruned_too_early(view: StudyView) -> list[Finding]:
+def pruned_too_early(view: StudyView) -> Finding | None:
     """Many trials were pruned before anything was complete to compare them with."""
     trials = view.ended
     pruned = (trials["state"] == "PRUNED") & trials["stopped"].fillna("").map(was_pruned)
@@ -124,86 +120,78 @@ def pruned_too_early(view: StudyView) -> list[Finding]:
     before = int((pruned & ~complete.cummax()).sum())
     few = len(trials) >= _MIN_STALLED and complete.sum() < _MIN_COMPLETE * len(trials)
     if before < _MIN_PRUNED and not (few and pruned.sum() >= _MIN_PRUNED):
-        return []
-    return [
-        Finding(
-            code="pruned_too_early",
-            finding="too much is pruned",
-            evidence=f"{int(complete.sum())} of {len(trials)} trials are complete, {before} were "
-            "pruned before the first of them",
-            advice="prune later (n_startup_trials, n_warmup_steps or min_resource of Optuna's "
-            'pruners), or not: pruner="none"',
-        )
-    ]
+        return None
+    return Finding(
+        code="pruned_too_early",
+        finding="too much is pruned",
+        evidence=f"{int(complete.sum())} of {len(trials)} trials are complete, {before} were "
+        "pruned before the first of them",
+        advice="prune later (n_startup_trials, n_warmup_steps or min_resource of Optuna's "
+        'pruners), or not: pruner="none"',
+    )
 
 
-def stalled(view: StudyView) -> list[Finding]:
+def stalled(view: StudyView) -> Finding | None:
     """No new best, beyond noise, in the second half of the search."""
     trials = view.ended.reset_index(drop=True)
     if view.ranked.empty or len(trials) < _MIN_STALLED:
-        return []
+        return None
     error = noise(view)
     margin = 0.0 if error is None else error.value
     costs = trials["cost"].where(trials["state"] == "COMPLETE")
     last = int((costs.cummin().ffill() <= view.ranked["cost"].iloc[0] + margin).idxmax())
     since = len(trials) - 1 - last
     if since < max(_MIN_STALLED, _STALLED * len(trials)):
-        return []
-    return [
-        Finding(
-            code="stalled",
-            finding="the search stopped improving long ago",
-            evidence=f"no better value, beyond noise, in the last {since} of {len(trials)} trials; "
-            f"trial {trials['number'][last]} had {short(trials['value'][last])}",
-            advice="stop here, or continue in the next space",
-        )
-    ]
+        return None
+    return Finding(
+        code="stalled",
+        finding="the search stopped improving long ago",
+        evidence=f"no better value, beyond noise, in the last {since} of {len(trials)} trials; "
+        f"trial {trials['number'][last]} had {short(trials['value'][last])}",
+        advice="stop here, or continue in the next space",
+    )
 
 
-def lead_within_noise(view: StudyView) -> list[Finding]:
+def lead_within_noise(view: StudyView) -> Finding | None:
     """The best trial leads others by less than one standard error.
 
     The yardstick is the one-standard-error rule (Breiman et al. 1984; Hastie et al. 2009, 7.10).
     """
     error, best = noise(view), view.ranked.head(1)
     if error is None or best.empty:
-        return []
+        return None
     params = [f"params_{name}" for name in view.params] or None
     others = view.ranked.drop_duplicates(params).iloc[1:]
     ties = others[others["cost"] - best["cost"].iloc[0] <= error.value]
     if ties.empty:
-        return []
+        return None
     others_are = "1 configuration is" if len(ties) == 1 else f"{len(ties)} configurations are"
-    return [
-        Finding(
-            code="lead_within_noise",
-            finding="the best trial leads by less than noise",
-            evidence=f"{others_are} within {short(error.value)} of "
-            f"{short(best['value'].iloc[0])}, {error.source}",
-            advice=f"re-run the best with fresh seeds: result.confirm(k={min(len(ties) + 1, 5)}, "
-            "seeds=5); of equals, take the smaller network",
-        )
-    ]
+    return Finding(
+        code="lead_within_noise",
+        finding="the best trial leads by less than noise",
+        evidence=f"{others_are} within {short(error.value)} of "
+        f"{short(best['value'].iloc[0])}, {error.source}",
+        advice=f"re-run the best with fresh seeds: result.confirm(k={min(len(ties) + 1, 5)}, "
+        "seeds=5); of equals, take the smaller network",
+    )
 
 
-def imbalanced(view: StudyView) -> list[Finding]:
+def imbalanced(view: StudyView) -> Finding | None:
     """Accuracy is tuned although a class is rare, as the training split alone tells."""
     data = getattr(view.objective, "data", None)
     classes = getattr(data, "classes", None)
     if data is None or classes is None or view.metric != "accuracy":
-        return []
+        return None
     counts = np.bincount(np.asarray(data.train.y), minlength=len(classes))
     shares = counts / counts.sum()
     if shares.min() >= _RARE / len(classes):
-        return []
+        return None
     rare, common = classes[shares.argmin()], classes[shares.argmax()]
-    return [
-        Finding(
-            code="imbalanced",
-            finding="accuracy is tuned although the classes are imbalanced",
-            evidence=f"class {str(rare)!r} has {shares.min():.1%} of the training rows; always "
-            f"saying {str(common)!r} is right for {shares.max():.1%}",
-            advice='tune metric="balanced_accuracy", "roc_auc" or "f1_macro", perhaps with '
-            'class_weight="balanced"',
-        )
-    ]
+    return Finding(
+        code="imbalanced",
+        finding="accuracy is tuned although the classes are imbalanced",
+        evidence=f"class {str(rare)!r} has {shares.min():.1%} of the training rows; always "
+        f"saying {str(common)!r} is right for {shares.max():.1%}",
+        advice='tune metric="balanced_accuracy", "roc_auc" or "f1_macro", perhaps with '
+        'class_weight="balanced"',
+    )

@@ -1,5 +1,7 @@
 """Plots of hyperparameters: values by one of them, by two, or by all, with the space's bounds.
 
+Arguments and return values are those of `tuner.plots.study`.
+
 Optuna draws rank and parallel coordinates, too; its drawings were compared with these. Its rank
 stacks all trials of a cell of discrete values into one dot, so that 200 trials show as eight. Its
 parallel coordinates draw good trials below bad ones, do not mark the best, and cannot be read from
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.collections import LineCollection
+from matplotlib.scale import LogScale
 
 from tuner.diagnosis.evidence import ranges
 from tuner.diagnosis.ranges import Range
@@ -60,12 +63,7 @@ def plot_hyperparameter(
     Dotted lines are the ends of the searched range, so that a best trial at an edge is seen.
 
     Args:
-        study: any study with one direction; it may be empty.
         name: the hyperparameter; by default the one that mattered most.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
 
     Raises:
         ValueError: if no trial has a hyperparameter of that name.
@@ -96,9 +94,6 @@ def plot_hyperparameter(
 def plot_hyperparameters(study: optuna.Study | StudyView) -> Figure:
     """Draw a panel for each hyperparameter that varies, the most important first.
 
-    Args:
-        study: any study with one direction; it may be empty.
-
     Returns:
         A pyplot figure.
     """
@@ -126,12 +121,7 @@ def plot_rank(
     """Draw the complete trials by two hyperparameters, coloured from the worst to the best.
 
     Args:
-        study: any study with one direction; it may be empty.
         names: the two; by default those that mattered most.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
 
     Raises:
         ValueError: if no trial has a hyperparameter of such a name.
@@ -215,30 +205,28 @@ def _spread(positions: Floats, axis: str, *, inwards: bool = False) -> Floats:
 
 def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:
     """Use a log axis where the space does, or where the numbers span decades; say whether."""
-    searched = isinstance(entry, Range)
-    positive = bool(numbers.size and np.nanmin(numbers) > 0)
-    powers = isinstance(entry, Range) and (entry.powers_of_two or (entry.log and entry.whole))
-    few = not searched and spans_decades(numbers, factor=10) and not spans_decades(numbers)
-    is_log = isinstance(entry, Range) and entry.log
-    scale = ax.set_xscale if axis == "x" else ax.set_yscale
-    if positive and (powers or few):
+    if not numbers.size or not np.nanmin(numbers) > 0:
+        return False
+    if isinstance(entry, Range):
+        is_log, is_base_2 = entry.log, entry.powers_of_two or (entry.log and entry.whole)
+    else:
+        is_log = spans_decades(numbers)
+        is_base_2 = not is_log and spans_decades(numbers, factor=10)
+    if is_base_2:
         # Batch sizes and widths: searched on a log scale, with hardly a decade to show.
-        scale("log", base=2)
-        (ax.xaxis if axis == "x" else ax.yaxis).set_major_formatter("{x:g}")
-        return True
-    if positive and (is_log or (not searched and spans_decades(numbers))):
-        scale("log")
-        return True
-    return False
+        ax.set(**{f"{axis}scale": LogScale(None, base=2)})
+        getattr(ax, f"{axis}axis").set_major_formatter("{x:g}")
+    elif is_log:
+        ax.set(**{f"{axis}scale": "log"})
+    return is_log or is_base_2
 
 
 def _limit(ax: Axes, axis: str, numbers: Floats, *, log: bool) -> None:
-    low, high = np.nanmin(numbers), np.nanmax(numbers)
-    if log:
-        low, high = np.log([low, high])
-    pad = 0.05 * (high - low) or 0.5
-    ends = np.array([low - pad, high + pad])
-    (ax.set_xlim if axis == "x" else ax.set_ylim)(*(np.exp(ends) if log else ends))
+    ends = np.array([np.nanmin(numbers), np.nanmax(numbers)])
+    ends = np.log(ends) if log else ends
+    pad = 0.05 * (ends[1] - ends[0]) or 0.5
+    ends += (-pad, pad)
+    ax.set(**{f"{axis}lim": np.exp(ends) if log else ends})
 
 
 _MAX_AXES = 10
@@ -260,15 +248,7 @@ class ParallelData(NamedTuple):
 
 
 def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw each complete trial as a line through its hyperparameters, the best one bold.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
-    """
+    """Draw each complete trial as a line through its hyperparameters, the best one bold."""
     data = parallel_data(study)
     if ax is None:
         _, ax = plt.subplots(figsize=(1.5 * max(len(data.names), 4) + 1, 4.2), layout="constrained")

@@ -11,7 +11,10 @@ from sklearn.metrics import ConfusionMatrixDisplay, PredictionErrorDisplay
 from tuner.plots.axes import LOOKS, new_axes, plain
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from matplotlib.axes import Axes
+
+    from objectives.models.mlp import FittedModel
 
 
 _MAX_COUNTED = 12  # Classes of which the numbers in the cells can still be read.
@@ -19,7 +22,7 @@ _INCHES_A_CLASS = 0.42
 _MAX_DOTS = 2000
 
 
-def plot_predictions(model: Any, data: Any, ax: Axes | None = None) -> Axes:
+def plot_predictions(model: FittedModel, data: Any, ax: Axes | None = None) -> Axes:
     """Draw the validation rows as a confusion matrix or, in regression, predicted against true.
 
     Args:
@@ -36,7 +39,7 @@ def plot_predictions(model: Any, data: Any, ax: Axes | None = None) -> Axes:
     return plot_confusion(np.asarray(model.classes)[data.valid.y], predicted, ax)
 
 
-def plot_confusion(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
+def plot_confusion(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | None = None) -> Axes:
     """Draw how often each class is taken for which: the share of each true class's rows.
 
     Args:
@@ -52,7 +55,7 @@ def plot_confusion(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
     if ax is None:
         side = max(4.6, _INCHES_A_CLASS * n_classes + 1.2)
         _, ax = plt.subplots(figsize=(side, side), layout="constrained")
-    ax = new_axes(ax, f"Confusion on {len(true)} validation rows", "")
+    ax = new_axes(ax, f"Confusion on {len(np.asarray(true))} validation rows", "")
     ConfusionMatrixDisplay.from_predictions(
         true,
         predicted,
@@ -76,7 +79,7 @@ def plot_confusion(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_predicted(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
+def plot_predicted(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | None = None) -> Axes:
     """Draw predicted against true values, with the diagonal that a perfect model lies on.
 
     Args:
@@ -87,13 +90,13 @@ def plot_predicted(true: Any, predicted: Any, ax: Axes | None = None) -> Axes:
     Returns:
         The axes drawn on.
     """
-    ax = new_axes(ax, f"Predictions for {len(true)} validation rows", "")
+    ax = new_axes(ax, f"Predictions for {len(np.asarray(true))} validation rows", "")
     PredictionErrorDisplay.from_predictions(
         np.asarray(true),
         np.asarray(predicted),
         ax=ax,
         kind="actual_vs_predicted",
-        subsample=min(_MAX_DOTS, len(true)),
+        subsample=min(_MAX_DOTS, len(np.asarray(true))),
         random_state=0,
         scatter_kwargs={"s": 14, "alpha": 0.6, "color": LOOKS["COMPLETE"].color},
         line_kwargs={"color": "#595959", "linestyle": ":"},

@@ -1,7 +1,8 @@
 """Figures of a study: its history, learning curves, losses, importances and timeline.
 
-Each plot draws on the axes it is given, or on a new figure, and returns them; none shows a window
-or sets a global style.
+Each plot takes any study with one direction, also an empty one, or a view of it. It draws on the
+axes ``ax``, by default those of a new figure, and returns them. None shows a window or sets a
+global style.
 
 Optuna draws history, importances and timeline, too. Its drawings were compared with these. They
 take no axes, so they fit neither the overview nor a report, which must not leave figures open in a
@@ -78,14 +79,7 @@ class CurvesData(NamedTuple):
 
 
 def history_data(study: optuna.Study | StudyView) -> HistoryData:
-    """Values of a study's trials and the best so far.
-
-    Args:
-        study: any study with one direction.
-
-    Returns:
-        The arrays that `plot_history` draws.
-    """
+    """Values of a study's trials and the best so far."""
     view = view_of(study)
     trials = view.trials_table
     complete = trials["value"].where(trials["state"] == "COMPLETE")
@@ -99,14 +93,7 @@ def history_data(study: optuna.Study | StudyView) -> HistoryData:
 
 
 def curves_data(study: optuna.Study | StudyView) -> CurvesData:
-    """Learning curves of a study's trials in the metric that is tuned.
-
-    Args:
-        study: any study with one direction.
-
-    Returns:
-        The curves that `plot_curves` draws.
-    """
+    """Learning curves of a study's trials in the metric that is tuned."""
     view = view_of(study)
     trials = view.trials_table.set_index("number").reindex(list(view.curves))
     best = view.best_trial
@@ -132,13 +119,6 @@ def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axe
 
     A trial without a value lies on the worse edge. A value far worse than the rest is a triangle at
     the edge of the axis.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
     """
     view = view_of(study)
     data = history_data(view)
@@ -162,13 +142,6 @@ def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
 
     A mark at a curve's end tells why it ended there: its epochs were over, patience ended it
     early, it was pruned, it diverged, it failed, or it is still running.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
     """
     view = view_of(study)
     data = curves_data(view)
@@ -190,14 +163,6 @@ def plot_importances(study: optuna.Study | StudyView, ax: Axes | None = None) ->
     """Draw how much each searched hyperparameter mattered, by Optuna's PED-ANOVA.
 
     The figure says so where there are fewer than ten complete trials for each hyperparameter.
-
-    Args:
-        study: any study with one direction; with fewer than 5 complete trials, or none that
-            differ, the axes say so.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
     """
     view = view_of(study)
     ax = new_axes(ax, "Hyperparameter importances", "share of the importance")
@@ -219,9 +184,6 @@ def plot_importances(study: optuna.Study | StudyView, ax: Axes | None = None) ->
 def overview(study: optuna.Study | StudyView) -> Figure:
     """Draw a study on a page: history, learning curves, importances, the two hyperparameters that
     mattered most, and the best trial's losses.
-
-    Args:
-        study: any study with one direction; it may be empty.
 
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
@@ -338,15 +300,7 @@ def _lanes(worker: npt.NDArray[np.int64], start: Floats, end: Floats) -> npt.NDA
 
 
 def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw when each worker trained which trials, by state; gaps are time that no trial used.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
-    """
+    """Draw when each worker trained which trials, by state; gaps are time that no trial used."""
     data = timeline_data(study)
     ax = new_axes(ax, "Timeline of workers", "")
     if not len(data.lane):
@@ -381,15 +335,7 @@ def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
 
 
 def plot_losses(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw train and validation loss of the best trial; a line marks its best epoch.
-
-    Args:
-        study: any study with one direction; it may be empty.
-        ax: axes to draw on; by default those of a new figure.
-
-    Returns:
-        The axes drawn on.
-    """
+    """Draw train and validation loss of the best trial; a line marks its best epoch."""
     view = view_of(study)
     ax = new_axes(ax, "Losses of the best trial", "epoch")
     curve = view.best_curve

@@ -29,6 +29,9 @@ from tuner.storage.view import StudyView, view_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from objectives.models.mlp import FittedModel
+    from objectives.objective import Objective
+
 
 _SUFFIXES = (".html", ".htm")
 
@@ -37,8 +40,8 @@ def write_report(
     study: optuna.Study | StudyView,
     path: str | os.PathLike[str],
     *,
-    objective: Any = None,
-    model: Any = None,
+    objective: Objective | None = None,
+    model: FittedModel | None = None,
     confirmed: pd.DataFrame | None = None,
 ) -> Path:
     """Write a study's report to one HTML file, which opens offline.

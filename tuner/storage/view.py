@@ -34,6 +34,7 @@ from tuner.storage.study import RECORD, quiet_optuna
 from tuner.storage.trial_attrs import counted, records, started, study_metric, trial_params
 
 if TYPE_CHECKING:
+    from objectives.objective import Objective
     from objectives.space.hyperparameter import Space
 
 
@@ -81,7 +82,7 @@ class StudyView:
     direction: str
     trials: tuple[FrozenTrial, ...]
     user_attrs: Mapping[str, Any]
-    objective: Any = None
+    objective: Objective | None = None
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -261,7 +262,7 @@ class StudyView:
         return list(dict.fromkeys([*ranked, *varied]))
 
 
-def view_of(study: optuna.Study | StudyView, objective: Any = None) -> StudyView:
+def view_of(study: optuna.Study | StudyView, objective: Objective | None = None) -> StudyView:
     """Read a study once.
 
     Args:
