@@ -130,7 +130,7 @@ def plot_rank(
     pair = view.varied[:2] if names is None else list(names)
     for name in pair:
         _check_name(name, view)
-    ax = new_axes(ax, f"Trials by rank: {' and '.join(pair)}", pair[0] if pair else "")
+    ax = new_axes(ax, "Complete trials by rank", pair[0] if pair else "")
     if len(pair) < 2 or view.ranked.empty:
         return show_empty(ax, "needs complete trials and two hyperparameters that differ")
     rows = view.ranked[::-1].dropna(subset=[f"params_{name}" for name in pair])

@@ -271,11 +271,11 @@ def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
     """
     view = view_of(study)
     times = sorted(
-        (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp(), trial.number)
+        (trial.datetime_start.timestamp(), trial.number, trial.datetime_complete.timestamp())
         for trial in view.trials
         if trial.datetime_start is not None and trial.datetime_complete is not None
     )
-    start, end, number = np.array(times, dtype=np.float64).reshape(-1, 3).T
+    start, number, end = np.array(times, dtype=np.float64).reshape(-1, 3).T
     begin = start.min(initial=np.inf)
     trials = view.trials_table.set_index("number").loc[number.astype(np.int64)]
     worker = trials["worker"].fillna(0).to_numpy(dtype=np.int64)

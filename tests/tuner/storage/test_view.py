@@ -65,7 +65,8 @@ def test_tables_and_diagnosis_take_a_view_as_they_take_a_study():
 def test_a_table_that_was_handed_out_can_be_changed_without_harm():
     view = view_of(make_study(*peaked(3)))
 
-    trials_dataframe(view)["value"] = 0.0
+    table = trials_dataframe(view)
+    table["value"] = 0.0
 
     assert (view.trials_table["value"] > 0).all()
 
