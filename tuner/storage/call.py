@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import (
@@ -20,6 +20,9 @@ from optuna.distributions import (
 from objectives.space.registry import READY_MADE
 from tuner.storage.backends import redacted
 from tuner.storage.study import CALL
+
+if TYPE_CHECKING:
+    from tuner.storage.view import StudyView
 
 # What concerns one run or one machine and not the study, is done once it has begun, or may hold a
 # password.
@@ -195,14 +198,14 @@ def recorded_call(
     return function, data, options
 
 
-def call_in_python(study: optuna.Study) -> str:
+def call_in_python(study: optuna.Study | StudyView) -> str:
     """Write the call that made a study as a Python program.
 
     Storage and study name are left out, as is all that concerns one machine. A password in a URL
     becomes ``***``. What only the caller had is ``...``, with a comment that describes it.
 
     Args:
-        study: any study.
+        study: any study, or a view of one.
 
     Returns:
         The program; empty if the study records no call.

@@ -75,6 +75,8 @@ class StudyView:
         trials: those that are running or have ended, sorted by number.
         user_attrs: the study's own user attributes.
         objective: what was tuned, if it is at hand.
+        best_number: which of several trials of the same best value Optuna calls the best; without
+            it, it is the first.
     """
 
     study_name: str
@@ -83,6 +85,7 @@ class StudyView:
     trials: tuple[FrozenTrial, ...]
     user_attrs: Mapping[str, Any]
     objective: Objective | None = None
+    best_number: int | None = None
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -112,15 +115,19 @@ class StudyView:
 
     @cached_property
     def best_trial(self) -> FrozenTrial | None:
-        """The complete trial with the best value, the first of equals."""
-        values = {
+        """The complete trial with the best value; of equals the one that Optuna says."""
+        costs = {
             trial.number: self.sign * trial.value
             for trial in self.trials
             if trial.state is TrialState.COMPLETE
             and trial.value is not None
             and not math.isnan(trial.value)
         }
-        return self.by_number[min(values, key=values.__getitem__)] if values else None
+        least = min(costs.values(), default=None)
+        best = [number for number, cost in costs.items() if cost == least]
+        if not best:
+            return None
+        return self.by_number[self.best_number if self.best_number in best else best[0]]
 
     @cached_property
     def default_params(self) -> dict[str, Any] | None:
@@ -202,8 +209,10 @@ class StudyView:
     def ranked(self) -> pd.DataFrame:
         """Rows of `ended` that are complete and have a finite value, the best first."""
         usable = (self.ended["state"] == "COMPLETE") & np.isfinite(self.ended["cost"])
-        ranked: pd.DataFrame = self.ended[usable].sort_values("cost", kind="stable")
-        return ranked
+        best = None if self.best_trial is None else self.best_trial.number
+        rows = self.ended[usable].assign(is_other=lambda table: table["number"] != best)
+        ranked: pd.DataFrame = rows.sort_values(["cost", "is_other"], kind="stable")
+        return ranked.drop(columns="is_other")
 
     @cached_property
     def curves(self) -> dict[int, pd.DataFrame]:
@@ -282,13 +291,19 @@ def view_of(study: optuna.Study | StudyView, objective: Objective | None = None)
     if isinstance(study, StudyView):
         return study if objective is None else replace(study, objective=objective)
     metric, direction = study_metric(study)
+    trials = tuple(started(study))
+    try:
+        best_number = study.best_trial.number
+    except ValueError:  # no trial is complete, or none keeps within Optuna's constraints
+        best_number = None
     return StudyView(
         study_name=study.study_name,
         metric=metric,
         direction=direction,
-        trials=tuple(started(study)),
+        trials=trials,
         user_attrs=study.user_attrs,
         objective=objective,
+        best_number=best_number,
     )
 
 

@@ -71,6 +71,18 @@ def test_a_table_that_was_handed_out_can_be_changed_without_harm():
     assert (view.trials_table["value"] > 0).all()
 
 
+def test_of_equal_trials_that_ended_in_another_order_the_best_is_the_one_that_optuna_says():
+    study = make_study()
+    first, second = study.ask(), study.ask()
+    study.tell(second, 0.5)
+    study.tell(first, 0.5)
+
+    view = view_of(study)
+
+    assert view.best_trial.number == study.best_trial.number == second.number
+    assert view.ranked["number"].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("values", "direction", "best"),
     [
