@@ -79,7 +79,8 @@ def short(value: object) -> str:
     """
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    return "" if value is None else str(value)
+    text = str(value)
+    return "" if value is None or text == "<NA>" else text  # as pandas writes a missing cell
 
 
 def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from objectives._messages import short
+
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
@@ -314,6 +316,4 @@ def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
-    return "" if value is None or str(value) == "<NA>" else visible(value)
+    return visible(short(value))

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from tqdm import TqdmWarning
 
+from objectives._messages import short
+
 with warnings.catch_warnings():
     # A notebook without ipywidgets gets the line of a terminal, which does as well.
     warnings.simplefilter("ignore", TqdmWarning)
@@ -142,7 +144,7 @@ class _TimedBar(tqdm):  # type: ignore[type-arg]
 
 
 def _status(metric: str, *, pruned: int, failed: int, best: float | None) -> str:
-    value = "-" if best is None or not math.isfinite(best) else f"{best:.4g}"
+    value = "-" if best is None or not math.isfinite(best) else short(best)
     parts = [f"{pruned} pruned", f"best {metric} {value}"]
     if failed:
         parts.insert(1, f"{failed} failed")
