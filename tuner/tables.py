@@ -123,7 +123,7 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     Args:
         frame: the table; its index is not written.
         path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
-            a row) or ``.xlsx``, in a folder that exists; a file already there is replaced. In CSV
+            a row) or ``.xlsx``, in an existing folder; an existing file is replaced. In CSV
             and Excel files, what a spreadsheet would run as a formula in a text cell or a column's
             name gets a ``'`` before it. JSON has null for what is missing or not finite.
 
@@ -148,7 +148,7 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """Return ``path`` if `export` could write there; ask before a long search, not after it.
+    """Return ``path`` if `export` can write there; check it before a long search.
 
     Raises:
         ValueError: if the suffix names no format, or ``path`` is a folder.
@@ -234,7 +234,7 @@ def _json_cell(cell: Any) -> Any:
 
 
 def _defuse(text: str) -> str:
-    # CSV quotes no bare carriage return, at which a spreadsheet would begin a row of its own.
+    # CSV does not quote a bare carriage return, at which a spreadsheet would begin a new row.
     return _FORMULA.sub("'", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

@@ -40,7 +40,7 @@ _N_PARALLEL = 16
 
 
 class _Candidate(NamedTuple):
-    """A configuration to run: the trial it is from (None for the default), and its value there."""
+    """A configuration to run: its trial (None for the default) and its value in the study."""
 
     number: int | None
     params: dict[str, Any]
@@ -92,7 +92,7 @@ def confirm(
     candidates = _candidates(view, objective, k)
     study_seed = int(view.record.get("seed", 0))
     fresh = int(np.random.SeedSequence((_FRESH, study_seed, seed)).generate_state(1)[0])
-    # A run's own seed follows from its number, and that from its trial's: not from k or seeds.
+    # A run's seed follows from its number, which depends on its trial's, not on k or seeds.
     runs = {
         _MAX_SEEDS * (0 if c.number is None else c.number + 1) + i: (position, c.params)
         for position, c in enumerate(candidates)

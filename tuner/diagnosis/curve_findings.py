@@ -10,12 +10,12 @@ import pandas as pd
 from tuner.diagnosis.evidence import Finding, jitter
 from tuner.storage.view import StudyView
 
-# The end of a curve is its last tenth. A best epoch there is one that more epochs may beat.
+# The end of a curve is its last tenth. More epochs may beat a best epoch in it.
 _END = 0.1
 
 # Patience is too short if that much of it passed before a clear improvement came after all (the
 # next wait may have been just too long), or if the metric still rose by that many standard errors.
-# In 120 studies of 12 trials that ended on plateaus of noise alone it was found in none.
+# None of 120 studies of 12 trials that ended on plateaus of pure noise has this finding.
 _NEAR_MISS = 0.8
 _STILL_BETTER = 2.0
 _SHARE, _MIN_CASES = 0.25, 3

@@ -101,7 +101,7 @@ def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None
     Args:
         study: any study with one direction, made by this package or by Optuna alone, or a view of
             one; what it does not record, such as losses, is not judged.
-        objective: what was tuned, if it is at hand: its training split tells the class shares, its
+        objective: what was tuned, if it is at hand: its training split has the class shares, its
             space the legal ends of ranges.
 
     Returns:
@@ -127,8 +127,8 @@ def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None
     view = view_of(study, objective)
     findings: list[Finding] = []
     for find in FINDINGS:
-        found = find(view)
-        findings += [found] if isinstance(found, Finding) else found or []
+        result = find(view)
+        findings += [result] if isinstance(result, Finding) else result or []
     rows = [[getattr(finding, column) for column in COLUMNS] for finding in findings]
     return Diagnosis(
         title=f"study {view.study_name}, {view.counts or 'no trials yet'}",

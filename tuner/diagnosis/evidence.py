@@ -24,7 +24,7 @@ class Finding:
 
     Args:
         code: a short name that does not change, for programs.
-        finding: what was found, in a sentence.
+        finding: the result, in a sentence.
         evidence: the numbers it rests on.
         advice: what to do next.
         hyperparameter: the one it is about; None for the study as a whole.
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far two equally good trials may lie apart, in the metric's units, and how that is known.
+    """How far two equally good trials may lie apart, in the metric's units, and the source of it.
 
     Args:
         value: one standard error.
@@ -68,7 +68,7 @@ def searched_of(view: StudyView) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def noise(view: StudyView) -> Noise | None:
-    """The standard error of a value, or None where nothing tells it.
+    """The standard error of a value, or None if it is not known.
 
     For accuracy it is that of a share of ``n_valid`` rows, with two successes and two failures
     added so that a perfect score has one too (Agresti & Coull 1998). For other metrics it is the

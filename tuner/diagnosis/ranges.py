@@ -58,8 +58,8 @@ class Range:
         low, high = self._scaled(self.low), self._scaled(self.high)
         with np.errstate(invalid="ignore", divide="ignore"):
             scaled = np.log(numbers) if self._is_log else numbers
-        found: Floats = (scaled - low) / (high - low)
-        return found
+        position: Floats = (scaled - low) / (high - low)
+        return position
 
     def ends_at_limit(self, side: Side) -> bool:
         """Whether no legal number lies beyond that end."""
@@ -186,12 +186,12 @@ class Levels:
 def search_range(
     described: Mapping[str, Any], row: Hyperparameter | None = None
 ) -> Range | Levels | None:
-    """The range that a study's record describes; None for words to choose from, or a fixed value.
+    """The range that a study's record describes; None for texts to choose from or a fixed value.
 
     Args:
         described: an entry of `objectives.space.describe`.
-        row: the `objectives.Hyperparameter` with the legal limits. Where there is
-            none, a range that starts at 0 or above stays there, and one within [0, 1] does too.
+        row: the `objectives.Hyperparameter` with the legal limits. Without
+            it, a range that starts at 0 or above stays there, as does one within [0, 1].
 
     Example:
         >>> search_range({"low": 0.0, "high": 0.5}).maximum

@@ -2,7 +2,7 @@
 
 The rules are those of the Deep Learning Tuning Playbook (Godbole et al. 2023), "Identifying bad
 search space boundaries" and "Not sampling enough points in the search space", with thresholds of
-our own where it names none.
+ours where it names none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRIALS_A_DIMENSION = 10
 # whatever its dimension (Bergstra & Bengio 2012 show random search's indifference to dimension).
 _RANDOM_TRIALS = 60
 
-# The next space holds the best quarter of the trials, of which there are to be enough.
+# The next space holds the best quarter of the trials, if they are enough.
 _GOOD, _MIN_GOOD, _MIN_TO_NARROW = 0.25, 5, 10
 _TRIED = 5  # A choice tried less often has not had its chance.
 
@@ -119,7 +119,7 @@ def _useless(name: str, overall: float, narrow: float, n: int, value: Any) -> Fi
 
 
 def too_few_trials(view: StudyView) -> Finding | None:
-    """Fewer trials than the space asks for; a grid or a list of one's own is as long as it is."""
+    """Fewer trials than the space needs. A grid or a list of configurations has a fixed length."""
     sampler, n_dimensions = view.record.get("sampler"), len(list(searched_of(view)))
     if sampler in ("grid", "manual") or not n_dimensions or view.ended.empty:
         return None
@@ -210,7 +210,7 @@ def _next_entry(view: StudyView, name: str, changes: dict[tuple[Any, str], Any])
 
 
 def _best_values(view: StudyView, name: str) -> pd.Series:
-    """Values of a hyperparameter in the best trials; none where there are too few to narrow by."""
+    """Values of a hyperparameter in the best trials; none if they are too few to narrow by."""
     n = len(view.ranked)
     if n < _MIN_TO_NARROW or f"params_{name}" not in view.ranked:
         return pd.Series(dtype="float64")

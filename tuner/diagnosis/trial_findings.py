@@ -16,7 +16,7 @@ _MIN_CASES = 2
 _MIN_PRUNED = 5
 _MIN_COMPLETE = 0.1  # Share of the trials that pruning is to leave complete.
 
-# A search that found nothing better in so much of its trials has stopped improving; TPE's first 10
+# A search without a better trial in so much of its trials has stopped improving; TPE's first 10
 # trials are random, and by chance the best of n lies in the first half every other time.
 _STALLED, _MIN_STALLED = 0.5, 20
 
@@ -26,7 +26,7 @@ _RARE = 0.4
 
 
 def diverged(view: StudyView) -> Finding | None:
-    """Many trials diverged; where the learning rate tells them apart, from which one on."""
+    """Many trials diverged; from which learning rate on, if it separates them."""
     trials = view.ended
     broke = trials["stopped"].str.startswith(("diverged", "returned")) & (
         trials["state"] == "PRUNED"
@@ -100,7 +100,7 @@ def failed(view: StudyView) -> Finding | None:
 
 
 def out_of_memory(view: StudyView) -> Finding | None:
-    """Trials too large for the memory there is."""
+    """Trials too large for the memory."""
     n = int((view.ended["stopped"] == "out of memory").sum())
     if not n:
         return None
@@ -177,7 +177,7 @@ def lead_within_noise(view: StudyView) -> Finding | None:
 
 
 def imbalanced(view: StudyView) -> Finding | None:
-    """Accuracy is tuned although a class is rare, as the training split alone tells."""
+    """Accuracy is tuned although a class is rare in the training split."""
     data = getattr(view.objective, "data", None)
     classes = getattr(data, "classes", None)
     if data is None or classes is None or view.metric != "accuracy":

@@ -41,7 +41,7 @@ class Look(NamedTuple):
     size: float
 
 
-# Okabe and Ito's colours, told apart under every common colour blindness; the marks differ too.
+# Okabe and Ito's colours, distinct under every common colour blindness; the marks differ too.
 # Optuna's states; a later one is drawn above an earlier one.
 LOOKS = {
     "PRUNED": Look("#8C8C8C", "x", "pruned", 22),
@@ -77,7 +77,7 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
 
 
 def plain(text: str) -> str:
-    """A user's own name for matplotlib, which takes what stands between two ``$`` for a formula.
+    """A user's name for matplotlib, which takes text between two ``$`` for a formula.
 
     >>> plain("$5 to $10") == r"\\$5 to \\$10"
     True
@@ -231,7 +231,7 @@ def colorbar(ax: Axes, drawn: ScalarMappable) -> None:
 
 
 def levels_of(values: pd.Series) -> list[str]:
-    """The choices that occur as text: numbers in their order, words in the alphabet's."""
+    """The choices that occur, as text: numbers by size, texts by alphabet."""
     numbers = pd.to_numeric(values, errors="coerce")
     known = pd.DataFrame({"text": values.astype("str"), "number": numbers})[values.notna()]
     return known.sort_values(["number", "text"])["text"].drop_duplicates().tolist()

@@ -72,7 +72,7 @@ def plot_confusion(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | Non
         xticks_rotation=0 if n_classes <= _MAX_COUNTED else 90,
     )
     for text in ax.texts:
-        # Zeros are told by the colour, and would hide where the errors are.
+        # The colour shows zeros; as numbers they would hide where the errors are.
         text.set_visible(text.get_text() != "0.00")
     ax.set(xlabel="predicted", ylabel="true (each row sums to 1)")
     ax.grid(visible=False)

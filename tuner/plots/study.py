@@ -115,7 +115,7 @@ def _endings(trials: pd.DataFrame) -> pd.Series:
 
 
 def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw every trial's value by number, told apart by state, and the best so far.
+    """Draw every trial's value by number, marked by state, and the best so far.
 
     A trial without a value lies on the worse edge. A value far worse than the rest is a triangle at
     the edge of the axis.
@@ -140,7 +140,7 @@ def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axe
 def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
     """Draw the learning curve of every trial, the best one on top.
 
-    A mark at a curve's end tells why it ended there: its epochs were over, patience ended it
+    A mark at a curve's end shows why it ended: its epochs were over, patience ended it
     early, it was pruned, it diverged, it failed, or it is still running.
     """
     view = view_of(study)

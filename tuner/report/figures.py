@@ -1,4 +1,4 @@
-"""The figures of a report, each as a PNG inside the page and in words for who does not see it."""
+"""The figures of a report: each a PNG inside the page, with a description in words."""
 
 from __future__ import annotations
 

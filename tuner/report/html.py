@@ -54,7 +54,7 @@ def write_report(
     Args:
         study: any study with one direction, made by this package or by Optuna alone, or a view of
             one; what it does not record is left out, and the page says so.
-        path: a file ending in ``.html``, in a folder that exists; a file already there is replaced.
+        path: a file ending in ``.html``, in an existing folder; an existing file is replaced.
         objective: what was tuned, if it is at hand: it knows its columns and classes.
         model: the best trial's fitted model, if it is at hand: with ``objective`` it adds what it
             predicts on the validation split.

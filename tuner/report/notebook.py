@@ -26,8 +26,8 @@ _PIXELS_PER_INCH = 80  # As wide as half a notebook; drawn twice as fine, for de
 def result_html(study: optuna.Study | StudyView) -> str:
     """Return a small HTML summary: counts, best value, best beside default, values by trial.
 
-    Nothing is trained for it and the test split stays closed. Without a complete trial it has the
-    counts and what there is of the history.
+    Nothing is trained and the test split stays closed. Without a complete trial it has the counts
+    and the history so far.
 
     Args:
         study: of any search, or a view of one.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 ORIGIN = "origin"
-"""User attribute of a trial that another study brought in: that study and the number there."""
+"""User attribute of a trial that comes from another study: that study and its number in it."""
 
 PRUNED = "pruned"
 """How ``stopped`` begins for a trial that a pruner ended; older studies say no more than that."""

@@ -73,7 +73,7 @@ class StudyView:
         metric: name of the tuned metric.
         direction: ``"maximize"`` or ``"minimize"``.
         trials: those that are running or have ended, sorted by number.
-        user_attrs: the study's own user attributes.
+        user_attrs: of the study itself.
         objective: what was tuned, if it is at hand.
         best_number: which of several trials of the same best value Optuna calls the best; without
             it, it is the first.
