@@ -35,7 +35,7 @@ def test_result_reports_what_was_asked_and_what_came_of_it(result, tmp_path):
         "0.1 0 to 0.1",
         "Still sealed: neither the search nor this report has seen its 30 rows.",
         "too few trials for the space",
-        'result = tune_mlp( "iris",',
+        "result = tune_mlp( 'iris',",
         f"optuna {optuna.__version__}",
     ):
         assert expected in page.text
