@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from objectives.images.load import load_images
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
+    from objectives.models.load import load_model
     from objectives.models.mlp import FittedModel
-    from objectives.models.module import FittedModule, load_model
+    from objectives.models.module import FittedModule
     from objectives.module import ModuleObjective
     from objectives.space.hyperparameter import Hyperparameter
     from objectives.space.tables import MLP_TABLE
@@ -51,7 +52,7 @@ __getattr__ = lazy_names(
         "ModuleObjective": "objectives.module",
         "FittedModel": "objectives.models.mlp",
         "FittedModule": "objectives.models.module",
-        "load_model": "objectives.models.module",
+        "load_model": "objectives.models.load",
         "load_tabular": "objectives.data.table",
         "DataWarning": "objectives.data.table",
         "load_images": "objectives.images.load",

@@ -278,7 +278,7 @@ class TuningResult:
         )
 
     def _load(self, path: Path) -> FittedModel:
-        from objectives.models.module import load_model
+        from objectives.models.load import load_model
 
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from objectives.data.encoders import TabularEncoder
 from objectives.data.frames import frame_from
-from objectives.images.data import ImageSplit
-from objectives.images.load import image_batch
-from objectives.images.pixels import Size
-from objectives.training.feeds import ImageRows, Rows, TensorRows
+
+if TYPE_CHECKING:
+    from objectives.images.pixels import Size
+    from objectives.training.feeds import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,11 @@ class ImageSpec:
 
     def rows(self, X: Any) -> Rows:
         """Read arrays, PIL images or paths, one or many, as the network takes them."""
+        # Here, as torchvision takes longer to import than a model of tables to predict.
+        from objectives.images.data import ImageSplit
+        from objectives.images.load import image_batch
+        from objectives.training.feeds import ImageRows, TensorRows
+
         if isinstance(X, ImageSplit):
             return ImageRows(X, torch.device("cpu"))
         return TensorRows(image_batch(X, n_channels=self.n_channels, image_size=self.size))

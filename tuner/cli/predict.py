@@ -40,7 +40,7 @@ def predict(
 ) -> None:
     """Predict with a saved model: a row for each row of a table, or for each image."""
     with one_line_errors():
-        from objectives.models.module import load_model
+        from objectives.models.load import load_model
         from tuner.tables import check_path, export
 
         if out is not None:
