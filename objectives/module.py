@@ -188,7 +188,10 @@ class ModuleObjective:
         self.encoder: TabularEncoder | None = None
         if isinstance(data, TabularData):
             self.encoder = TabularEncoder.fit(
-                data.train.X, categorical=data.categorical, numeric="standard"
+                data.train.X,
+                categorical=data.categorical,
+                numeric="standard",
+                decimal_comma=data.decimal_comma,
             )
         self.scaler = TargetScaler.fit(train.y) if data.task == "regression" else None
 

@@ -12,14 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
+from objectives.data.numbers import number_readings
+
 ColumnKind = Literal["number", "boolean", "date", "category"]
 Floats: TypeAlias = NDArray[np.float64]
 
 MISSING_LEVEL = "<missing>"
 """The level that missing cells of a categorical column get."""
-
-MISSING_MARKERS = frozenset({"", "?", "-", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
-"""Texts that mean "missing" in a column whose other cells are all numbers."""
 
 LARGEST = 1e30
 """Numbers beyond this, of either sign, count as this; their squares would overflow."""
@@ -96,8 +95,12 @@ def _dates_or_text(column: pd.Series) -> pd.Series:
     return dates.dt.tz_localize(None)
 
 
-def parse_numbers(column: pd.Series) -> pd.Series | None:
-    """Read a text column as numbers, `MISSING_MARKERS` as missing; None if other text is there.
+def parse_numbers(column: pd.Series, *, decimal: str = ".") -> pd.Series | None:
+    """Read a text column as numbers, markers such as "?" as missing; None if other text is there.
+
+    Args:
+        column: texts, or texts and numbers.
+        decimal: the decimal mark where cells such as "1,234" could be read in two ways.
 
     Example:
         >>> parse_numbers(pd.Series(["1", "?", "2.5"])).tolist()
@@ -105,31 +108,8 @@ def parse_numbers(column: pd.Series) -> pd.Series | None:
         >>> parse_numbers(pd.Series(["1", "None", "red"])) is None
         True
     """
-    text = column.astype(object).map(_stripped)
-    text = text.where(~text.isin(MISSING_MARKERS), None)
-    numbers = pd.to_numeric(text, errors="coerce").astype(float)
-    return None if (numbers.isna() & text.notna()).any() else numbers
-
-
-def numbers_where_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make numbers of the text columns whose cells are all numbers or missing-value markers."""
-    parsed = {
-        str(name): numbers
-        for name, column in frame.items()
-        if column_is_text(column) and (numbers := parse_numbers(column)) is not None
-    }
-    return frame.assign(**parsed) if parsed else frame
-
-
-def column_is_text(column: pd.Series) -> bool:
-    """Whether a column has an object or text dtype."""
-    return bool(
-        pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype)
-    ) and not isinstance(column.dtype, pd.CategoricalDtype)
-
-
-def _stripped(cell: Any) -> Any:
-    return cell.strip() if isinstance(cell, str) else cell
+    readings = number_readings(column)
+    return readings.get(decimal, next(iter(readings.values()), None))
 
 
 def as_numbers(column: pd.Series) -> Floats:
@@ -158,10 +138,8 @@ def as_numbers(column: pd.Series) -> Floats:
 
 
 def _first_text(column: pd.Series) -> str:
-    numbers = pd.to_numeric(column.astype(object), errors="coerce")
-    wrong = column[numbers.isna() & column.notna()]
-    wrong = wrong[~wrong.astype(object).isin(MISSING_MARKERS)]
-    return str((wrong if len(wrong) else column).iloc[0])
+    wrong = [cell for cell in column.dropna().unique() if not number_readings(pd.Series([cell]))]
+    return str(wrong[0] if wrong else column.iloc[0])
 
 
 def as_levels(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:

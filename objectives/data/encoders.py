@@ -18,7 +18,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from objectives.data import transformers
-from objectives.data.columns import LARGEST, column_kind
+from objectives.data.columns import LARGEST, column_kind, parse_numbers
+from objectives.data.numbers import column_is_text
 from objectives.data.transformers import (
     Booleans,
     DateParts,
@@ -65,6 +66,7 @@ class TabularEncoder:
         n_outputs: width of the matrix.
         n_numeric: how many leading outputs are scaled numbers and date parts.
         transformer: the fitted scikit-learn transformer inside.
+        decimal_comma: columns of numbers where a text such as "1,234" is little more than one.
     """
 
     columns: tuple[str, ...]
@@ -72,10 +74,16 @@ class TabularEncoder:
     n_outputs: int
     n_numeric: int
     transformer: ColumnTransformer
+    decimal_comma: Sequence[str] = ()
 
     @classmethod
     def fit(
-        cls, X: pd.DataFrame, *, categorical: Sequence[str] = (), numeric: str = "smooth_clip"
+        cls,
+        X: pd.DataFrame,
+        *,
+        categorical: Sequence[str] = (),
+        numeric: str = "smooth_clip",
+        decimal_comma: Sequence[str] = (),
     ) -> Self:
         """Fit an encoder on the features of the training split.
 
@@ -86,6 +94,7 @@ class TabularEncoder:
             numeric: "standard" (median imputation, zero mean, unit variance), "smooth_clip"
                 (median-centred, quantile-scaled, softly clipped to (-3, 3); see `SmoothClip`) or
                 "piecewise" (as "standard", and the encoding of `PiecewiseLinear` beside it).
+            decimal_comma: columns whose texts, in tables to come, have a comma before decimals.
 
         Returns:
             The fitted encoder.
@@ -113,6 +122,7 @@ class TabularEncoder:
             n_outputs=encoded.shape[1],
             n_numeric=sum(s.stop - s.start for k, s in slices.items() if k in ("numbers", "dates")),
             transformer=transformer,
+            decimal_comma=[name for name in X.columns if name in decimal_comma],
         )
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
@@ -136,7 +146,14 @@ class TabularEncoder:
             )
         if not len(X):
             return np.empty((0, self.n_outputs), dtype=np.float32)
-        encoded = self.transformer.transform(X[list(self.columns)])
+        X = X[list(self.columns)]
+        for name in self.decimal_comma:
+            if (
+                column_is_text(X[name])
+                and (read := parse_numbers(X[name], decimal=",")) is not None
+            ):
+                X = X.assign(**{name: read})
+        encoded = self.transformer.transform(X)
         # A number far outside the training range may not fit into float32.
         return np.ascontiguousarray(np.clip(encoded, -LARGEST, LARGEST), dtype=np.float32)
 

@@ -1,12 +1,117 @@
 """Frames, arrays, tensors and lists as one kind of table: a pandas DataFrame."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
 from objectives._messages import listed, nearest
-from objectives.data.columns import numbers_where_text
+
+MAX_DENSE_CELLS = 10**8
+"""Sparse matrices of more cells than this (0.8 GB of float64) are not made dense."""
+
+_NO_FRAMES = frozenset({"builtins", "numpy", "torch", "PIL", "torchvision"})
+
+
+@runtime_checkable
+class _Sparse(Protocol):
+    """What the matrices and arrays of `scipy.sparse` have in common."""
+
+    nnz: int
+    shape: tuple[int, ...]
+
+    def toarray(self) -> np.ndarray: ...
+
+
+def is_frame(X: object) -> bool:
+    """Whether `as_frame` knows ``X`` as a table with named columns."""
+    if isinstance(X, pd.DataFrame | Mapping) or _is_hugging_face(X):
+        return True
+    if type(X).__module__.partition(".")[0] in _NO_FRAMES:
+        return False
+    return isinstance(nw.from_native(X, pass_through=True), nw.DataFrame | nw.LazyFrame)
+
+
+def as_frame(X: object) -> pd.DataFrame | None:
+    """Turn any table with named columns into a pandas DataFrame of NumPy's own dtypes.
+
+    Args:
+        X: a frame of pandas, Polars, PyArrow or whatever else narwhals reads; a Hugging Face
+            dataset; or a dict of columns.
+
+    Returns:
+        The table; None if ``X`` is no frame.
+
+    Raises:
+        ValueError: if ``X`` holds several tables, or columns of unequal length.
+    """
+    if not is_frame(X):
+        return None
+    if isinstance(X, Mapping):
+        frame = _of_columns(X)
+    elif isinstance(X, pd.DataFrame):
+        frame = X
+    else:
+        with_format = getattr(X, "with_format", None)
+        table = X if with_format is None else with_format("arrow")[:]
+        frame = _collected(nw.from_native(table))
+    columns = [column_of_numpy(frame.iloc[:, k]) for k in range(frame.shape[1])]
+    if all(new is old for new, (_, old) in zip(columns, frame.items(), strict=True)):
+        return frame
+    return pd.concat(columns, axis=1) if columns else frame
+
+
+def _is_hugging_face(X: object) -> bool:
+    return hasattr(X, "with_format") and hasattr(X, "column_names")
+
+
+def _of_columns(X: Mapping[object, object]) -> pd.DataFrame:
+    parts = [name for name, value in X.items() if is_frame(value)]
+    if parts:
+        raise ValueError(
+            f"dataset must be one table, got a dict of tables {listed(parts)}; "
+            f"give one of them, as in dataset[{parts[0]!r}]"
+        )
+    try:
+        return pd.DataFrame({name: as_column(cells) for name, cells in X.items()})
+    except ValueError as error:
+        raise ValueError(
+            f"dataset must have columns of one length and one axis, got a dict of "
+            f"{listed(X)}: {error}; give as many cells in each"
+        ) from error
+
+
+def _collected(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> pd.DataFrame:
+    eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+    try:
+        return eager.to_pandas()
+    except ImportError:  # Polars goes by way of PyArrow, which may be absent
+        return pd.DataFrame(eager.to_dict(as_series=False))
+
+
+def column_of_numpy(column: pd.Series) -> pd.Series:
+    """Return a column of PyArrow's or sparse cells as one of NumPy's; others as they are."""
+    if isinstance(column.dtype, pd.SparseDtype):
+        dense: pd.Series = column.astype(column.dtype.subtype)
+        return dense
+    if isinstance(column.dtype, pd.ArrowDtype):
+        cells = column.array.__arrow_array__().to_pandas(date_as_object=False)
+        return pd.Series(cells.array, index=column.index, name=column.name)
+    return column
+
+
+def as_column(values: object) -> pd.Series | np.ndarray:
+    """Turn one column or axis of values into a Series of pandas, if it is a Series, or an array."""
+    frame = as_frame(values) if is_frame(values) else None
+    if frame is not None:
+        return frame.iloc[:, 0].reset_index(drop=True) if frame.shape[1] == 1 else frame.to_numpy()
+    series = values.to_pandas() if hasattr(values, "to_pandas") else values
+    if isinstance(series, pd.Series):
+        return column_of_numpy(series).reset_index(drop=True)
+    return as_array(series, "y")
 
 
 def features_frame(X: object) -> pd.DataFrame:
@@ -18,8 +123,9 @@ def features_frame(X: object) -> pd.DataFrame:
     Raises:
         ValueError: if ``X`` has one axis only, or rows of unequal length.
     """
-    if isinstance(X, pd.DataFrame):
-        return X.set_axis([str(name) for name in X.columns], axis=1).reset_index(drop=True)
+    frame = as_frame(X)
+    if frame is not None:
+        return frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     values = as_array(X, "X")
     if values.ndim < 2:
         raise ValueError(
@@ -28,8 +134,7 @@ def features_frame(X: object) -> pd.DataFrame:
         )
     if values.ndim > 2:
         values = values.reshape(len(values), -1) if len(values) else values[:, :, 0]
-    frame = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
-    return numbers_where_text(frame) if values.dtype.kind in "OSU" else frame
+    return pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
 
 
 def frame_from(
@@ -38,8 +143,9 @@ def frame_from(
     """Turn features for prediction into a table with the columns of the training table.
 
     Args:
-        X: a DataFrame, whose columns are found by name (others are ignored), or an array, tensor
-            or list with one row for each example, whose columns are found by position.
+        X: a frame as in `as_frame`, whose columns are found by name (others are ignored), or an
+            array, tensor, list or sparse matrix with one row for each example, whose columns are
+            found by position.
         columns: the features a model was trained on, in order.
         input_columns: all feature columns as first given, where some were left out of training.
 
@@ -54,7 +160,7 @@ def frame_from(
         {'b': [2], 'c': [3]}
     """
     frame = features_frame(X)
-    if not isinstance(X, pd.DataFrame):
+    if not is_frame(X):
         given = list(input_columns or columns)
         if frame.shape[1] != len(given):
             raise ValueError(
@@ -72,11 +178,18 @@ def frame_from(
 
 
 def as_array(values: object, argument: str) -> np.ndarray:
-    """Turn tensors, Series and lists into an array on the CPU.
+    """Turn tensors, Series, sparse matrices and lists into an array on the CPU.
 
     Raises:
-        ValueError: if rows differ in length.
+        ValueError: if rows differ in length, or a sparse matrix has more than `MAX_DENSE_CELLS`.
     """
+    if isinstance(values, _Sparse):
+        if math.prod(values.shape) > MAX_DENSE_CELLS:
+            raise ValueError(
+                f"{argument} must have at most {MAX_DENSE_CELLS} cells where it is sparse, got "
+                f"shape {values.shape}; choose fewer columns, or reduce them with TruncatedSVD"
+            )
+        return np.asarray(values.toarray())
     if hasattr(values, "detach"):
         tensor = values.detach().cpu()
         # NumPy has no bfloat16, and half precision would be kept for the sums of preprocessing.

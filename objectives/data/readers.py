@@ -1,17 +1,18 @@
 """Reads a dataset in any of its forms into one table: features, target and roles."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from objectives._messages import choices, nearest
 from objectives.data.columns import tidy_column
-from objectives.data.files import BUILTINS, read_file
-from objectives.data.frames import as_array, features_frame
+from objectives.data.files import BUILTINS, file_name, read_file
+from objectives.data.frames import as_array, as_column, as_frame, features_frame, is_frame
+from objectives.data.numbers import read_numbers, told
 from objectives.data.roles import Roles, take_roles
 
 
@@ -31,17 +32,25 @@ class Table:
         y: target, one label or value for each row.
         target: name of the target column, if it has one.
         builtin: whether it is one of `BUILTINS`, whose faults are known.
+        plain_numbers: whether texts such as "1" are numbers, as in files.
+        separator: what separates the cells of a file of text.
         roles: what some columns say about the rows.
         categorical: columns that the user asked for as categories.
+        decimal_comma: columns of numbers with a comma before their decimals.
+        notes: how the data were read where that may surprise.
     """
 
     name: str
     X: pd.DataFrame
-    y: Any
+    y: pd.Series | np.ndarray
     target: str | None
     builtin: bool = False
+    plain_numbers: bool = False
+    separator: str | None = None
     roles: Roles = field(default_factory=Roles)
     categorical: frozenset[str] = frozenset()
+    decimal_comma: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_table(
@@ -52,6 +61,7 @@ def read_table(
     time: object = None,
     sample_weight: object = None,
     categorical: Sequence[str] | None = None,
+    encoding: str | None = None,
 ) -> Table:
     """Read ``dataset`` in any of the forms that `objectives.load_tabular` accepts.
 
@@ -61,13 +71,35 @@ def read_table(
         TypeError: if the form is not one of those, or cells cannot stand in a table.
         ValueError: if a file cannot be read, or an argument does not name a column.
     """
-    table = _read(dataset, target)
+    table = _read(dataset, target, encoding)
     if not len(table.X):
         raise ValueError("dataset must have rows, got 0 rows; check the file or the filter")
+    table = _with_numbers(table, set(categorical or ()))
     X, roles = take_roles(table.X, groups=groups, time=time, sample_weight=sample_weight)
     named = _categories(X, categorical)
     tidy = {str(name): X[name] if name in named else tidy_column(X[name]) for name in X}
     return replace(table, X=pd.DataFrame(tidy), roles=roles, categorical=named)
+
+
+def _with_numbers(table: Table, as_text: Collection[str]) -> Table:
+    """Make numbers of the texts that are some, in features and target."""
+    columns: dict[object, pd.Series] = {
+        name: table.X[name] for name in table.X if name not in as_text
+    }
+    target = table.target or "y"
+    place = object()  # a feature may have the target's name
+    columns[place] = pd.Series(table.y)
+    read = read_numbers(columns, plain=table.plain_numbers, separator=table.separator)
+    goal = read.pop(place, None)
+    features = {str(name): column for name, column in read.items()}
+    numbers = {name: column.numbers for name, column in features.items()}
+    return replace(
+        table,
+        X=table.X.assign(**numbers) if numbers else table.X,
+        y=table.y if goal is None else goal.numbers,
+        decimal_comma=tuple(name for name, column in features.items() if column.decimal == ","),
+        notes=(*table.notes, *told(features | ({} if goal is None else {target: goal}))),
+    )
 
 
 def _categories(X: pd.DataFrame, categorical: Sequence[str] | None) -> frozenset[str]:
@@ -85,15 +117,21 @@ def _categories(X: pd.DataFrame, categorical: Sequence[str] | None) -> frozenset
     return frozenset(categorical or ())
 
 
-def _read(dataset: object, target: str | None) -> Table:
-    if isinstance(dataset, pd.DataFrame):
-        return _split_off(dataset, target, "table")
+def _read(dataset: object, target: str | None, encoding: str | None) -> Table:
     if isinstance(dataset, str) and dataset in BUILTINS and not Path(dataset).exists():
         _no_target(target, f"the built-in dataset {dataset!r} has its own")
         return _builtin(dataset)
     if isinstance(dataset, (str, Path)):
-        path = Path(dataset).expanduser()
-        return _split_off(read_file(path), target, path.name)
+        file = read_file(dataset, encoding=encoding)
+        return replace(
+            _split_off(file.frame, target, file_name(dataset)),
+            plain_numbers=True,
+            separator=file.separator,
+            notes=file.notes,
+        )
+    frame = as_frame(dataset)
+    if frame is not None:
+        return _split_off(frame, target, "table")
     _no_target(target, "y is given beside X")
     if isinstance(dataset, (tuple, list)) and len(dataset) == 2:
         return _pair(*dataset, name="arrays")
@@ -107,7 +145,16 @@ def _read(dataset: object, target: str | None) -> Table:
 
 def _no_target(target: str | None, why: str) -> None:
     if target is not None:
+        _check_name(target)
         raise ValueError(f"target must be left out, as {why}, got target={target!r}; remove it")
+
+
+def _check_name(target: object) -> None:
+    if not isinstance(target, str | int):
+        raise TypeError(
+            f"target must be the name of a column, got a {type(target).__name__}; where the "
+            "target's values are at hand, give (X, y) as dataset and leave target out"
+        )
 
 
 def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
@@ -122,6 +169,7 @@ def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
         raise ValueError(
             f"target must name the column to predict, got target=None; {choices(names)}"
         )
+    _check_name(target)
     if str(target) not in names:
         raise ValueError(
             f"target must name a column of the dataset, got target={target!r}; "
@@ -133,9 +181,7 @@ def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
 
 def _pair(X: object, y: object, *, name: str) -> Table:
     frame = features_frame(X)
-    if isinstance(y, pd.DataFrame):
-        y = y.iloc[:, 0] if y.shape[1] == 1 else y.to_numpy()
-    labels = y.reset_index(drop=True) if isinstance(y, pd.Series) else as_array(y, "y")
+    labels = as_column(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -148,8 +194,14 @@ def _pair(X: object, y: object, *, name: str) -> Table:
             f"X and y must have the same length, got {len(frame)} rows and {len(labels)} labels; "
             "give one label for each row"
         )
-    target = str(y.name) if isinstance(y, pd.Series) and y.name is not None else None
-    return Table(name=name, X=frame, y=labels, target=target)
+    column = labels.name if isinstance(labels, pd.Series) else None
+    return Table(
+        name=name,
+        X=frame,
+        y=labels,
+        target=None if column is None else str(column),
+        plain_numbers=not is_frame(X),
+    )
 
 
 def _builtin(name: str) -> Table:

@@ -69,6 +69,7 @@ class TabularData(Sealed[Split]):
         categorical: columns treated as categories.
         input_columns: feature columns as first given, those left out since included; an array
             given for prediction has one column for each of them.
+        decimal_comma: columns that were read as numbers with a comma before their decimals.
         fingerprint: SHA-256 of the content, the same in every process.
         split: how the rows were split, as plain JSON.
         class_weight: weight of each class code; None if all count the same.
@@ -86,6 +87,7 @@ class TabularData(Sealed[Split]):
     fingerprint: str
     split: dict[str, Any]
     class_weight: dict[int, float] | None = None
+    decimal_comma: tuple[str, ...] = ()
 
     def train_and_valid(self) -> Split:
         """Give the rows of both splits as one: to refit a chosen configuration on, or for folds."""
@@ -141,19 +143,23 @@ def load_tabular(
     categorical: Sequence[str] | None = None,
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
+    encoding: str | None = None,
     seed: int = 0,
 ) -> TabularData:
     """Load a table, check it, and split it into train, validation and test rows.
 
     Columns that are empty or constant, texts and identifiers are left out of the features; a
-    `DataWarning` names them. In a CSV file only empty cells are missing, save that texts such as
-    "NA" and "?" are missing in a column whose other cells are numbers.
+    `DataWarning` names them. In a file only empty cells are missing, save that texts such as "NA",
+    "?" and "unknown" are missing in a column whose other cells are numbers. Numbers may be written
+    as "1,5", "1 234", "$1,000.00" or "12%" (which is 12); a `DataWarning` says how they were read.
 
     Args:
-        dataset: ``(X, y)`` of arrays, tensors, lists or DataFrames; a DataFrame or the path of a
-            CSV (also gzipped) or Parquet file, with ``target``; a map-style torch Dataset of
-            ``(x, y)``; or one of digits, breast_cancer, wine, iris, diabetes. The columns of an
-            array are called x0, x1, ... A `TabularData` is returned as it is.
+        dataset: ``(X, y)`` of arrays, tensors, lists, frames or sparse matrices; with ``target``, a
+            frame (of pandas, Polars, PyArrow, Hugging Face, or a dict of columns), or the path or
+            http(s) address of a file: CSV and the like, Excel, Parquet, Feather, JSON or ARFF, also
+            compressed; a map-style torch Dataset of ``(x, y)``; or one of digits, breast_cancer,
+            wine, iris, diabetes. The columns of an array are called x0, x1, ... A `TabularData`
+            is returned as it is.
         target: name of the column to predict, in a table or file.
         task: "binary", "multiclass" or "regression"; by default inferred, see `infer_task`.
         valid_size: share of the rows for validation.
@@ -166,6 +172,8 @@ def load_tabular(
         sample_weight: a column, or a weight for each row. The column is no feature.
         class_weight: "balanced" (inverse to the frequency in the training split), or a weight for
             each label; labels not named weigh 1.
+        encoding: of a file of text, such as "cp1252"; by default UTF-8, or what its first bytes
+            say.
         seed: decides which row goes where.
 
     Returns:
@@ -188,6 +196,7 @@ def load_tabular(
         time=time,
         sample_weight=sample_weight,
         categorical=categorical,
+        encoding=encoding,
     )
     goal = read_target(table.y, name=table.target, task=task)
     X, messages = check_features(
@@ -203,7 +212,7 @@ def load_tabular(
         seed=seed,
     )
     messages += check_train(goal.y, goal.classes, rows)
-    for message in () if table.builtin else messages:
+    for message in () if table.builtin else [*table.notes, *messages]:
         warnings.warn(message, DataWarning, stacklevel=2)
     every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
@@ -226,6 +235,7 @@ def load_tabular(
         fingerprint=content_fingerprint(content),
         split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
         class_weight=class_weights(class_weight, train.y, goal.classes),
+        decimal_comma=table.decimal_comma,
     )
 
 

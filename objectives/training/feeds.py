@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.frames import is_frame
 from objectives.data.splits import Sealed, check_train, split_rows
 from objectives.data.table import TabularData, content_fingerprint, load_tabular
 from objectives.data.targets import read_target
@@ -232,7 +233,7 @@ def load_module_data(dataset: Any, *, target: str | None, seed: int, **options: 
         return dataset
     if target is None and _holds_images(dataset):
         return load_images(dataset, seed=seed, **options)
-    if isinstance(dataset, str | os.PathLike | pd.DataFrame) or _is_frame_pair(dataset):
+    if isinstance(dataset, str | os.PathLike) or is_frame(dataset) or _is_frame_pair(dataset):
         return load_tabular(dataset, target=target, seed=seed, **options)
     if target is not None:
         raise ValueError(
@@ -314,7 +315,8 @@ def _holds_images(dataset: Any) -> bool:
 
 def _is_frame_pair(dataset: Any) -> bool:
     pair = isinstance(dataset, tuple | list) and len(dataset) == 2
-    return pair and isinstance(dataset[0], pd.DataFrame)
+    # A dict of arrays is the inputs of a module with several.
+    return pair and not isinstance(dataset[0], Mapping) and is_frame(dataset[0])
 
 
 def _read(dataset: Any) -> tuple[str, Inputs, Any]:

@@ -134,7 +134,12 @@ class Prepared:
             recipe: says how numeric columns are encoded and whether predictions are clamped.
             device: where the tensors go.
         """
-        encoder = TabularEncoder.fit(train.X, categorical=data.categorical, numeric=recipe.numeric)
+        encoder = TabularEncoder.fit(
+            train.X,
+            categorical=data.categorical,
+            numeric=recipe.numeric,
+            decimal_comma=data.decimal_comma,
+        )
         regression = data.task == "regression"
         scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
         weight = training_weight(train, data.class_weight)

@@ -71,7 +71,7 @@ def _predictions(model: Any, data: Sequence[Path], proba: bool) -> pd.DataFrame:
         raise ValueError(
             f"DATA must be one table for a model of tables, got {len(data)} paths; predict each"
         )
-    return _frame(model, read_file(data[0]), proba)
+    return _frame(model, read_file(data[0]).frame, proba)
 
 
 def _frame(model: Any, X: Any, proba: bool, files: Sequence[Path] | None = None) -> pd.DataFrame:

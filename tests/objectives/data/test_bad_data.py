@@ -283,7 +283,8 @@ UNREADABLE = {
     "cut.csv.gz": (gzip.compress(b"a,y\n" + b"1,0\n" * 99)[:-20], "cut.csv.gz"),
     "fake.csv.gz": (b"a,y\n1,0\n", "fake.csv.gz"),
     "fake.parquet": (b"PAR1 no", "fake.parquet"),
-    "table.xlsx": (b"", "must end in .csv.*table.xlsx"),
+    "table.xlsx": (b"", "table.xlsx.: Excel file format"),
+    "table.ods": (b"", "must end in .csv.*table.ods"),
 }
 
 
