@@ -7,7 +7,7 @@ import pandas as pd
 
 from objectives._messages import short
 from tuner.diagnosis.evidence import Finding, noise, ranges
-from tuner.storage.trial_attrs import was_pruned
+from tuner.storage.trial_attrs import PRUNED
 from tuner.storage.view import StudyView
 
 _MANY = 0.1  # Share of the trials from which on breaking down is worth a finding.
@@ -115,7 +115,7 @@ def out_of_memory(view: StudyView) -> Finding | None:
 def pruned_too_early(view: StudyView) -> Finding | None:
     """Many trials were pruned before anything was complete to compare them with."""
     trials = view.ended
-    pruned = (trials["state"] == "PRUNED") & trials["stopped"].fillna("").map(was_pruned)
+    pruned = (trials["state"] == "PRUNED") & trials["stopped"].str.startswith(PRUNED)
     complete = trials["state"] == "COMPLETE"
     before = int((pruned & ~complete.cummax()).sum())
     few = len(trials) >= _MIN_STALLED and complete.sum() < _MIN_COMPLETE * len(trials)

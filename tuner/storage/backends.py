@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import (
@@ -67,7 +67,7 @@ def open_storage(storage: str | os.PathLike[str] | BaseStorage | None) -> BaseSt
         )
     if path.suffix == ".journal":
         with storage_errors(path, OSError):
-            return JournalStorage(_Journal(str(path), lock_obj=_MendingLock(path)))
+            return JournalStorage(_Journal(path))
     if wrong := set("?{}") & set(str(path)):
         raise ValueError(
             f"storage must be a .db file without {' '.join(sorted(wrong))} in its path, which "
@@ -81,7 +81,7 @@ def _open_url(url: str) -> BaseStorage:
 
     is_sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": _PATIENCE_S}} if is_sqlite else {"pool_pre_ping": True}
-    if any({"@", "/"} & set(password[2]) for password in _PASSWORD.finditer(url)):
+    if not is_sqlite and {"@", "/"} & set(_password(url)):
         raise ValueError(
             f"storage must have @ and / in its password written as %40 and %2F, "
             f"got {redacted(url)!r}"
@@ -179,10 +179,14 @@ def _patiently(connect: Callable[[], Any], errors: tuple[type[Exception], ...]) 
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file, whose errors say what to do."""
+    """Optuna's journal file, which mends itself before each write, and whose errors name a cure."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), lock_obj=_MendingLock(path))
+        self._path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with storage_errors(self._file_path, OSError):
+        with storage_errors(self._path, OSError):
             super().append_logs(logs)
 
 
@@ -230,7 +234,7 @@ def cut_torn_line(path: Path) -> int:
 
 @contextmanager
 def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
-    """Say what became of ``storage`` and what to do where something goes wrong with it.
+    """Re-raise storage errors with the storage's name and a remedy.
 
     Args:
         storage: path, URL or object.
@@ -255,14 +259,9 @@ def storage_errors(storage: object, *others: type[Exception]) -> Iterator[None]:
 
 def _errors() -> tuple[type[Exception], ...]:
     """Return the errors of those databases whose libraries are loaded."""
-    found: tuple[type[Exception], ...] = (StorageInternalError,)
-    if "sqlalchemy.exc" in sys.modules:
-        found += (sys.modules["sqlalchemy.exc"].DBAPIError,)
-    if "redis" in sys.modules:
-        found += (sys.modules["redis"].RedisError,)
-    if "grpc" in sys.modules:
-        found += (sys.modules["grpc"].RpcError,)
-    return found
+    names = {"sqlalchemy.exc": "DBAPIError", "redis": "RedisError", "grpc": "RpcError"}
+    loaded = [getattr(sys.modules[m], name) for m, name in names.items() if m in sys.modules]
+    return StorageInternalError, *loaded
 
 
 def _name(storage: object) -> str:
@@ -278,15 +277,17 @@ def _without(url: str, error: BaseException) -> str:
     return text
 
 
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*:)(\S*)@")
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)([^&]*)", re.IGNORECASE)
 
 
-def _secrets(url: str) -> set[str]:
-    from urllib.parse import unquote
+def _password(url: str) -> str:
+    """Return the password of a URL as it is written there, or as much as may be part of it."""
+    return url.partition("://")[2].partition("?")[0].rpartition("@")[0].partition(":")[2]
 
-    found = {m[2] for pattern in (_PASSWORD, _PARAMETER) for m in pattern.finditer(url)}
-    return {secret for text in found for secret in (text, unquote(text)) if secret}
+
+def _secrets(url: str) -> set[str]:
+    written = {_password(url), *(match[2] for match in _PARAMETER.finditer(url))}
+    return {secret for text in written for secret in (text, unquote(text)) if secret}
 
 
 def redacted(url: object) -> str:
@@ -295,7 +296,21 @@ def redacted(url: object) -> str:
     >>> redacted("postgresql://me:secret@host/db")
     'postgresql://me:***@host/db'
     """
-    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1***@", str(url)))
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    text = str(url)
+    scheme, mark, _ = text.partition("://")
+    if not mark:
+        return text
+    if not scheme.startswith("sqlite") and {"@", "/"} & set(_password(text)):
+        return f"{scheme}://***"  # SQLAlchemy would take a part of the password for the host
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError):
+        return f"{scheme}://***"
+    shown = text if parsed.password is None else parsed.render_as_string(hide_password=True)
+    return _PARAMETER.sub(r"\1***", shown)
 
 
 class RedisJournal(JournalRedisBackend):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 from optuna.exceptions import StorageInternalError
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
@@ -26,6 +27,9 @@ from tuner.storage.study import Session
 # machine counts as dead; of one on this machine the operating system knows.
 INTERVAL_S = 5.0
 _MISSED = 6
+
+# Two readings of when a machine or a process began differ by the clock's corrections.
+_CLOCK_S = 2.0
 
 # Between two looks whether it is one's turn.
 _TURN_S = 0.1
@@ -253,36 +257,29 @@ def _place() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "machine": _machine(),
+        "boot": psutil.boot_time(),
         "pid": os.getpid(),
-        "began": _began(os.getpid()),
+        "began": psutil.Process().create_time(),
     }
 
 
 def _machine() -> str:
-    """Return what tells apart two machines, or two containers on one, in which numbers are alike;
-    empty where that cannot be told.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _began(pid: int) -> str | None:
-    """Return when a process of this machine began, as Linux counts; None if it is no more."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    state, began = fields[0], fields[19]  # the 3rd and the 22nd in proc(5)
-    return None if state in "ZX" else began
+    """Return what tells two machines apart, or two containers whose process numbers are alike."""
+    namespace = Path("/proc/self/ns/pid")  # of Linux
+    return f"{platform.node()} {os.readlink(namespace) if namespace.is_symlink() else ''}"
 
 
 def _is_running(token: str, sign: dict[str, Any]) -> bool | None:
     """Return whether the process that gave a sign is alive; None if only time can tell."""
-    if not sign["machine"] or sign["machine"] != _machine():
+    if sign["machine"] != _machine() or abs(sign["boot"] - psutil.boot_time()) > _CLOCK_S:
         return None
     if sign["pid"] == os.getpid():
         return token in _ACTIVE
-    return sign["began"] is not None and sign["began"] == _began(sign["pid"])
+    try:
+        process = psutil.Process(sign["pid"])
+        is_same = abs(process.create_time() - sign["began"]) <= _CLOCK_S
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # of another user's process, on macOS and Windows
+        return None

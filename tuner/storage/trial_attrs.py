@@ -116,16 +116,6 @@ def trained_as(study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
     return int(study.user_attrs.get("fusetune", {}).get("seed", 0)), trial.number
 
 
-def was_pruned(stopped: str) -> bool:
-    """Whether a trial's ``stopped`` says that it was stopped against other trials.
-
-    Example:
-        >>> [was_pruned(text) for text in ("pruned", "pruned at epoch 3", "diverged at epoch 1")]
-        [True, True, False]
-    """
-    return stopped.partition(" ")[0] == PRUNED
-
-
 def started(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are running or have ended, sorted by number; waiting ones are left out."""
     started = tuple(state for state in TrialState if state is not TrialState.WAITING)

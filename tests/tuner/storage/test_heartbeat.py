@@ -140,7 +140,7 @@ def test_another_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(s
     study.ask()
     with Heartbeat(session):
         (mine,) = signs(study)
-    sign_of(study, **mine | {"pid": os.getppid(), "began": "0", "trials": [0]})
+    sign_of(study, **mine | {"pid": os.getppid(), "began": 0.0, "trials": [0]})
 
     with Heartbeat(session):
         assert states(study) == ["WAITING"]

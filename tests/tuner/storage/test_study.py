@@ -186,6 +186,7 @@ def test_a_storage_that_cannot_be_is_refused(storage, error, words, tmp_path, mo
 def test_passwords_of_storages_are_not_shown():
     assert redacted("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert redacted("study.db") == "study.db"
+    assert redacted("sqlite:////a@b/c:d.db?token=x") == "sqlite:////a@b/c:d.db?token=***"
 
 
 def test_resuming_after_the_test_split_was_opened_warns(tmp_path):
