@@ -277,8 +277,8 @@ def _is_running(token: str, sign: dict[str, Any]) -> bool | None:
         return token in _ACTIVE
     try:
         process = psutil.Process(sign["pid"])
-        is_same = abs(process.create_time() - sign["began"]) <= _CLOCK_S
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
+        is_same = bool(abs(process.create_time() - sign["began"]) <= _CLOCK_S)
+        return is_same and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # of another user's process, on macOS and Windows
