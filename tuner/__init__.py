@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from objectives._lazy import lazy_names
+from objectives.space.registry import READY_MADE
 
 if TYPE_CHECKING:
     from tuner.api import tune, tune_cnn, tune_finetune, tune_mlp, tune_module
@@ -30,17 +31,9 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "Diagnosis": "tuner.diagnosis.diagnosis",
-        "diagnose": "tuner.diagnosis.diagnosis",
-        "StudyMismatchError": "tuner.storage.study",
-        "load_study": "tuner.storage.study",
-        "TestScore": "tuner.result",
-        "TuningResult": "tuner.result",
-        "load_result": "tuner.result",
-        "tune": "tuner.api",
-        "tune_cnn": "tuner.api",
-        "tune_finetune": "tuner.api",
-        "tune_mlp": "tuner.api",
-        "tune_module": "tuner.api",
+        **dict.fromkeys(("Diagnosis", "diagnose"), "tuner.diagnosis.diagnosis"),
+        **dict.fromkeys(("StudyMismatchError", "load_study"), "tuner.storage.study"),
+        **dict.fromkeys(("TestScore", "TuningResult", "load_result"), "tuner.result"),
+        **dict.fromkeys(("tune", *(e.function for e in READY_MADE.values())), "tuner.api"),
     },
 )
