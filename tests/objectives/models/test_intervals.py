@@ -122,9 +122,8 @@ def test_difference_of_two_models_is_signed_and_turns_with_them(metric):
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "rmse"])
 def test_difference_of_two_like_models_is_known_better_than_either_score(metric):
-    y, prediction, _ = rows_of(metric, 200)
-    other = prediction + 1e-2 * np.random.default_rng(2).normal(size=prediction.shape)
-    other = other if prediction.ndim == 1 else np.abs(other)
+    y, _, prediction = rows_of(metric, 200)
+    other = prediction * (1 + 0.01 * np.random.default_rng(2).normal(size=prediction.shape))
 
     low, high = difference_interval(METRICS[metric], y, prediction, other)
     single = score_interval(METRICS[metric], y, prediction)

@@ -1,0 +1,328 @@
+"""Which trials predict together: greedy ensemble selection, judged on rows that did not select.
+
+Caruana, Niculescu-Mizil, Crew & Ksikes 2004, "Ensemble selection from libraries of models": start
+from the best model, then add, again and again and with replacement, the one whose vote improves the
+mean prediction most. How often a model was added is its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from objectives._messages import check_count
+from objectives.metrics import METRICS, Metric
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Array: TypeAlias = npt.NDArray[Any]
+Judge: TypeAlias = Callable[[Floats], Floats]
+"""Costs (k,), lower is better, of k predictions (k, n, ...)."""
+
+MAX_SIZE = 25
+MAX_CANDIDATES = 25
+"""The best so many trials are looked at: a library without its worst models gives ensembles as good
+or better (Caruana, Munson & Niculescu-Mizil 2006, "Getting the most out of ensemble selection")."""
+
+_N_SPLITS, _MANY_ROWS = 5, 2000  # halvings; of more rows than that, one tells as much
+_CELLS = {
+    "roc_auc": 200_000,
+    "f1_macro": 800_000,
+}  # of predictions with many classes: rows beyond are left out
+_OTHER_CELLS = 2_000_000
+_MIN_ROWS = 20  # fewer cannot choose and judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Weights of trials in the mean that predicts.
+
+    Args:
+        weights: one a trial, multiples of 1 / ``size`` that sum to 1; one alone is 1 where no
+            ensemble beats the single best.
+        size: how many votes, a trial's own being counted as often as it was added.
+        value: the metric of the weighted mean on all rows, those that it was chosen on.
+        held_out: the metric of ensembles of this size on rows that did not choose them.
+        held_out_single: the same of the single best; NaN, as the former, if there are too few rows
+            to judge.
+    """
+
+    weights: Floats
+    size: int
+    value: float
+    held_out: float
+    held_out_single: float
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one trial predicts alone."""
+        return int(np.count_nonzero(self.weights)) == 1
+
+
+def select_ensemble(
+    predictions: Sequence[npt.ArrayLike],
+    y: npt.ArrayLike,
+    metric: Metric,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    max_size: int = MAX_SIZE,
+    seed: int = 0,
+) -> Selection:
+    """Choose the weights of trials from their validation or out-of-fold predictions.
+
+    The rows are halved five times. On one half an ensemble of each size is chosen, size 1 being
+    the single best; on the other half it is judged, and the other way round. The size that is best
+    on average over rows that did not choose is then chosen on all rows. So a small split, on which
+    any ensemble looks good, decides for the single best unless there is something to gain.
+
+    Args:
+        predictions: of each trial: probabilities (n, n_classes), or values (n,). A trial that is
+            not finite somewhere gets no weight.
+        y: class codes or values (n,).
+        metric: what is to be good.
+        sample_weight: one number >= 0 a row; None weighs all rows alike.
+        groups: a label for each row; rows of one group choose together or judge together.
+        max_size: votes at most; 1 gives the single best.
+        seed: of the halves.
+
+    Returns:
+        The weights, in the order of ``predictions``.
+
+    Raises:
+        ValueError: if there is no trial with finite predictions, shapes differ, or ``max_size`` is
+            no whole number of at least 1.
+
+    Example:
+        >>> y = np.arange(40) % 2
+        >>> right, wrong = np.eye(2)[y], np.eye(2)[1 - y]
+        >>> select_ensemble([wrong, right], y, METRICS["log_loss"]).weights.tolist()
+        [0.0, 1.0]
+    """
+    check_count("max_size", max_size)
+    stacked = _stack(predictions, len(np.asarray(y)))
+    truth = np.asarray(y)
+    weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, float)
+    costs = judge_for(metric, truth, weight)(stacked)
+    costs[~np.isfinite(costs) | ~np.isfinite(stacked).reshape(len(stacked), -1).all(axis=1)] = (
+        np.inf
+    )
+    order = costs.argsort(kind="stable")[:MAX_CANDIDATES]
+    order = order[np.isfinite(costs[order])]
+    if not len(order):
+        raise ValueError(
+            "predictions must be finite and the metric defined for some trial, got none of "
+            f"{len(costs)}; run more trials"
+        )
+    rows = _enough_rows(metric, stacked[order].shape, np.random.default_rng(seed))
+    truth, weight = truth[rows], weight[rows]
+    prepared = _prepare(metric, stacked[order][:, rows], truth)
+    curve = np.full(max_size, np.nan)
+    if max_size > 1 and len(order) > 1 and len(truth) >= _MIN_ROWS:
+        unit = None if groups is None else np.unique(groups, return_inverse=True)[1][rows]
+        halves = _halves(truth, unit, metric, np.random.default_rng(seed))
+        curve = _held_out_costs(metric, prepared, truth, weight, halves, max_size)
+    size = 1
+    if not np.isnan(curve).any():  # the smallest that is best but for rounding
+        size = int((curve <= curve.min() + 1e-9 * abs(curve.min())).argmax()) + 1
+    judge = judge_for(metric, truth, weight)
+    counts = np.bincount(_greedy(judge, prepared, size)[0], minlength=len(order))
+    weights = np.zeros(len(costs))
+    weights[order] = counts / size
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    return Selection(
+        weights=weights,
+        size=size,
+        value=_value(
+            metric, np.tensordot(weights[order], stacked[order], axes=1), y, sample_weight
+        ),
+        held_out=sign * float(curve[size - 1]),
+        held_out_single=sign * float(curve[0]),
+    )
+
+
+def weights_dataframe(
+    selection: Selection, trials: Sequence[int], params: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return one row for each trial that has weight, the heaviest first.
+
+    Args:
+        selection: of trials.
+        trials: their numbers, in the order of their predictions.
+        params: their configurations.
+
+    Returns:
+        Columns ``trial``, ``weight`` and ``params_<name>``.
+    """
+    rows = [
+        {"trial": number, "weight": weight} | {f"params_{k}": v for k, v in config.items()}
+        for number, weight, config in zip(trials, selection.weights, params, strict=True)
+        if weight > 0
+    ]
+    table = pd.DataFrame(rows).sort_values(["weight", "trial"], ascending=[False, True])
+    return table.reset_index(drop=True)
+
+
+def _stack(predictions: Sequence[npt.ArrayLike], n: int) -> Floats:
+    arrays = [np.asarray(prediction, dtype=np.float64) for prediction in predictions]
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) != 1 or shapes[0][0] != n or not n:
+        raise ValueError(
+            f"predictions must be of the {n} rows of y and of one shape, got shapes {shapes}"
+        )
+    return np.stack(arrays)
+
+
+def _value(
+    metric: Metric, mean: Floats, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+) -> float:
+    weight = None if sample_weight is None else np.asarray(sample_weight)
+    return metric.score(np.asarray(y), mean, weight)
+
+
+def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return which rows choose and judge: all, unless a look at them would take seconds."""
+    n = shape[1]
+    if len(shape) == 3 and not _is(metric, "log_loss"):
+        cells = _CELLS.get(metric.name, _OTHER_CELLS)
+        n = min(n, max(_MIN_ROWS, cells // (shape[0] * shape[2])))
+    return np.arange(shape[1]) if n == shape[1] else np.sort(rng.permutation(shape[1])[:n])
+
+
+def _prepare(metric: Metric, stacked: Floats, y: Array) -> Floats:
+    """Return the part of the predictions that the metric looks at."""
+    if _is(metric, "log_loss"):  # the mean of an ensemble's shares for the class that each row has
+        return stacked[:, np.arange(len(y)), y]
+    if _is(metric, "roc_auc") and stacked.shape[2] == 2:
+        return stacked[..., 1]
+    return stacked.astype(np.float32) if stacked.ndim == 3 else stacked
+
+
+def _held_out_costs(
+    metric: Metric,
+    prepared: Floats,
+    y: Array,
+    weight: Floats,
+    halves: Iterator[tuple[Array, Array]],
+    max_size: int,
+) -> Floats:
+    """Return the mean cost (max_size,) of each size on rows that did not choose the ensemble."""
+    curves = []
+    for choosing, judging in halves:
+        chooser = judge_for(metric, y[choosing], weight[choosing])
+        _, means = _greedy(chooser, prepared[:, choosing], max_size, also=prepared[:, judging])
+        curves.append(judge_for(metric, y[judging], weight[judging])(means))
+    mean: Floats = np.mean(curves, axis=0)
+    return mean
+
+
+def _greedy(
+    judge: Judge, prepared: Floats, size: int, also: Floats | None = None
+) -> tuple[list[int], Floats]:
+    """Return which candidates are added, and the mean of ``also`` after each.
+
+    Of candidates that are equally good the first one is added: they come the best first.
+    """
+    chosen: list[int] = []
+    total = np.zeros_like(prepared[0])
+    for votes in range(1, size + 1):
+        costs = judge((total + prepared) / votes)
+        chosen.append(int(np.where(np.isfinite(costs), costs, np.inf).argmin()))
+        total += prepared[chosen[-1]]
+    if also is None:
+        return chosen, total[None] / size
+    sums = np.cumsum(also[chosen], axis=0)
+    return chosen, sums / np.arange(1, size + 1).reshape(-1, *[1] * (sums.ndim - 1))
+
+
+def _halves(
+    y: Array, unit: Array | None, metric: Metric, rng: np.random.Generator
+) -> Iterator[tuple[Array, Array]]:
+    """Give row numbers that choose and that judge; classes are halved alike."""
+    for _ in range(_N_SPLITS if len(y) <= _MANY_ROWS else 1):
+        if unit is not None:
+            first = rng.permutation(np.arange(unit.max() + 1) % 2).astype(bool)[unit]
+        elif "regression" in metric.tasks:
+            first = rng.permutation(np.arange(len(y)) % 2).astype(bool)
+        else:
+            shuffled = rng.permutation(len(y))
+            by_class = shuffled[y[shuffled].argsort(kind="stable")]
+            first = np.zeros(len(y), dtype=bool)
+            first[by_class[::2]] = True
+        yield np.flatnonzero(first), np.flatnonzero(~first)
+        yield np.flatnonzero(~first), np.flatnonzero(first)
+
+
+def _is(metric: Metric, name: str) -> bool:
+    return metric is METRICS[name]
+
+
+def judge_for(metric: Metric, y: Array, weight: Floats) -> Judge:
+    """Return what gives the costs of many predictions at once: of probabilities (k, n, n_classes),
+    of values (k, n), or of the part of either that the metric looks at.
+    """
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    truth, weights = torch.from_numpy(np.ascontiguousarray(y)), torch.from_numpy(weight)
+
+    def costs(p: Floats) -> Floats:
+        if not len(y) or not weight.any():
+            return np.full(len(p), np.nan)
+        if _is(metric, "log_loss"):
+            own = p if p.ndim == 2 else p[:, np.arange(len(y)), y]
+            eps = np.finfo(np.float64).eps  # the bound that scikit-learn sets
+            losses: Floats = -(np.log(own.clip(eps, 1 - eps)) @ weight) / weight.sum()
+            return losses
+        if _is(metric, "roc_auc"):
+            return -_areas(p[..., 1] if p.ndim == 3 and p.shape[2] == 2 else p, y, weight)
+        if metric is METRICS.get(metric.name):
+            outputs = torch.from_numpy(p if p.ndim == 3 else p[..., None])
+            scores: Floats = metric.batched_scorer(
+                outputs, truth, weights.to(outputs.dtype)
+            ).numpy()
+            return sign * scores
+        return sign * np.array([metric.score(y, member, weight) for member in p])
+
+    return costs
+
+
+def _areas(p: Floats, y: Array, weight: Floats) -> Floats:
+    """Return the area under the ROC curve of each prediction: (k, n), or (k, n, n_classes) for the
+    mean over classes, each against the rest.
+    """
+    if p.ndim == 2:
+        return _area(p, y == 1, weight)
+    parts = [_area(p[..., c], y == c, weight) for c in range(p.shape[2]) if (y == c).any()]
+    known: Floats = np.array(parts)
+    found: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
+    return found if len(parts) > 1 else known[0]
+
+
+def _area(p: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> Floats:
+    """Return areas (k,): the chance that a positive row stands above a negative one.
+
+    Only the negative rows are sorted; each positive one is looked up among them, as ties count one
+    half (Mann & Whitney 1947).
+    """
+    n_positive = weight[positive].sum()
+    if not 0 < n_positive < weight.sum():
+        return np.full(len(p), np.nan)
+    is_even = bool((weight == weight[0]).all())
+    areas = []
+    for row in p:
+        below, above = row[~positive], row[positive]
+        if is_even:
+            below.sort()
+            total = np.arange(len(below) + 1) * weight[0]
+        else:
+            order = below.argsort()
+            below = below[order]
+            total = np.concatenate([[0.0], weight[~positive][order].cumsum()])
+        left, right = (np.searchsorted(below, above, side=side) for side in ("left", "right"))
+        gained = (total[left] + total[right]) / 2
+        areas.append(gained @ weight[positive] / (n_positive * total[-1]))
+    return np.array(areas)
