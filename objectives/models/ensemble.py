@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from objectives._files import check_target, replace_file
 from objectives.metrics import Metric
 from objectives.models.export import Predictor
-from objectives.models.files import DECODING_ERRORS
+from objectives.models.files import RefusedError, refusing
 from objectives.models.mlp import BATCH_ROWS, FittedModel
 from objectives.models.module import FittedModule, load_model
 
@@ -110,21 +110,15 @@ class EnsembleModel(FittedModel):
         Raises:
             ValueError: if there is no such file, or it is no ensemble, damaged or altered.
         """
-        if not Path(path).is_file():
-            raise ValueError(f"path must be an existing file, got path={str(path)!r}; check it")
-        try:
+        with refusing(path, "EnsembleModel.save"):
             index, contents = _read(Path(path))
             with tempfile.TemporaryDirectory() as folder:
                 members = list(_members(folder, contents, metric, build))
             for member, first in zip(members, index["encoded_as"], strict=True):
                 if hasattr(member, "encoders") and _same_columns(member, members[first]):
                     member.encoders = members[first].encoders
-            return cls(members, index["weights"])
-        except DECODING_ERRORS as error:
-            raise ValueError(
-                f"path must be a file that EnsembleModel.save wrote, got path={str(path)!r}, which "
-                f"is another kind of file, damaged or altered ({error}); save the model again"
-            ) from error
+            _check(members, np.asarray(index["weights"], dtype=np.float64))
+        return cls(members, index["weights"])
 
     def encode(self, X: Any) -> Tensor:
         """Return the inputs of all members, which must share them."""
@@ -242,15 +236,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return index and members' files of an ensemble file, once their sizes are checked."""
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-            raise ValueError("it holds members larger than itself")
+            raise RefusedError("holds members larger than itself; do not use it")
         index = json.loads(archive.read(_INDEX))
         names, firsts = index["members"], index["encoded_as"]
         if (index["format"], index["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"it is no ensemble of version {VERSION}")
+            raise RefusedError(f"is no ensemble of version {VERSION}; save the model again")
         if len(names) > MAX_MEMBERS or sorted(archive.namelist()) != sorted([_INDEX, *names]):
-            raise ValueError("it does not hold the members that it lists")
+            raise RefusedError("does not hold the members that it lists; save the model again")
         if len(firsts) != len(names) or any(not 0 <= j <= k for k, j in enumerate(firsts)):
-            raise ValueError("it contradicts itself")
+            raise RefusedError("contradicts itself; save the model again")
         return index, {name: archive.read(name) for name in names}
 
 

@@ -55,14 +55,16 @@ def equal_step_costs(
     sign = -1.0 if direction == "maximize" else 1.0
     rows = list(zip(values, curves, states, strict=True))
     ends: list[float | None] = [
-        sign * value if state is TrialState.COMPLETE and _is_number(value) else None
+        sign * value
+        if state is TrialState.COMPLETE and value is not None and math.isfinite(value)
+        else None
         for value, _, state in rows
     ]
     ranked = sorted(cost for cost in ends if cost is not None)
     if not ranked:
         return ends
     best_curves = [
-        _best_so_far({step: sign * v for step, v in curve.items() if _is_number(v)})
+        _best_so_far({step: sign * v for step, v in curve.items() if math.isfinite(v)})
         for curve in curves
     ]
     for number, (_, _, state) in enumerate(rows):
@@ -133,10 +135,6 @@ def study_importances(study: optuna.Study) -> dict[str, float]:
         costs,
         target_quantile=_GOOD if any(t.state is TrialState.PRUNED for t in trials) else 0.1,
     )
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _best_so_far(curve: Mapping[int, float]) -> dict[int, float]:

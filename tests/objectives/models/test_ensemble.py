@@ -152,11 +152,14 @@ def index(**changes):
         ("members that it lists", lambda contents: contents.update({"code.py": b"print()"})),
         ("members that it lists", lambda contents: contents.pop("member_1.model.zip")),
         ("contradicts itself", index(encoded_as=[0, 2, 0])),
-        ("weights must be finite", index(weights=[1, -1, 1])),
-        ("with a weight each", index(weights=[1])),
-        ("damaged or altered", index(weights="many")),
-        ("another kind of file", lambda contents: contents.update({"member_0.model.zip": b"PK"})),
-        ("damaged or altered", lambda contents: contents.update({"ensemble.json": b"[1"})),
+        ("is damaged or was altered", index(weights=[1, -1, 1])),
+        ("is damaged or was altered", index(weights=[1])),
+        ("is damaged or was altered", index(weights="many")),
+        (
+            "is damaged or was altered",
+            lambda contents: contents.update({"member_0.model.zip": b"PK"}),
+        ),
+        ("is damaged or was altered", lambda contents: contents.update({"ensemble.json": b"[1"})),
     ],
 )
 def test_a_file_that_is_no_ensemble_is_refused_in_one_sentence(reason, change, tmp_path):
