@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 
@@ -371,17 +370,14 @@ def load_result(
     )
 
 
-_N_RESAMPLES = 1000
-
-
 @dataclass(frozen=True, kw_only=True)
 class TestScore:
-    """The tuned metric on the test split, with a 95% bootstrap interval.
+    """The tuned metric on the test split, with a 95% interval.
 
     Args:
         metric: its name.
         value: its value; ``float(score)`` is this number.
-        low: lower end of the interval (2.5% quantile of resampled rows).
+        low: lower end of the interval: exact for shares, of a bootstrap for other metrics.
         high: upper end.
         n: rows in the test split.
     """
@@ -405,18 +401,23 @@ class TestScore:
 
 
 def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
-    """Score ``model`` on an opened test split, and on resamples of its rows for the interval."""
+    """Score ``model`` on an opened test split, with an interval of `score_interval`."""
+    from objectives.models.intervals import score_interval  # loads torch and scipy
+
     prediction = (
         model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
     )
-    value = metric.score(split.y, prediction, split.weight)
-    rng, resampled = np.random.default_rng(0), []
-    for _ in range(_N_RESAMPLES):
-        rows = rng.integers(0, len(split.y), len(split.y))
-        weight = None if split.weight is None else split.weight[rows]
-        # NaN where a resample lacks the classes that the metric needs.
-        resampled.append(metric.score(split.y[rows], prediction[rows], weight))
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    low, high = score_interval(
+        metric,
+        split.y,
+        prediction,
+        weight=split.weight,
+        groups=getattr(split, "group", None),  # images have none
+    )
     return TestScore(
-        metric=metric.name, value=value, low=float(low), high=float(high), n=len(split.y)
+        metric=metric.name,
+        value=metric.score(split.y, prediction, split.weight),
+        low=low,
+        high=high,
+        n=len(split.y),
     )

@@ -391,7 +391,7 @@ def _bootstrap(
         return Interval(np.nan, np.nan)
     shares = _bca_shares(value, resampled, left_out, n_units, level)
     low, high = np.quantile(resampled, shares)
-    return Interval(float(low), float(high))
+    return Interval(float(min(low, value)), float(max(high, value)))
 
 
 def _bca_shares(

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from objectives import FittedModel
+from objectives.models.intervals import share_interval
 from tuner import tune, tune_mlp
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -148,3 +149,15 @@ def test_a_functions_result_has_no_model():
     for access in (lambda: result.model, result.refit, result.test_score):
         with pytest.raises(TypeError, match="must come from a ready-made objective"):
             access()
+
+
+def test_rows_of_one_group_make_a_test_score_no_surer_than_one_row():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+    copies = np.repeat(X, 20, axis=0), np.repeat(y, 20)
+    options = {"n_trials": 1, **FAST}
+
+    score = tune_mlp(copies, groups=np.repeat(np.arange(60), 20), **options).test_score()
+
+    as_if_alone = share_interval(round(score.value * score.n), score.n)
+    assert score.high - score.low > 2 * (as_if_alone.high - as_if_alone.low)
