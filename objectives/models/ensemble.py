@@ -20,8 +20,8 @@ from objectives._files import check_target, replace_file
 from objectives.metrics import Metric
 from objectives.models.export import Predictor
 from objectives.models.files import RefusedError, refusing
+from objectives.models.load import load_model
 from objectives.models.mlp import BATCH_ROWS, FittedModel
-from objectives.models.module import FittedModule, load_model
 
 FORMAT, VERSION = "fusetune ensemble", 1
 MAX_MEMBERS = 25  # votes of an ensemble, and so its members, at most
@@ -146,7 +146,7 @@ class EnsembleModel(FittedModel):
         inputs: dict[int, Tensor] = {}
         mean: Any = 0.0
         for k, (member, weight) in enumerate(zip(self.members, self.weights, strict=True)):
-            if isinstance(member, FittedModule):
+            if not hasattr(member, "encoders"):  # a `FittedModule`, which reads its inputs itself
                 average = member._average(X)
             else:
                 group = self._group(k)
@@ -198,7 +198,7 @@ def _forward(member: FittedModel, inputs: Tensor) -> NDArray[np.float64]:
 def _encodes_alike(first: FittedModel, second: FittedModel) -> bool:
     if first is second:
         return True
-    if isinstance(first, FittedModule) or isinstance(second, FittedModule):
+    if not (hasattr(first, "encoders") and hasattr(second, "encoders")):
         return False
     same = len(first.encoders) == len(second.encoders) and all(
         a is b for a, b in zip(first.encoders, second.encoders, strict=True)
