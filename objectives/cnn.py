@@ -14,6 +14,7 @@ from objectives.images.augment import augment
 from objectives.images.data import ImageData
 from objectives.images.load import load_images
 from objectives.module import ModuleObjective
+from objectives.space.hyperparameter import Params
 from objectives.space.space import make_space
 from objectives.space.tables import CNN_TABLE
 from objectives.training.feeds import Inputs
@@ -180,21 +181,21 @@ class CNNObjective(ModuleObjective):
         assert isinstance(self.data, ImageData)
         return super().hints | {"mean": list(self.data.mean), "std": list(self.data.std)}
 
-    def _build(self, params: Mapping[str, Any]) -> nn.Module:
+    def _build(self, params: Params) -> nn.Module:
         # Convolutions on a CPU are up to twice as fast with the channels last in memory.
-        return build(**params, **self.hints).to(memory_format=torch.channels_last)
+        arguments: dict[str, Any] = {**params, **self.hints}
+        return build(**arguments).to(memory_format=torch.channels_last)
 
-    def _make_optimizer(
-        self, module: nn.Module, params: Mapping[str, Any]
-    ) -> torch.optim.Optimizer:
+    def _make_optimizer(self, module: nn.Module, params: Params) -> torch.optim.Optimizer:
         if self._optimizer is not None:
             return super()._make_optimizer(module, params)
         return make_optimizer(decayed(module), params)
 
-    def _change(self) -> Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs]:
+    def _change(self) -> Callable[[Inputs, Params, torch.Generator], Inputs]:
         return _augmented
 
 
-def _augmented(inputs: Inputs, params: Mapping[str, Any], generator: torch.Generator) -> Inputs:
+def _augmented(inputs: Inputs, params: Params, generator: torch.Generator) -> Inputs:
     assert isinstance(inputs, Tensor)
-    return augment(inputs, params["augmentation"], generator)
+    augmentation: Any = params["augmentation"]
+    return augment(inputs, augmentation, generator)

@@ -20,6 +20,7 @@ from objectives.models.backbones import (
     pretrained,
 )
 from objectives.module import ModuleObjective
+from objectives.space.hyperparameter import Params
 from objectives.space.tables import FINETUNE_TABLE
 from objectives.training.optimizers import make_optimizer
 
@@ -109,22 +110,21 @@ class FinetuneObjective(CNNObjective):
         """As of `ModuleObjective`, with the backbone and its weights."""
         return super().record | {"backbone": self.backbone, "weights": self._weights}
 
-    def _build(self, params: Mapping[str, Any]) -> nn.Module:
-        return build(**params, **self.hints, state=self._pretrained.state)
+    def _build(self, params: Params) -> nn.Module:
+        arguments: dict[str, Any] = {**params, **self.hints, "state": self._pretrained.state}
+        return build(**arguments)
 
-    def _make_optimizer(
-        self, module: nn.Module, params: Mapping[str, Any]
-    ) -> torch.optim.Optimizer:
+    def _make_optimizer(self, module: nn.Module, params: Params) -> torch.optim.Optimizer:
         assert isinstance(module, Backbone)
         if self._optimizer is not None:
             return super()._make_optimizer(module, params)
         rate, share = float(params["learning_rate"]), float(params["backbone_rate"])
         return make_optimizer(module.groups(rate, share), params)
 
-    def _before_epoch(self) -> Callable[[nn.Module, Mapping[str, Any], int], None]:
+    def _before_epoch(self) -> Callable[[nn.Module, Params, int], None]:
         return _freeze
 
 
-def _freeze(module: nn.Module, params: Mapping[str, Any], epoch: int) -> None:
+def _freeze(module: nn.Module, params: Params, epoch: int) -> None:
     assert isinstance(module, Backbone)
     module.freeze(epoch < int(params["frozen_epochs"]) or params["backbone_rate"] == 0)

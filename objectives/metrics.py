@@ -5,13 +5,15 @@ A class without rows, and a row of weight 0, count for nothing in any of them.
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import sklearn.metrics as sk
 import torch
 from torch import Tensor
 
@@ -70,7 +72,7 @@ class Metric:
         used = weight > 0
         if not used.any() or not np.isfinite(prediction).all():
             return float("nan")
-        return float(self.scorer(y[used], prediction[used], weight[used]))
+        return _number(self.scorer(y[used], prediction[used], weight[used]), self.name)
 
     def batched(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the metric of K models at once, on their device: what `score` gives for each.
@@ -126,8 +128,8 @@ class Metric:
             raise ValueError(
                 f"tasks must be of classes or of values, got tasks={tasks}; make two metrics"
             )
-        batched = partial(_own_batched, function, "regression" in tasks)
         called = getattr(function, "__name__", "own") if name is None else name
+        batched = partial(_own_batched, called, function, "regression" in tasks)
         return cls(called, direction, tasks, function, batched)
 
 
@@ -166,15 +168,28 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
 
 
 def _own_batched(
-    function: Scorer, of_values: bool, outputs: Tensor, y: Tensor, weight: Tensor
+    name: str, function: Scorer, of_values: bool, outputs: Tensor, y: Tensor, weight: Tensor
 ) -> Tensor:
-    found = outputs[..., 0] if of_values else probabilities(outputs)
+    predictions = outputs[..., 0] if of_values else probabilities(outputs)
     truth, weights = y.cpu().numpy(), weight.cpu().numpy()
     values = [
-        function(truth, member.cpu().numpy(), weights) if bool(member.isfinite().all()) else np.nan
-        for member in found
+        _number(function(truth, member.cpu().numpy(), weights), name)
+        if bool(member.isfinite().all())
+        else math.nan
+        for member in predictions
     ]
     return torch.tensor(values, dtype=outputs.dtype, device=outputs.device)
+
+
+def _number(value: object, name: str) -> float:
+    """Return what a metric's function gave as a float; a user's own may give anything."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"metric {name!r} must return one number, got {type(value).__name__}; "
+            "return a float from its function"
+        ) from error
 
 
 def _check_lengths(y: Array, prediction: Array, weight: Array) -> None:
@@ -186,22 +201,29 @@ def _check_lengths(y: Array, prediction: Array, weight: Array) -> None:
         )
 
 
+def _sklearn() -> ModuleType:
+    """Return `sklearn.metrics`, which takes a second to load and training does without."""
+    return importlib.import_module("sklearn.metrics")
+
+
 def _accuracy(y: Array, p: Array, weight: Array) -> float:
-    return float(sk.accuracy_score(y, p.argmax(1), sample_weight=weight))
+    return float(_sklearn().accuracy_score(y, p.argmax(1), sample_weight=weight))
 
 
 def _balanced_accuracy(y: Array, p: Array, weight: Array) -> float:
     # balanced_accuracy_score is this, but warns of a predicted class that has no rows
     labels = np.unique(y)
     return float(
-        sk.recall_score(y, p.argmax(1), labels=labels, average="macro", sample_weight=weight)
+        _sklearn().recall_score(
+            y, p.argmax(1), labels=labels, average="macro", sample_weight=weight
+        )
     )
 
 
 def _roc_auc(y: Array, p: Array, weight: Array) -> float:
     codes = [1] if p.shape[1] == 2 else range(p.shape[1])
     areas = [
-        sk.roc_auc_score(y == code, p[:, code], sample_weight=weight)
+        _sklearn().roc_auc_score(y == code, p[:, code], sample_weight=weight)
         for code in codes
         if 0 < np.count_nonzero(y == code) < len(y)
     ]
@@ -211,19 +233,19 @@ def _roc_auc(y: Array, p: Array, weight: Array) -> float:
 def _log_loss(y: Array, p: Array, weight: Array) -> float:
     # divided by their sum: scikit-learn warns of the rounding of single precision
     shares = p / p.sum(axis=1, keepdims=True)
-    return float(sk.log_loss(y, shares, sample_weight=weight, labels=np.arange(p.shape[1])))
+    return float(_sklearn().log_loss(y, shares, sample_weight=weight, labels=np.arange(p.shape[1])))
 
 
 def _f1_macro(y: Array, p: Array, weight: Array) -> float:
-    return float(sk.f1_score(y, p.argmax(1), average="macro", sample_weight=weight))
+    return float(_sklearn().f1_score(y, p.argmax(1), average="macro", sample_weight=weight))
 
 
 def _rmse(y: Array, prediction: Array, weight: Array) -> float:
-    return float(sk.root_mean_squared_error(y, prediction, sample_weight=weight))
+    return float(_sklearn().root_mean_squared_error(y, prediction, sample_weight=weight))
 
 
 def _mae(y: Array, prediction: Array, weight: Array) -> float:
-    return float(sk.mean_absolute_error(y, prediction, sample_weight=weight))
+    return float(_sklearn().mean_absolute_error(y, prediction, sample_weight=weight))
 
 
 def _r2(y: Array, prediction: Array, weight: Array) -> float:
@@ -231,7 +253,7 @@ def _r2(y: Array, prediction: Array, weight: Array) -> float:
         return float("nan")
     if np.ptp(y) == 0:  # scikit-learn's rule, which rounding of the mean hides from it
         return float(np.array_equal(y, prediction))
-    return float(sk.r2_score(y, prediction, sample_weight=weight))
+    return float(_sklearn().r2_score(y, prediction, sample_weight=weight))
 
 
 _CLASSES: tuple[Task, ...] = ("binary", "multiclass")

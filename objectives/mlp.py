@@ -13,7 +13,7 @@ from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.mlp import FittedModel
 from objectives.objective import describe_data, run_trial
-from objectives.space.hyperparameter import Value
+from objectives.space.hyperparameter import Params, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
 from objectives.training.device import Precision, check_precision, pick_device
@@ -142,9 +142,7 @@ class MLPObjective:
         """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
         return run_trial(self, trial, seed=self.seed)
 
-    def refit(
-        self, params: Mapping[str, Value], *, epochs: int, seed: int, number: int = 0
-    ) -> FittedModel:
+    def refit(self, params: Params, *, epochs: int, seed: int, number: int = 0) -> FittedModel:
         """Train one network (or ``n_repeats``) on training and validation rows, and return the
         model.
 
@@ -191,7 +189,7 @@ class MLPObjective:
         return MLPCohort(training, lambda rows, params: self._fitted(prepared, rows, params))
 
     def _fitted(
-        self, prepared: Sequence[Prepared], rows: torch.Tensor, params: Mapping[str, Value]
+        self, prepared: Sequence[Prepared], rows: torch.Tensor, params: Params
     ) -> FittedModel:
         """Return the model with parameters ``rows`` (K, n_parameters), those of a part together."""
         activations = [str(params["activation"])] * len(rows)
@@ -211,7 +209,7 @@ class MLPObjective:
             input_columns=self.data.input_columns,
         )
 
-    def _shape(self, n_inputs: int, params: Mapping[str, Value]) -> dict[str, Any]:
+    def _shape(self, n_inputs: int, params: Params) -> dict[str, Any]:
         """Return the layer arguments of the `StackedMLP` that ``params`` ask for."""
         n_classes = 1 if self.data.classes is None else len(self.data.classes)
         return {

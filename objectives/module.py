@@ -16,7 +16,7 @@ from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.inputs import ImageSpec, TableInputs, accepted
 from objectives.models.module import FittedModule
 from objectives.objective import describe_data, run_trial
-from objectives.space.hyperparameter import Hyperparameter, Value
+from objectives.space.hyperparameter import Hyperparameter, Params
 from objectives.space.space import (
     check_arguments,
     defaults,
@@ -143,9 +143,7 @@ class ModuleObjective:
         """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
         return run_trial(self, trial, seed=self.seed)
 
-    def refit(
-        self, params: Mapping[str, Value], *, epochs: int, seed: int, number: int = 0
-    ) -> FittedModule:
+    def refit(self, params: Params, *, epochs: int, seed: int, number: int = 0) -> FittedModule:
         """Train on training and validation rows together, and return the model.
 
         Args:
@@ -208,6 +206,7 @@ class ModuleObjective:
                         f"build must return a torch.nn.Module, got {type(module).__name__}"
                     )
                 outputs = call(module.to(self.device).eval(), next(iter(sample)))
+                _trainable(module)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 return  # the trial will say so, and smaller ones may fit
@@ -254,21 +253,19 @@ class ModuleObjective:
         X = data.train.X
         return found | ({"n_inputs": X.shape[1]} if isinstance(X, Tensor) and X.dim() == 2 else {})
 
-    def _build(self, params: Mapping[str, Any]) -> nn.Module:
+    def _build(self, params: Params) -> nn.Module:
         return self.build(**accepted(self.build, params, self.hints))
 
-    def _make_optimizer(
-        self, module: nn.Module, params: Mapping[str, Any]
-    ) -> torch.optim.Optimizer:
-        trained = [p for p in module.parameters() if p.requires_grad]
+    def _make_optimizer(self, module: nn.Module, params: Params) -> torch.optim.Optimizer:
+        trained = _trainable(module)
         if self._optimizer is not None:
             return self._optimizer(trained, params)
         return make_optimizer(trained, params)
 
-    def _change(self) -> Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs] | None:
+    def _change(self) -> Callable[[Inputs, Params, torch.Generator], Inputs] | None:
         return None
 
-    def _before_epoch(self) -> Callable[[nn.Module, Mapping[str, Any], int], None] | None:
+    def _before_epoch(self) -> Callable[[nn.Module, Params, int], None] | None:
         return None
 
     def _fed(self, split: Any) -> FedSplit:
@@ -308,7 +305,7 @@ class ModuleObjective:
         )
         return ModuleCohort(training, self._fitted)
 
-    def _fitted(self, module: nn.Module, params: Mapping[str, Any]) -> FittedModule:
+    def _fitted(self, module: nn.Module, params: Params) -> FittedModule:
         data = self.data
         images = None
         if isinstance(data, ImageData):
@@ -326,3 +323,13 @@ class ModuleObjective:
             kind=self.kind,
             example=self._example(),
         )
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError(
+            "build must return a module with parameters to train, got "
+            f"{type(module).__name__} in which none has requires_grad; add a layer or unfreeze one"
+        )
+    return trainable

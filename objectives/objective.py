@@ -6,14 +6,16 @@ import math
 import operator
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from optuna.exceptions import TrialPruned
 
-from objectives.metrics import Metric
-from objectives.space.hyperparameter import Hyperparameter, Value
+from objectives.space.hyperparameter import Hyperparameter, Params
 from objectives.space.space import suggest
+
+if TYPE_CHECKING:
+    from objectives.metrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,13 @@ class EpochResult:
 class Cohort(Protocol):
     """Trials trained side by side; each is known by its trial number."""
 
-    def has_room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Params) -> bool:
         """Say whether such a trial would train efficiently beside those that are here."""
 
-    def batch_key(self, params: Mapping[str, Any]) -> Hashable:
+    def batch_key(self, params: Params) -> Hashable:
         """Return what trials that train as one have in common; None for one that trains alone."""
 
-    def add(self, number: int, params: Mapping[str, Any]) -> None:
+    def add(self, number: int, params: Params) -> None:
         """Take in a trial; it starts with the next epoch."""
 
     def train_epoch(self) -> Mapping[int, EpochResult]:
@@ -76,7 +78,7 @@ class SavableCohort(Cohort, Protocol):
     def state(self, number: int) -> bytes:
         """Return what the next epochs of a member follow from, see `objectives.training.state`."""
 
-    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+    def restore(self, number: int, params: Params, state: bytes) -> None:
         """Take in a trial where `state` left it, in place of `add`.
 
         Raises:
@@ -166,7 +168,7 @@ class TrialRecord:
     """
 
     direction: str
-    params: Mapping[str, Value]
+    params: Params
     seed: int
     worker: int = 0
     has_params: bool = False

@@ -21,6 +21,7 @@ from optuna.distributions import (
 from objectives._messages import hint
 
 Value: TypeAlias = bool | int | float | str
+Params: TypeAlias = Mapping[str, Value]  # a configuration
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")

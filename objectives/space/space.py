@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 from objectives._messages import hint
-from objectives.space.hyperparameter import Hyperparameter, Space, Value
+from objectives.space.hyperparameter import Hyperparameter, Params, Space, Value
 
 
 def make_space(
@@ -189,7 +189,7 @@ def defaults(space: Space) -> dict[str, Value]:
     return {name: row.default for name, row in space.items()}
 
 
-def complete(space: Space, params: Mapping[str, Any]) -> dict[str, Value]:
+def complete(space: Space, params: Params) -> dict[str, Value]:
     """Return ``params`` checked and filled up with the defaults of what they leave out.
 
     Raises:
@@ -238,7 +238,7 @@ def from_stored(space: Space, stored: Mapping[str, Any]) -> dict[str, Value]:
     return defaults(space) | found
 
 
-def to_stored(space: Space, params: Mapping[str, Any], *, strict: bool = True) -> dict[str, Value]:
+def to_stored(space: Space, params: Params, *, strict: bool = True) -> dict[str, Value]:
     """Return what an Optuna study stores of ``params``: the searched ones, by their stored names.
 
     Args:
@@ -260,7 +260,7 @@ def to_stored(space: Space, params: Mapping[str, Any], *, strict: bool = True) -
     return stored
 
 
-def fit_into(space: Space, params: Mapping[str, Any]) -> dict[str, Value]:
+def fit_into(space: Space, params: Params) -> dict[str, Value]:
     """Return ``params`` as far as the space can hold them, with the defaults elsewhere."""
     return {
         name: params[name] if name in params and holds(row, params[name]) else row.default

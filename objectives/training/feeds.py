@@ -23,7 +23,7 @@ from objectives.data.table import TabularData, content_fingerprint, load_tabular
 from objectives.data.targets import read_target
 from objectives.images.data import ImageData, ImageSplit
 from objectives.images.load import load_images
-from objectives.training.tensors import training_weight
+from objectives.training.tensors import loss_weight, to_device
 
 Inputs: TypeAlias = "Tensor | tuple[Inputs, ...] | dict[str, Inputs]"
 
@@ -309,7 +309,7 @@ def _holds_images(dataset: Any) -> bool:
         return Path(dataset).is_dir()
     if not isinstance(dataset, Dataset) or not hasattr(dataset, "__len__") or not len(dataset):
         return False
-    first = dataset[0]
+    first = _pair(dataset, 0)
     return isinstance(first, tuple | list) and isinstance(first[0], Image)
 
 
@@ -327,7 +327,7 @@ def _read(dataset: Any) -> tuple[str, Inputs, Any]:
             "dataset must be (X, y), a map-style Dataset, a table or images, got "
             f"{type(dataset).__name__}; pass (X, y)"
         )
-    pairs = [dataset[row] for row in range(len(dataset))]
+    pairs = [_pair(dataset, row) for row in range(len(dataset))]
     if not pairs or any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
         raise ValueError(
             "dataset must give (x, y) for each index, one row or more, got something else from "
@@ -335,6 +335,16 @@ def _read(dataset: Any) -> tuple[str, Inputs, Any]:
         )
     X, y = default_collate(pairs)
     return type(dataset).__name__, as_inputs(tuple(X) if isinstance(X, list) else X), _labels(y)
+
+
+def _pair(dataset: Any, row: int) -> Any:
+    try:
+        return dataset[row]
+    except Exception as error:  # the user's own code may raise anything
+        raise ValueError(
+            f"dataset must give (x, y) for each index, got {type(error).__name__}: {error} at row "
+            f"{row} of {len(dataset)}; mend or leave out that row"
+        ) from error
 
 
 def _labels(y: Any) -> Any:
@@ -363,13 +373,16 @@ def feed(
         scaler: standardises the values of a regression; None for classes.
         device: where training happens.
     """
-    y = torch.as_tensor(split.y).to(device)
-    weight = training_weight(split, data.class_weight)
+    y = to_device(torch.as_tensor(split.y), device)
+    weight = loss_weight(split, data.class_weight)
     return FedSplit(
         rows=_rows(data, split, encoder, device),
         y=y,
         targets=y if scaler is None else scaler.transform(y).float(),
         weight=None if weight is None else weight[:, 0].to(device),
+        metric_weight=(
+            None if split.weight is None else to_device(torch.as_tensor(split.weight), device)
+        ),
     )
 
 
@@ -391,10 +404,12 @@ class FedSplit:
         rows: gives the inputs.
         y: class codes (n,), or values in the target's units.
         targets: what the loss compares with: class codes (n,), or standardised values (n,).
-        weight: of each row (n,) with mean 1, or None.
+        weight: of each row (n,) in the loss, with mean 1, or None.
+        metric_weight: of each row (n,) in the metric, or None.
     """
 
     rows: Rows
     y: Tensor
     targets: Tensor
     weight: Tensor | None = None
+    metric_weight: Tensor | None = None

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from objectives._messages import hint
 from objectives.data.targets import Task
+from objectives.space.hyperparameter import Params
 
 LossFunction: TypeAlias = Callable[[Any, Tensor], Tensor]
-OptimizerMaker: TypeAlias = Callable[[Any, Mapping[str, Any]], torch.optim.Optimizer]
+OptimizerMaker: TypeAlias = Callable[[Any, Params], torch.optim.Optimizer]
 Clip: TypeAlias = Callable[[list[nn.Parameter]], Any]
 
 LOSSES: Mapping[str, Callable[..., Tensor]] = {

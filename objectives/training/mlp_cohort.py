@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.space.hyperparameter import Params
 from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
 from objectives.training.losses import Loss
 from objectives.training.recipe import Recipe
@@ -57,7 +58,7 @@ class Training:
     recipe: Recipe
     loss: Loss
     metric: Metric
-    shape: Callable[[Mapping[str, Any]], dict[str, Any]]
+    shape: Callable[[Params], dict[str, Any]]
     patience: int | None
     n_repeats: int
     seed: int
@@ -73,7 +74,7 @@ class Training:
 class _Trial:
     """A trial under way: its members, and its best epoch so far."""
 
-    params: Mapping[str, Any]
+    params: Params
     members: list[Member]
     best: BestEpoch
 
@@ -86,15 +87,13 @@ class MLPCohort:
         fitted: makes a fitted model of parameters (K, n_parameters) and hyperparameters.
     """
 
-    def __init__(
-        self, training: Training, fitted: Callable[[Tensor, Mapping[str, Any]], Any]
-    ) -> None:
+    def __init__(self, training: Training, fitted: Callable[[Tensor, Params], Any]) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
         self._stacks: list[tuple[_Key, Stack]] = []
         self._places = _MAX_MEMBERS
 
-    def has_room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Params) -> bool:
         """Say whether the trial fits into a stack that is training: same shape, places left."""
         if not self._stacks:
             return True
@@ -105,7 +104,7 @@ class MLPCohort:
         return n_here + self._training.n_members <= self._places
 
     @one_thread()
-    def add(self, number: int, params: Mapping[str, Any]) -> None:
+    def add(self, number: int, params: Params) -> None:
         """Take in a trial; its weights, data order and dropout follow from its own seed."""
         members = []
         for k in range(self._training.n_members):
@@ -145,7 +144,7 @@ class MLPCohort:
         return pack({"members": members, "best": trial.best.state()})
 
     @one_thread()
-    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+    def restore(self, number: int, params: Params, state: bytes) -> None:
         """Take in a trial where `state` left it.
 
         Raises:
@@ -236,7 +235,7 @@ class MLPCohort:
             stopped="out of memory",
         )
 
-    def _member(self, stack: Stack, number: int, k: int, params: Mapping[str, Any]) -> Member:
+    def _member(self, stack: Stack, number: int, k: int, params: Params) -> Member:
         seeds = np.random.SeedSequence((trial_seed(self._training.seed, number), k))
         weights, order, noise = (int(word) for word in seeds.generate_state(3))
         recipe, device = self._training.recipe, self._training.tensors.x.device
@@ -252,24 +251,24 @@ class MLPCohort:
             part=k // self._training.n_repeats,
         )
 
-    def batch_key(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    def batch_key(self, params: Params) -> tuple[Any, ...] | None:
         """Return what trials that train as one have in common: shape and batch size."""
         return None if self._is_heavy(params) else self._alike(params)
 
-    def _alike(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _alike(self, params: Params) -> tuple[Any, ...]:
         n_rows = max(self._training.tensors.n_epoch_rows)
         return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
 
-    def _keys(self, params: Mapping[str, Any]) -> list[_Key]:
+    def _keys(self, params: Params) -> list[_Key]:
         """Return for each part which stack its members train in: those of as many rows share."""
         group = self._alike(params)
         return [(group, n_rows) for n_rows in self._training.tensors.n_epoch_rows]
 
-    def _is_heavy(self, params: Mapping[str, Any]) -> bool:
+    def _is_heavy(self, params: Params) -> bool:
         on_cpu = self._training.tensors.x.device.type == "cpu"
         return on_cpu and self._n_multiplications(params) > _ALONE
 
-    def _n_multiplications(self, params: Mapping[str, Any]) -> int:
+    def _n_multiplications(self, params: Params) -> int:
         """Count those of one step of one member: forward, and backward for weights and inputs."""
         shape = self._training.shape(params)
         width, inner = shape["hidden_units"], shape["n_layers"] - 1
@@ -280,7 +279,7 @@ class MLPCohort:
     def _find(self, key: _Key) -> Stack | None:
         return next((stack for other, stack in self._stacks if other == key), None)
 
-    def _new_stack(self, key: _Key, params: Mapping[str, Any]) -> Stack:
+    def _new_stack(self, key: _Key, params: Params) -> Stack:
         shared, (_, n_rows) = self._training, key
         dtype = product_dtype(
             shared.precision,
@@ -304,5 +303,5 @@ class MLPCohort:
 _AVERAGED = ("value", "valid_loss", "train_loss")
 
 
-def _rows_a_step(params: Mapping[str, Any], n_rows: int) -> int:
+def _rows_a_step(params: Params, n_rows: int) -> int:
     return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)

@@ -17,6 +17,7 @@ from objectives.data.encoders import TargetScaler
 from objectives.data.targets import Task
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.space.hyperparameter import Params
 from objectives.training.device import (
     is_out_of_memory,
     own_random_numbers,
@@ -35,7 +36,7 @@ _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's
 class _Trial:
     """A trial under way: its module and optimizer, random streams and best epoch so far."""
 
-    params: Mapping[str, Any]
+    params: Params
     module: nn.Module
     optimizer: torch.optim.Optimizer
     rates: list[float]
@@ -65,21 +66,21 @@ class ModuleCohort:
     """
 
     def __init__(
-        self, training: ModuleTraining, fitted: Callable[[nn.Module, Mapping[str, Any]], Any]
+        self, training: ModuleTraining, fitted: Callable[[nn.Module, Params], Any]
     ) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
         self._too_large: set[int] = set()
 
-    def has_room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Params) -> bool:
         """Say whether none trains: modules of a user's own do not train faster side by side."""
         return not self._trials and not self._too_large
 
-    def batch_key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+    def batch_key(self, params: Params) -> tuple[Any, ...]:
         """Return what trials have in common that train as one: nothing but being the same."""
         return tuple(sorted((name, str(value)) for name, value in params.items()))
 
-    def add(self, number: int, params: Mapping[str, Any]) -> None:
+    def add(self, number: int, params: Params) -> None:
         """Build a trial's module; its weights, order and noise follow from its own seed."""
         shared = self._training
         words = np.random.SeedSequence(trial_seed(shared.seed, number)).generate_state(3)
@@ -146,7 +147,7 @@ class ModuleCohort:
             }
         )
 
-    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+    def restore(self, number: int, params: Params, state: bytes) -> None:
         """Take in a trial where `state` left it.
 
         Raises:
@@ -236,9 +237,7 @@ class ModuleCohort:
         schedule = self._training.schedule or str(trial.params["schedule"])
         return schedule_factor(schedule, progress)
 
-    def _loss(
-        self, outputs: Any, split: FedSplit, index: Tensor | slice, params: Mapping[str, Any]
-    ) -> Tensor:
+    def _loss(self, outputs: Any, split: FedSplit, index: Tensor | slice, params: Params) -> Tensor:
         shared = self._training
         weight = None if split.weight is None else split.weight[index]
         if shared.loss is not None:
@@ -266,7 +265,7 @@ class ModuleCohort:
             total += self._loss(found, split, rows, plain) * len(outputs[-1])
         joined = torch.cat(outputs)
         own_units = joined if shared.scaler is None else shared.scaler.inverse(joined)
-        value = shared.metric.batched(own_units[None], split.y, split.weight)
+        value = shared.metric.batched(own_units[None], split.y, split.metric_weight)
         return float(value[0]), float(total) / len(split.rows)
 
 
@@ -333,13 +332,13 @@ class ModuleTraining:
     task: Task
     n_classes: int
     metric: Metric
-    build: Callable[[Mapping[str, Any]], nn.Module]
-    optimizer: Callable[[nn.Module, Mapping[str, Any]], torch.optim.Optimizer]
+    build: Callable[[Params], nn.Module]
+    optimizer: Callable[[nn.Module, Params], torch.optim.Optimizer]
     loss: LossFunction | None
     schedule: Callable[[float], float] | None
     clip: Clip | None
-    change: Callable[[Inputs, Mapping[str, Any], torch.Generator], Inputs] | None
-    before_epoch: Callable[[nn.Module, Mapping[str, Any], int], None] | None
+    change: Callable[[Inputs, Params, torch.Generator], Inputs] | None
+    before_epoch: Callable[[nn.Module, Params, int], None] | None
     scaler: TargetScaler | None
     patience: int | None
     seed: int

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from objectives.space.hyperparameter import Params
 
-def make_optimizer(groups: Any, params: Mapping[str, Any]) -> torch.optim.Optimizer:
+
+def make_optimizer(groups: Any, params: Params) -> torch.optim.Optimizer:
     """Return SGD, Adam or AdamW as ``params`` say.
 
     Args:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from objectives.metrics import Metric
+from objectives.space.hyperparameter import Params
 from objectives.training.device import one_thread
+from objectives.training.kernels import STEPS, Steps
 from objectives.training.losses import Loss
 from objectives.training.recipe import Recipe
 from objectives.training.stacked_mlp import StackedMLP, Tape
@@ -209,82 +211,62 @@ class Stack:
     def _evaluate_part(self, outputs: Tensor, part: int) -> tuple[list[float], list[float]]:
         """Judge outputs (k, m, C) on the validation rows of ``part``."""
         data = self._data[part]
-        weight = None if data.valid_weight is None else data.valid_weight.view(1, -1, 1)
-        losses = self._loss.total(outputs, data.valid_targets.expand(len(outputs), -1, -1), weight)
+        weight = data.valid_loss_weight
+        targets = data.valid_targets.expand(len(outputs), -1, -1)
+        losses = self._loss.total(outputs, targets, None if weight is None else weight[None])
         own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
         values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
         return values.tolist(), (losses / len(data.valid_y)).tolist()
 
 
 class RowOptimizer:
-    """The optimizer of one member: torch's fused kernels, called on the member's row of parameters.
-
-    The same as `torch.optim.SGD`, `Adam` and `AdamW`, without their cost of about 30 microseconds a
-    call.
+    """The optimizer of one member: `torch.optim.SGD`, `Adam` or `AdamW` on its row of parameters.
 
     Args:
         params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are
             read.
         recipe: brings the betas, and whether momentum is Nesterov's.
         like: the row (n_parameters,) to be optimised.
+        steps: of the optimizers.
     """
 
-    def __init__(self, params: Mapping[str, Any], recipe: Recipe, like: Tensor) -> None:
-        self._kind = str(params["optimizer"])
-        self._decay = float(params["weight_decay"])
-        self._momentum = float(params["momentum"])
-        self._recipe = recipe
-        self._mean, self._square = torch.zeros_like(like), torch.zeros_like(like)
-        self._count = torch.zeros((), device=like.device)
-        self.moments = (self._mean, self._square, self._count)
-        self.is_first = True
+    def __init__(
+        self, params: Params, recipe: Recipe, like: Tensor, *, steps: Steps = STEPS
+    ) -> None:
+        mean, square = torch.zeros_like(like), torch.zeros_like(like)
+        count = torch.zeros((), device=like.device)
+        self.moments = (mean, square, count)
+        kind, momentum = str(params["optimizer"]), float(params["momentum"])
+        self._step = getattr(steps, kind)
+        self._options = {"weight_decay": float(params["weight_decay"]), "maximize": False}
+        if kind == "sgd":
+            self._buffers = [[mean] if momentum > 0 else []]
+            self._options |= {
+                "momentum": momentum,
+                "dampening": 0.0,
+                "nesterov": recipe.nesterov and momentum > 0,
+            }
+        else:
+            self._buffers = [[mean], [square], [], [count]]
+            self._options |= {
+                "beta1": recipe.beta1,
+                "beta2": recipe.beta2,
+                "eps": 1e-8,
+                "amsgrad": False,
+            }
 
     def step(self, row: Tensor, grad: Tensor, learning_rate: float) -> None:
         """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
-        if self._kind == "sgd":
-            nesterov = self._recipe.nesterov and self._momentum > 0
-            velocity = [self._mean] if self._momentum > 0 else []
-            torch._fused_sgd_(
-                [row],
-                [grad],
-                velocity,
-                weight_decay=self._decay,
-                momentum=self._momentum,
-                lr=learning_rate,
-                dampening=0.0,
-                nesterov=nesterov,
-                maximize=False,
-                is_first_step=self.is_first,
-            )
-            self.is_first = False
-            return
-        self._count += 1
-        fused = torch._fused_adam_ if self._kind == "adam" else torch._fused_adamw_
-        fused(
-            [row],
-            [grad],
-            [self._mean],
-            [self._square],
-            [],
-            [self._count],
-            lr=learning_rate,
-            beta1=self._recipe.beta1,
-            beta2=self._recipe.beta2,
-            weight_decay=self._decay,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
+        self._step([row], [grad], *self._buffers, lr=learning_rate, **self._options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What an epoch changes of a member: its number, parameters, moments and random states."""
+    """What an epoch changes of a member: its count, parameters, moments and random states."""
 
     epoch: int
     tensors: list[Tensor]
     generators: list[Tensor]
-    is_first: bool
 
 
 @dataclass(kw_only=True)
@@ -302,7 +284,7 @@ class Member:
     """
 
     number: int
-    params: Mapping[str, Any]
+    params: Params
     row: Tensor
     optimizer: RowOptimizer
     order: torch.Generator
@@ -322,7 +304,6 @@ class Member:
             epoch=self.epoch,
             tensors=[t.clone() for t in (self.row, *moments)],
             generators=[g.get_state() for g in (self.order, self.noise)],
-            is_first=self.optimizer.is_first,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -333,7 +314,6 @@ class Member:
             mine.copy_(theirs)
         for generator, state in zip((self.order, self.noise), snapshot.generators, strict=True):
             generator.set_state(state)
-        self.optimizer.is_first = snapshot.is_first
 
     def state(self) -> dict[str, Any]:
         """Return what `snapshot` does and the best weights, for a file."""

@@ -17,37 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives._messages import hint
-from objectives.space.hyperparameter import ACTIVATIONS
-
-_ATEN = torch.ops.aten
-
-
-class _Activation:
-    """An activation and the gradient that torch's own backward formula gives."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, z: Tensor) -> Tensor:
-        if self.name == "relu":
-            return torch.relu(z)
-        if self.name == "tanh":
-            return torch.tanh(z)
-        if self.name == "sigmoid":
-            return torch.sigmoid(z)
-        return nn.functional.gelu(z) if self.name == "gelu" else nn.functional.silu(z)
-
-    def backward(self, grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
-        """Return the gradient for the input ``z``, given that for the output ``h``."""
-        if self.name == "relu":
-            return _ATEN.threshold_backward(grad, h, 0)  # type: ignore[no-any-return]
-        if self.name == "tanh":
-            return _ATEN.tanh_backward(grad, h)  # type: ignore[no-any-return]
-        if self.name == "sigmoid":
-            return _ATEN.sigmoid_backward(grad, h)  # type: ignore[no-any-return]
-        if self.name == "gelu":
-            return _ATEN.gelu_backward(grad, z)  # type: ignore[no-any-return]
-        return _ATEN.silu_backward(grad, z)  # type: ignore[no-any-return]
+from objectives.training.kernels import ACTIVATIONS, Activation
 
 
 class StackedMLP(nn.Module):
@@ -106,7 +76,6 @@ class StackedMLP(nn.Module):
         )
         self.register_buffer("flat", torch.zeros(len(activations), self.n_parameters))
         self.flat: Tensor
-        self._acts = [_Activation(name) for name in activations]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> StackedMLP:
@@ -128,20 +97,20 @@ class StackedMLP(nn.Module):
             start += (i + 1) * o
         return views
 
-    def groups(self) -> list[tuple[slice, _Activation]]:
+    def activation_runs(self) -> list[tuple[slice, Activation]]:
         """Return runs of neighbouring members with the same activation."""
-        found, start = [], 0
-        for _, run in groupby(self._acts, key=lambda act: act.name):
-            members = list(run)
-            found.append((slice(start, start + len(members)), members[0]))
-            start += len(members)
-        return found
+        runs, start = [], 0
+        for name, members in groupby(self.config["activations"]):
+            stop = start + len(list(members))
+            runs.append((slice(start, stop), ACTIVATIONS[name]))
+            start = stop
+        return runs
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (K, n, C) for ``x`` (n, I), or (K, n, I) with rows of each member's
         own: logits, or standardised values.
         """
-        return self.outputs(x, range(len(self._acts)))
+        return self.outputs(x, range(len(self.flat)))
 
     def outputs(self, x: Tensor, members: Sequence[int]) -> Tensor:
         """Return the outputs (len(members), n, C) of some members, for ``x`` as in `forward`."""
@@ -151,8 +120,9 @@ class StackedMLP(nn.Module):
     def _forward_member(self, member: int, h: Tensor) -> Tensor:
         # One member at a time: n is large here, and a stacked product would copy x for each member.
         layers = self.layers(self.flat[member : member + 1])
+        activate = ACTIVATIONS[self.config["activations"][member]].forward
         for (weight, bias), scale in zip(layers[:-1], self.scales(), strict=False):
-            h = self._acts[member](torch.addmm(bias[0, 0], h, weight[0], alpha=scale))
+            h = activate(torch.addmm(bias[0, 0], h, weight[0], alpha=scale))
         weight, bias = layers[-1]
         return torch.addmm(bias[0, 0], h, weight[0], alpha=self.scales()[-1])
 
@@ -179,7 +149,7 @@ class Tape:
         self._layers = net.layers(self._rounded)
         self._grads = net.layers(self._rounded_grad)
         self._scales = net.scales()
-        self._groups = net.groups()
+        self._runs = net.activation_runs()
 
     def forward(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
         """Return the outputs (K, B, C) for ``x`` (K, B, I), and remember what `backward` needs.
@@ -221,14 +191,14 @@ class Tape:
             self.grad.copy_(self._rounded_grad)
 
     def _activate(self, z: Tensor) -> Tensor:
-        if len(self._groups) == 1:
-            return self._groups[0][1](z)
-        return torch.cat([act(z[rows]) for rows, act in self._groups])
+        if len(self._runs) == 1:
+            return self._runs[0][1].forward(z)
+        return torch.cat([act.forward(z[rows]) for rows, act in self._runs])
 
     def _activate_backward(self, grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
-        if len(self._groups) == 1:
-            return self._groups[0][1].backward(grad, z, h)
-        return torch.cat([act.backward(grad[rows], z[rows], h[rows]) for rows, act in self._groups])
+        if len(self._runs) == 1:
+            return self._runs[0][1].backward(grad, z, h)
+        return torch.cat([act.backward(grad[rows], z[rows], h[rows]) for rows, act in self._runs])
 
 
 def torch_init(net: StackedMLP, generator: torch.Generator) -> Tensor:

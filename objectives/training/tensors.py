@@ -33,7 +33,8 @@ class TensorData:
         valid_targets: as ``targets``, (m, C).
         valid_y: what the metric compares with: class codes (m,), or values in the target's own
             units.
-        valid_weight: validation weights (m,), or None.
+        valid_weight: validation weights (m,) of the metric, or None.
+        valid_loss_weight: validation weights (m, 1) of the loss, as ``weight``, or None.
         scaler: takes outputs to the units of a regression target; None for classes.
     """
 
@@ -44,6 +45,7 @@ class TensorData:
     valid_targets: Tensor
     valid_y: Tensor
     valid_weight: Tensor | None
+    valid_loss_weight: Tensor | None = None
     scaler: TargetScaler | None = None
 
 
@@ -142,16 +144,16 @@ class Prepared:
         )
         regression = data.task == "regression"
         scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
-        weight = training_weight(train, data.class_weight)
         valid_weight = None if valid.weight is None else torch.as_tensor(valid.weight)
         tensors = TensorData(
-            x=_move(torch.from_numpy(encoder.transform(train.X)), device),
-            targets=_move(_targets(train.y, data, scaler), device),
-            weight=None if weight is None else _move(weight, device),
-            valid_x=_move(torch.from_numpy(encoder.transform(valid.X)), device),
-            valid_targets=_move(_targets(valid.y, data, scaler), device),
-            valid_y=_move(torch.as_tensor(valid.y), device),
-            valid_weight=None if valid_weight is None else _move(valid_weight, device),
+            x=to_device(torch.from_numpy(encoder.transform(train.X)), device),
+            targets=to_device(_targets(train.y, data, scaler), device),
+            weight=_moved(loss_weight(train, data.class_weight), device),
+            valid_x=to_device(torch.from_numpy(encoder.transform(valid.X)), device),
+            valid_targets=to_device(_targets(valid.y, data, scaler), device),
+            valid_y=to_device(torch.as_tensor(valid.y), device),
+            valid_weight=_moved(valid_weight, device),
+            valid_loss_weight=_moved(loss_weight(valid, data.class_weight), device),
             scaler=scaler,
         )
         return cls(encoder=encoder, scaler=scaler, tensors=tensors)
@@ -187,7 +189,12 @@ def common_scaler(
     )
 
 
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
+def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else to_device(tensor, device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor, in single precision where the device has no double."""
     # Metrics compare in double precision, which Apple's devices lack.
     single = tensor.float() if device.type == "mps" and tensor.dtype == torch.float64 else tensor
     return single.to(device)
@@ -203,8 +210,12 @@ def _targets(y: NDArray[np.generic], data: TabularData, scaler: TargetScaler | N
     return torch.nn.functional.one_hot(torch.as_tensor(y), len(data.classes)).float()
 
 
-def training_weight(split: Any, class_weight: Mapping[int, float] | None) -> Tensor | None:
-    """Return the rows' weights (n, 1) with mean 1: sample weight times class weight."""
+def loss_weight(split: Any, class_weight: Mapping[int, float] | None) -> Tensor | None:
+    """Return the weights (n, 1) of a split's rows in the loss: sample weight times class weight.
+
+    Their mean is 1, so that losses of several splits can be compared, whatever unit the weights
+    are in.
+    """
     if split.weight is None and class_weight is None:
         return None
     weight = np.ones(len(split.y)) if split.weight is None else split.weight.astype(float)

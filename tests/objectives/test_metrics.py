@@ -253,3 +253,15 @@ def test_lengths_that_differ_are_refused(y, prediction, weight):
 
 def test_metrics_travel_to_worker_processes():
     assert pickle.loads(pickle.dumps(METRICS)) == METRICS
+
+
+@pytest.mark.parametrize("result", [None, 1j, [0.5, 0.5]], ids=["None", "complex", "list"])
+def test_a_function_that_gives_no_number_is_named(result) -> None:
+    mine = Metric.from_function(lambda y, p, weight: result, direction="maximize", name="mine")
+    y, outputs = np.array([0, 1]), torch.zeros(1, 2, 1)
+
+    message = f"metric 'mine' must return one number, got {type(result).__name__}; return a float"
+    with pytest.raises(TypeError, match=message):
+        mine.score(y, np.full((2, 2), 0.5))
+    with pytest.raises(TypeError, match=message):
+        mine.batched(outputs, torch.from_numpy(y))

@@ -114,6 +114,11 @@ MISTAKES = {
         r"shape \(rows, 3\).* \(2, 2\)",
     ),
     "no module": ({"build": lambda: 3}, TypeError, "must return a torch.nn.Module, got int"),
+    "nothing to train": (
+        {"build": lambda: build_flat().requires_grad_(False)},
+        ValueError,
+        "build must return a module with parameters to train, got Sequential in which none",
+    ),
     "no tensor": (
         {"build": lambda: nn.LSTM(5, 3, batch_first=True)},
         TypeError,
@@ -154,10 +159,21 @@ def test_mistakes_are_named_before_any_training(case):
         ModuleObjective(options.pop("build"), (SIGNALS, KINDS), **options)
 
 
+class Torn(Dataset):
+    """Rows of signals, of which one cannot be read."""
+
+    def __len__(self):
+        return len(KINDS)
+
+    def __getitem__(self, row):
+        return SIGNALS[row], {7: {}}.get(row, {row: 1})[row] * KINDS[row]
+
+
 BAD_ARRAYS = {
     "lengths": ((SIGNALS, KINDS[:-1]), "X and y must have the same length, got 80 and 79"),
     "NaN": ((np.where(SIGNALS > 2, np.nan, SIGNALS), KINDS), "finite numbers"),
     "inputs differ": (((SIGNALS, SIGNALS[:5]), KINDS), "as many rows in each"),
+    "a row that raises": (Torn(), "each index, got KeyError: 7 at row 7 of 80; mend or leave out"),
     "three parts": ([(1.0, 2, 3)] * 60, r"give several inputs as \(\(x1, x2\), y\)"),
 }
 

@@ -22,7 +22,7 @@ CHECKPOINT = "checkpoint"  # the user attribute of a trial that says where its n
 _LONG_S = 60.0
 _EVERY_EPOCHS = 5
 
-_STATE, _CURVE = "state.safetensors", "curve.json"
+_STATE, _CURVE = "state.pt", "curve.json"
 
 
 @dataclass(frozen=True, kw_only=True)
