@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from objectives.images.augment import augment
 from objectives.images.data import ImageData
 from objectives.images.load import load_images
 from objectives.module import ModuleObjective
-from objectives.space.hyperparameter import Params
+from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import make_space
 from objectives.space.tables import CNN_TABLE
 from objectives.training.feeds import Inputs
@@ -172,7 +172,7 @@ class CNNObjective(ModuleObjective):
         options.pop("target", None)
         return load_images(dataset, **options)
 
-    def _space(self, space: Mapping[str, Any]) -> Any:
+    def _space(self, space: UserSpace) -> Space:
         return make_space(self.table, space)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from objectives._messages import check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.mlp import FittedModel
-from objectives.objective import describe_data, run_trial
-from objectives.space.hyperparameter import Params, Value
+from objectives.objective import NetworkObjective, describe_data
+from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
 from objectives.training.device import Precision, check_precision, pick_device
@@ -31,7 +31,7 @@ _SMOOTHED_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 _GOOD_BATCHES = ((64, 1500), (128, 5000), (256, math.inf))
 
 
-class MLPObjective:
+class MLPObjective(NetworkObjective[FittedModel]):
     """Train multilayer perceptrons on a table and report the tuned metric on its validation split.
 
     Works under plain Optuna, ``study.optimize(MLPObjective(data), n_trials=20)``, and side by side
@@ -78,7 +78,7 @@ class MLPObjective:
         *,
         target: str | None = None,
         metric: str | Metric | None = None,
-        space: Mapping[str, Any] | None = None,
+        space: UserSpace | None = None,
         recipe: str = "modern",
         patience: int | None = 20,
         n_repeats: int = 1,
@@ -93,7 +93,7 @@ class MLPObjective:
         _check_folds(folds)
         self.precision = check_precision(precision)
         self.recipe = get_recipe(recipe)
-        self.space: Mapping[str, Any] = make_space(MLP_TABLE, space)
+        self.space: Space = make_space(MLP_TABLE, space)
         if isinstance(dataset, TabularData) and data_options:
             raise ValueError(
                 f"{next(iter(data_options))} must be given to load_tabular where dataset is its "
@@ -138,27 +138,9 @@ class MLPObjective:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
         return self._cohort(self.prepared, seed=seed, patience=self.patience)
 
-    def __call__(self, trial: Any) -> float:
-        """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
-        return run_trial(self, trial, seed=self.seed)
-
-    def refit(self, params: Params, *, epochs: int, seed: int, number: int = 0) -> FittedModel:
-        """Train one network (or ``n_repeats``) on training and validation rows, and return the
-        model.
-
-        Args:
-            params: a configuration; its own ``epochs`` still sets the pace of the learning-rate
-                schedule.
-            epochs: how many epochs to train: the best epoch's number plus one.
-            seed: as for `cohort`.
-            number: trial number whose random streams are used.
-        """
+    def _refit_cohort(self, *, seed: int) -> MLPCohort:
         prepared = self._prepare([(self.data.train_and_valid(), self.data.valid)])
-        cohort = self._cohort(prepared, seed=seed, patience=None)
-        cohort.add(number, params)
-        for _ in range(epochs):
-            cohort.train_epoch()
-        return self._fitted(prepared, cohort.rows(number), params)
+        return self._cohort(prepared, seed=seed, patience=None)
 
     @property
     def n_members(self) -> int:
@@ -174,28 +156,22 @@ class MLPObjective:
     def _cohort(
         self, prepared: Sequence[Prepared], *, seed: int, patience: int | None
     ) -> MLPCohort:
-        tensors = Parts([part.tensors for part in prepared])
         training = Training(
-            tensors=tensors,
+            tensors=Parts([part.tensors for part in prepared]),
             recipe=self.recipe,
             loss=self.loss,
             metric=self.metric,
-            shape=lambda params: self._shape(tensors.x.shape[1], params),
             patience=patience,
             n_repeats=self.n_repeats,
             seed=seed,
             precision=self.precision,
         )
-        return MLPCohort(training, lambda rows, params: self._fitted(prepared, rows, params))
+        return MLPCohort(training, lambda network, params: self._fitted(prepared, network, params))
 
     def _fitted(
-        self, prepared: Sequence[Prepared], rows: torch.Tensor, params: Params
+        self, prepared: Sequence[Prepared], network: StackedMLP, params: Params
     ) -> FittedModel:
-        """Return the model with parameters ``rows`` (K, n_parameters), those of a part together."""
-        activations = [str(params["activation"])] * len(rows)
-        width = max(part.encoder.n_outputs for part in prepared)
-        network = StackedMLP(activations=activations, **self._shape(width, params))
-        network.flat = rows.detach().cpu()
+        """Return the model of a trial's networks, those of a part together."""
         scaler = common_scaler(network, [part.scaler for part in prepared])
         return FittedModel(
             network=network,
@@ -208,17 +184,6 @@ class MLPObjective:
             feature_names=list(self.data.train.X.columns),
             input_columns=self.data.input_columns,
         )
-
-    def _shape(self, n_inputs: int, params: Params) -> dict[str, Any]:
-        """Return the layer arguments of the `StackedMLP` that ``params`` ask for."""
-        n_classes = 1 if self.data.classes is None else len(self.data.classes)
-        return {
-            "n_inputs": n_inputs,
-            "n_outputs": 1 if n_classes <= 2 else n_classes,
-            "n_layers": params["n_layers"],
-            "hidden_units": params["hidden_units"],
-            "reference_width": self.recipe.reference_width,
-        }
 
 
 def _check_folds(folds: int | None) -> None:

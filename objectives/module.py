@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +15,8 @@ from objectives.images.data import ImageData
 from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.inputs import ImageSpec, TableInputs, accepted
 from objectives.models.module import FittedModule
-from objectives.objective import describe_data, run_trial
-from objectives.space.hyperparameter import Hyperparameter, Params
+from objectives.objective import NetworkObjective, describe_data
+from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import (
     check_arguments,
     defaults,
@@ -40,7 +40,7 @@ from objectives.training.module_cohort import ModuleCohort, ModuleTraining
 from objectives.training.optimizers import make_optimizer
 
 
-class ModuleObjective:
+class ModuleObjective(NetworkObjective[FittedModule]):
     """Train a module of your own and report the tuned metric on the validation split.
 
     Hyperparameters that training knows (`objectives.space.tables.TRAINING_TABLE`: learning_rate,
@@ -94,7 +94,7 @@ class ModuleObjective:
     """
 
     kind = "module"
-    table: Mapping[str, Hyperparameter] = TRAINING_TABLE
+    table: Space = TRAINING_TABLE
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ModuleObjective:
         dataset: Any,
         *,
         target: str | None = None,
-        space: Mapping[str, Any] | None = None,
+        space: UserSpace | None = None,
         loss: str | LossFunction | None = None,
         metric: str | Metric | None = None,
         optimizer: str | OptimizerMaker | None = None,
@@ -115,8 +115,8 @@ class ModuleObjective:
     ) -> None:
         check_count("patience", patience, or_none=True)
         self.build = build
-        wishes = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
-        self.space: Mapping[str, Hyperparameter] = self._space(wishes)
+        user_space = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
+        self.space: Space = self._space(user_space)
         options = (
             data_options if task_of(metric) is None else {"task": task_of(metric)} | data_options
         )
@@ -127,7 +127,7 @@ class ModuleObjective:
         self._optimizer = None if isinstance(optimizer, str) else optimizer
         self._schedule = None if isinstance(schedule, str) else schedule
         self._clip = clip
-        self.space = self._without_idle(wishes)
+        self.space = self._without_idle(user_space)
         self.device = pick_device(device)
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
@@ -139,35 +139,17 @@ class ModuleObjective:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
         return self._cohort(self._train, seed=seed, patience=self.patience)
 
-    def __call__(self, trial: Any) -> float:
-        """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
-        return run_trial(self, trial, seed=self.seed)
-
-    def refit(self, params: Params, *, epochs: int, seed: int, number: int = 0) -> FittedModule:
-        """Train on training and validation rows together, and return the model.
-
-        Args:
-            params: a configuration; its own ``epochs`` still sets the pace of the learning-rate
-                schedule.
-            epochs: how many epochs to train.
-            seed: as for `cohort`.
-            number: trial number whose random streams are used.
-        """
-        both = self._fed(self.data.train_and_valid())
-        cohort = self._cohort(both, seed=seed, patience=None)
-        cohort.add(number, params)
-        for _ in range(epochs):
-            cohort.train_epoch()
-        return cohort.last_model(number)  # type: ignore[no-any-return]
+    def _refit_cohort(self, *, seed: int) -> ModuleCohort:
+        return self._cohort(self._fed(self.data.train_and_valid()), seed=seed, patience=None)
 
     def _load(self, dataset: Any, **options: Any) -> ModuleData:
         return load_module_data(dataset, **options)
 
-    def _space(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+    def _space(self, space: UserSpace) -> Space:
         """Return the loop's own hyperparameters and those of ``build``."""
         return module_space(self.table, space, self.build)
 
-    def _without_idle(self, space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+    def _without_idle(self, space: UserSpace) -> Space:
         """Return the space less what changes nothing for this task, loss, and functions given."""
         own = "with a function as "
         reasons = {

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from optuna.exceptions import TrialPruned
 
-from objectives.space.hyperparameter import Hyperparameter, Params
+from objectives.space.hyperparameter import Params, Space
 from objectives.space.space import suggest
 
 if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
     from objectives.metrics import Metric
+
+Model = TypeVar("Model", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,20 @@ class EpochResult:
     duration_s: float
     stopped: str | None = None
     value_std: float | None = None
+
+    @classmethod
+    def out_of_memory(cls, epoch: int) -> Self:
+        """Return the result of an epoch for which memory did not suffice."""
+        nan = math.nan
+        return cls(
+            epoch=epoch,
+            value=nan,
+            valid_loss=nan,
+            train_loss=nan,
+            learning_rate=nan,
+            duration_s=0.0,
+            stopped="out of memory",
+        )
 
     @property
     def failed(self) -> bool:
@@ -89,14 +108,57 @@ class SavableCohort(Cohort, Protocol):
 class Objective(Protocol):
     """What is tuned: a search space, a metric, and cohorts that train trials."""
 
-    space: Mapping[str, Hyperparameter]
+    space: Space
     metric: Metric
 
     def cohort(self, *, seed: int) -> Cohort:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
 
-    def __call__(self, trial: Any) -> float:
+    def __call__(self, trial: BaseTrial) -> float:
         """Train one trial alone, as `optuna.Study.optimize` calls it."""
+
+
+class RefitCohort(Cohort, Protocol[Model]):
+    """A cohort that also gives the model of a trial as it is after its last epoch."""
+
+    def last_model(self, number: int) -> Model:
+        """Return the fitted model of a trial with its weights as they are now."""
+
+
+class NetworkObjective(ABC, Generic[Model]):
+    """What objectives that train networks share: a trial of plain Optuna, and a refitted model."""
+
+    seed: int
+    space: Space
+    metric: Metric
+
+    @abstractmethod
+    def cohort(self, *, seed: int) -> Cohort:
+        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
+
+    @abstractmethod
+    def _refit_cohort(self, *, seed: int) -> RefitCohort[Model]:
+        """Return a cohort without patience that trains on training and validation rows."""
+
+    def __call__(self, trial: BaseTrial) -> float:
+        """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
+        return run_trial(self, trial, seed=self.seed)
+
+    def refit(self, params: Params, *, epochs: int, seed: int, number: int = 0) -> Model:
+        """Train on training and validation rows together, and return the model.
+
+        Args:
+            params: a configuration; its own ``epochs`` still sets the pace of the learning-rate
+                schedule.
+            epochs: how many epochs to train: the best epoch's number plus one.
+            seed: as for `cohort`.
+            number: trial number whose random streams are used.
+        """
+        cohort = self._refit_cohort(seed=seed)
+        cohort.add(number, params)
+        for _ in range(epochs):
+            cohort.train_epoch()
+        return cohort.last_model(number)
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -224,7 +286,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def run_trial(objective: Objective, trial: Any, *, seed: int) -> float:
+def run_trial(objective: Objective, trial: BaseTrial, *, seed: int) -> float:
     """Train ``trial`` alone under plain Optuna, with reports and pruning, and return its best
     epoch's value.
 
@@ -249,7 +311,7 @@ def run_trial(objective: Objective, trial: Any, *, seed: int) -> float:
     return record.best.value
 
 
-def _train(cohort: Cohort, trial: Any, record: TrialRecord) -> str:
+def _train(cohort: Cohort, trial: BaseTrial, record: TrialRecord) -> str:
     while True:
         result = cohort.train_epoch()[trial.number]
         record.add(result)

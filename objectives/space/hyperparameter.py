@@ -1,7 +1,7 @@
-"""The documented hyperparameters: one table of ranges, grid levels, defaults and their sources.
+"""One hyperparameter: its range, grid levels, default, legal values, help and source.
 
 Everything that names a hyperparameter (search spaces, help texts, the README's table) is made from
-`MLP_TABLE`.
+such rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -21,7 +20,10 @@ from optuna.distributions import (
 from objectives._messages import hint
 
 Value: TypeAlias = bool | int | float | str
+Kind: TypeAlias = Literal["float", "int", "choice"]
+Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 Params: TypeAlias = Mapping[str, Value]  # a configuration
+UserSpace: TypeAlias = Mapping[str, Any]  # as written: values, lists, ranges, distributions
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")
@@ -54,9 +56,9 @@ class Hyperparameter:
     """
 
     name: str
-    kind: Literal["float", "int", "choice"]
+    kind: Kind
     default: Value
-    distribution: BaseDistribution | None = None
+    distribution: Distribution | None = None
     grid: tuple[Value, ...] = ()
     log: bool = False
     powers_of_two: bool = False
@@ -152,7 +154,7 @@ class Hyperparameter:
         whole = "a whole number " if self.kind == "int" else ""
         return f"{whole}{above}{below}" + (f" or {words}" if words else "")
 
-    def range(self, low: float, high: float) -> BaseDistribution:
+    def range(self, low: float, high: float) -> FloatDistribution | IntDistribution:
         """Return the distribution from ``low`` to ``high`` inclusive, log where the table is."""
         low, high = self.check(low), self.check(high)  # type: ignore[assignment]
         if not low < high:

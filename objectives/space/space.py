@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -16,11 +16,24 @@ from optuna.distributions import (
 )
 
 from objectives._messages import hint
-from objectives.space.hyperparameter import Hyperparameter, Params, Space, Value
+from objectives.space.hyperparameter import (
+    Distribution,
+    Hyperparameter,
+    Kind,
+    Params,
+    Space,
+    UserSpace,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import BaseTrial
 
 
 def make_space(
-    table: Space, space: Mapping[str, Any] | None = None, *, only_named: bool = False
+    table: Space, space: UserSpace | None = None, *, only_named: bool = False
 ) -> dict[str, Hyperparameter]:
     """Return the search space: ``table`` with the user's entries in place of its own.
 
@@ -34,8 +47,8 @@ def make_space(
     Raises:
         ValueError: for an unknown name, an impossible value or an empty range.
     """
-    space = dict(space or {})
-    for name in space:
+    entries = dict(space or {})
+    for name in entries:
         if name not in table:
             raise ValueError(
                 f"space must name hyperparameters out of {', '.join(table)}, got {name!r}"
@@ -45,40 +58,43 @@ def make_space(
         n: dataclasses.replace(h, distribution=None) if only_named else h for n, h in table.items()
     }
     return {
-        name: _entry(rest[name], space[name]) if name in space else rest[name] for name in table
+        name: _row(row, entries[name]) if name in entries else row for name, row in rest.items()
     }
 
 
-def _entry(row: Hyperparameter, wish: Any) -> Hyperparameter:
-    if isinstance(wish, Hyperparameter):
-        if wish.name != row.name:
+def _row(row: Hyperparameter, entry: Any) -> Hyperparameter:
+    if isinstance(entry, Hyperparameter):
+        if entry.name != row.name:
             raise ValueError(
-                f"space[{row.name!r}] must be a Hyperparameter of that name, got name={wish.name!r}"
+                f"space[{row.name!r}] must be a Hyperparameter of that name, got "
+                f"name={entry.name!r}"
             )
-        return wish
-    if isinstance(wish, BaseDistribution):
-        return _from_distribution(row, wish)
-    if isinstance(wish, tuple):
-        return _from_range(row, wish)
-    if isinstance(wish, Sequence) and not isinstance(wish, str):
-        return _from_choices(row, wish)
+        return entry
+    if isinstance(entry, Distribution):
+        return _from_distribution(row, entry)
+    if isinstance(entry, tuple):
+        return _from_range(row, entry)
+    if isinstance(entry, Sequence) and not isinstance(entry, str):
+        return _from_choices(row, entry)
     return dataclasses.replace(
-        row, distribution=None, default=row.check(wish), grid=(row.check(wish),)
+        row, distribution=None, default=row.check(entry), grid=(row.check(entry),)
     )
 
 
-def _from_range(row: Hyperparameter, wish: tuple[Any, ...]) -> Hyperparameter:
-    if len(wish) != 2 or row.kind == "choice":
+def _from_range(row: Hyperparameter, entry: tuple[Any, ...]) -> Hyperparameter:
+    if len(entry) != 2 or row.kind == "choice":
         raise ValueError(
-            f"{row.name} must be a list for choices or a (low, high) pair for a range, got {wish!r}"
+            f"{row.name} must be a list for choices or a (low, high) pair for a range, "
+            f"got {entry!r}"
         )
-    ranged = dataclasses.replace(row, distribution=row.range(*wish))
-    ends = (ranged.distribution.low, ranged.distribution.high)  # type: ignore[union-attr]
-    return _keep_default(ranged, *map(ranged.from_stored, ends))
+    distribution = row.range(*entry)
+    ranged = dataclasses.replace(row, distribution=distribution)
+    ends = ranged.from_stored(distribution.low), ranged.from_stored(distribution.high)
+    return _within(ranged, *ends)
 
 
-def _from_choices(row: Hyperparameter, wish: Sequence[Any]) -> Hyperparameter:
-    values = tuple(dict.fromkeys(row.check(value) for value in wish))
+def _from_choices(row: Hyperparameter, entry: Sequence[Any]) -> Hyperparameter:
+    values = tuple(dict.fromkeys(row.check(value) for value in entry))
     if not values:
         raise ValueError(f"{row.name} must have at least one choice, got an empty list")
     default = row.default if row.default in values else values[0]
@@ -89,20 +105,20 @@ def _from_choices(row: Hyperparameter, wish: Sequence[Any]) -> Hyperparameter:
     )
 
 
-def _from_distribution(row: Hyperparameter, wish: BaseDistribution) -> Hyperparameter:
-    if isinstance(wish, CategoricalDistribution):
-        return _from_choices(row, wish.choices)
-    if row.kind == "choice" or (row.kind == "int") != isinstance(wish, IntDistribution):
+def _from_distribution(row: Hyperparameter, entry: Distribution) -> Hyperparameter:
+    if isinstance(entry, CategoricalDistribution):
+        return _from_choices(row, entry.choices)
+    if row.kind == "choice" or (row.kind == "int") != isinstance(entry, IntDistribution):
         raise ValueError(
-            f"{row.name} must have a distribution over its kind of value ({row.kind}), got {wish!r}"
+            f"{row.name} must have a distribution over its kind of value ({row.kind}), "
+            f"got {entry!r}"
         )
-    low, high = row.check(wish.low), row.check(wish.high)  # type: ignore[attr-defined]
-    plain = dataclasses.replace(row, distribution=wish, powers_of_two=False)
-    return _keep_default(plain, low, high)
+    plain = dataclasses.replace(row, distribution=entry, powers_of_two=False)
+    return _within(plain, row.check(entry.low), row.check(entry.high))
 
 
-def _keep_default(row: Hyperparameter, low: Any, high: Any) -> Hyperparameter:
-    """Restrict the grid to the range; a default outside it gives way to the nearest end."""
+def _within(row: Hyperparameter, low: Any, high: Any) -> Hyperparameter:
+    """Restrict the grid to the range, and move a default outside it to the nearest end."""
     levels = tuple(v for v in row.grid if not isinstance(v, str) and low <= v <= high)
     default = row.default if isinstance(row.default, str) else min(max(row.default, low), high)
     return dataclasses.replace(row, grid=levels, default=default)
@@ -133,13 +149,13 @@ def _describe_row(row: Hyperparameter) -> dict[str, Any]:
         return {"fixed": row.default}
     if isinstance(dist, CategoricalDistribution):
         return {"choices": list(dist.choices)}
-    low, high = row.from_stored(dist.low), row.from_stored(dist.high)  # type: ignore[attr-defined]
-    extra = {"log": True} if dist.log else {}  # type: ignore[attr-defined]
+    low, high = row.from_stored(dist.low), row.from_stored(dist.high)
+    extra = {"log": True} if dist.log else {}
     extra |= {"powers_of_two": True} if row.stored_name != row.name else {}
     return {"low": low, "high": high, **extra}
 
 
-def free_space(space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+def free_space(space: UserSpace) -> dict[str, Hyperparameter]:
     """Return the space of a user's own objective, whose names are free; kinds follow from the
     values.
 
@@ -148,35 +164,35 @@ def free_space(space: Mapping[str, Any]) -> dict[str, Hyperparameter]:
      'skip': {'choices': [True, False]}}
     """
     return {
-        name: wish if isinstance(wish, Hyperparameter) else _free_row(name, wish)
-        for name, wish in space.items()
+        name: entry if isinstance(entry, Hyperparameter) else _free_row(name, entry)
+        for name, entry in space.items()
     }
 
 
-def _free_row(name: str, wish: Any) -> Hyperparameter:
-    values = _ends(wish)
+def _free_row(name: str, entry: Any) -> Hyperparameter:
+    values = _ends(entry)
     if not values:
         raise ValueError(f"{name} must have at least one choice, got an empty list")
     words = tuple(value for value in values if isinstance(value, str))
     flags = tuple(value for value in values if isinstance(value, bool))
     numbers = [value for value in values if not isinstance(value, str | bool)]
-    kind: Any = (
-        "choice"
-        if not numbers
-        else "int"
-        if all(isinstance(value, int) for value in numbers)
-        else "float"
+    kind: Kind = "int" if all(isinstance(number, int) for number in numbers) else "float"
+    row = Hyperparameter(
+        name=name,
+        kind=kind if numbers else "choice",
+        default=values[0],
+        words=words,
+        flags=flags,
     )
-    row = Hyperparameter(name=name, kind=kind, default=values[0], words=words, flags=flags)
-    return _entry(row, wish)
+    return _row(row, entry)
 
 
-def _ends(wish: Any) -> Sequence[Any]:
-    if isinstance(wish, CategoricalDistribution):
-        return wish.choices
-    if isinstance(wish, BaseDistribution):
-        return (wish.low, wish.high)  # type: ignore[attr-defined]
-    return wish if isinstance(wish, list | tuple) else (wish,)
+def _ends(entry: Any) -> Sequence[Any]:
+    if isinstance(entry, CategoricalDistribution):
+        return entry.choices
+    if isinstance(entry, IntDistribution | FloatDistribution):
+        return entry.low, entry.high
+    return entry if isinstance(entry, list | tuple) else (entry,)
 
 
 def searched(space: Space) -> dict[str, Hyperparameter]:
@@ -207,35 +223,40 @@ def complete(space: Space, params: Params) -> dict[str, Value]:
     }
 
 
-def suggest(space: Space, trial: Any) -> dict[str, Value]:
+def suggest(space: Space, trial: BaseTrial) -> dict[str, Value]:
     """Return the configuration that ``trial``, an `optuna.Trial`, suggests; fixed values too."""
-    found = {name: row.from_stored(_suggest(trial, row)) for name, row in searched(space).items()}
-    return defaults(space) | found
-
-
-def _suggest(trial: Any, row: Hyperparameter) -> Any:
-    dist = row.distribution
-    if isinstance(dist, CategoricalDistribution):
-        return trial.suggest_categorical(row.stored_name, dist.choices)
-    if isinstance(dist, IntDistribution):
-        return trial.suggest_int(row.stored_name, dist.low, dist.high, step=dist.step, log=dist.log)
-    return trial.suggest_float(row.stored_name, dist.low, dist.high, step=dist.step, log=dist.log)  # type: ignore[union-attr]
-
-
-def sample(space: Space, sampler: Any, study: Any) -> dict[str, Any]:
-    """Return what ``sampler``, one that regards no other trial, draws for a study to store."""
-    return {
-        row.stored_name: sampler.sample_independent(study, None, row.stored_name, row.distribution)
-        for row in searched(space).values()
+    return defaults(space) | {
+        name: row.from_stored(_suggest(trial, row.stored_name, row.distribution))
+        for name, row in space.items()
+        if row.distribution is not None
     }
 
 
-def from_stored(space: Space, stored: Mapping[str, Any]) -> dict[str, Value]:
+def _suggest(trial: BaseTrial, name: str, dist: Distribution) -> Value:
+    if isinstance(dist, CategoricalDistribution):
+        return cast(Value, trial.suggest_categorical(name, dist.choices))  # which `check` passed
+    if isinstance(dist, IntDistribution):
+        return trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    return trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+
+
+def sample(space: Space, sampler: BaseSampler, study: Study) -> dict[str, Value]:
+    """Return what ``sampler``, one that regards no other trial, draws for a study to store."""
+    no_trial: Any = None  # such a sampler does not look at it
+    return {
+        row.stored_name: sampler.sample_independent(
+            study, no_trial, row.stored_name, row.distribution
+        )
+        for row in space.values()
+        if row.distribution is not None
+    }
+
+
+def from_stored(space: Space, stored: Params) -> dict[str, Value]:
     """Return the configuration that a study's parameters stand for, fixed values included."""
-    found = {
+    return defaults(space) | {
         name: row.from_stored(stored[row.stored_name]) for name, row in searched(space).items()
     }
-    return defaults(space) | found
 
 
 def to_stored(space: Space, params: Params, *, strict: bool = True) -> dict[str, Value]:
@@ -285,7 +306,6 @@ def holds(row: Hyperparameter, value: Any) -> bool:
         return bool(value == row.default)
     if isinstance(dist, CategoricalDistribution):
         return True  # or `to_stored` had raised
-    assert isinstance(dist, FloatDistribution | IntDistribution), "there are three kinds"
     if isinstance(stored, str) or not dist.low <= stored <= dist.high:
         return False
     steps = 0.0 if dist.step is None else (stored - dist.low) / dist.step
@@ -320,11 +340,8 @@ def grid_cells(space: Space) -> list[dict[str, Value]]:
     ]
 
 
-Table = Mapping[str, Hyperparameter]
-
-
 def module_space(
-    table: Table, space: Mapping[str, Any], build: Callable[..., Any]
+    table: Space, space: UserSpace, build: Callable[..., Any]
 ) -> dict[str, Hyperparameter]:
     """Return the hyperparameters of training and those of ``build``.
 
@@ -336,8 +353,8 @@ def module_space(
     Raises:
         ValueError: for a name that neither knows.
     """
-    known = {name: wish for name, wish in space.items() if name in table}
-    rest = {name: wish for name, wish in space.items() if name not in table}
+    known = {name: entry for name, entry in space.items() if name in table}
+    rest = {name: entry for name, entry in space.items() if name not in table}
     arguments = inspect.signature(build).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
     for name in rest:
@@ -350,7 +367,7 @@ def module_space(
     return make_space(table, known) | free_space(rest)
 
 
-def with_names(space: Mapping[str, Any], table: Table, **arguments: Any) -> dict[str, Any]:
+def with_names(space: UserSpace, table: Space, **arguments: Any) -> dict[str, Any]:
     """Return the space with those arguments that are names, such as ``optimizer="sgd"``.
 
     Raises:
@@ -371,15 +388,15 @@ def with_names(space: Mapping[str, Any], table: Table, **arguments: Any) -> dict
     return {**space, **names}
 
 
-def is_named(name: str, space: Mapping[str, Any], table: Table) -> bool:
+def is_named(name: str, space: UserSpace, table: Space) -> bool:
     """Return whether the space asks for anything but a hyperparameter's default."""
     return name in space and bool(space[name] != table[name].default)
 
 
 def without(
-    rows: Mapping[str, Hyperparameter],
-    space: Mapping[str, Any],
-    table: Table,
+    rows: Space,
+    space: UserSpace,
+    table: Space,
     reasons: Mapping[str, str | None],
 ) -> dict[str, Hyperparameter]:
     """Return ``rows`` less the hyperparameters that would change nothing.

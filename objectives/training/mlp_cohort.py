@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,8 +19,12 @@ from objectives.training.device import Precision, is_out_of_memory, one_thread, 
 from objectives.training.losses import Loss
 from objectives.training.recipe import Recipe
 from objectives.training.stack import Member, MemberEpoch, RowOptimizer, Stack
+from objectives.training.stacked_mlp import Shape, StackedMLP
 from objectives.training.state import pack, unpack
 from objectives.training.tensors import Parts
+
+if TYPE_CHECKING:
+    from objectives.models.mlp import FittedModel
 
 # Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
 # (benchmarks/roofline.py).
@@ -46,7 +50,6 @@ class Training:
         recipe: what is not tuned.
         loss: compares outputs with targets.
         metric: the tuned metric.
-        shape: gives the layer arguments of `StackedMLP` for hyperparameters.
         patience: epochs without improvement after which a trial ends; None never ends it.
         n_repeats: members a trial and fold, alike but for their seeds; the trial's value is the
             mean of all.
@@ -58,7 +61,6 @@ class Training:
     recipe: Recipe
     loss: Loss
     metric: Metric
-    shape: Callable[[Params], dict[str, Any]]
     patience: int | None
     n_repeats: int
     seed: int
@@ -68,6 +70,23 @@ class Training:
     def n_members(self) -> int:
         """Members a trial: its repeats of each fold."""
         return self.n_repeats * len(self.tensors)
+
+    def shape(self, params: Params) -> Shape:
+        """Return the shape of the network that ``params`` ask for."""
+        return {
+            "n_inputs": self.tensors.x.shape[1],
+            "n_outputs": self.tensors.targets.shape[1],
+            "n_layers": int(params["n_layers"]),
+            "hidden_units": int(params["hidden_units"]),
+            "reference_width": self.recipe.reference_width,
+        }
+
+    def network(self, rows: Tensor, params: Params) -> StackedMLP:
+        """Return a network with parameters ``rows`` (K, n_parameters), on the CPU."""
+        activations = [str(params["activation"])] * len(rows)
+        network = StackedMLP(activations=activations, **self.shape(params))
+        network.flat = rows.detach().cpu()
+        return network
 
 
 @dataclass(kw_only=True)
@@ -84,14 +103,16 @@ class MLPCohort:
 
     Args:
         training: what all of them share.
-        fitted: makes a fitted model of parameters (K, n_parameters) and hyperparameters.
+        fitted: makes a fitted model of a trial's networks, as one, and hyperparameters.
     """
 
-    def __init__(self, training: Training, fitted: Callable[[Tensor, Params], Any]) -> None:
+    def __init__(
+        self, training: Training, fitted: Callable[[StackedMLP, Params], FittedModel]
+    ) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
         self._stacks: list[tuple[_Key, Stack]] = []
-        self._places = _MAX_MEMBERS
+        self._max_members = _MAX_MEMBERS
 
     def has_room(self, params: Params) -> bool:
         """Say whether the trial fits into a stack that is training: same shape, places left."""
@@ -101,7 +122,7 @@ class MLPCohort:
         if self._is_heavy(params) or not all(stacks):
             return False
         n_here = sum(len(stack.members) for stack in stacks if stack is not None)
-        return n_here + self._training.n_members <= self._places
+        return n_here + self._training.n_members <= self._max_members
 
     @one_thread()
     def add(self, number: int, params: Params) -> None:
@@ -126,7 +147,10 @@ class MLPCohort:
                 by_trial.setdefault(member.number, []).append(epoch)
         results = {number: self._result(number, epochs) for number, epochs in by_trial.items()}
         lost = [number for number in self._trials if number not in results]
-        return results | {number: self._out_of_memory(number) for number in lost}
+        return results | {
+            number: EpochResult.out_of_memory(self._trials[number].members[0].epoch)
+            for number in lost
+        }
 
     def drop(self, number: int) -> None:
         """Let a trial go and free its memory; a number that is not here is no error."""
@@ -161,18 +185,21 @@ class MLPCohort:
             self.drop(number)
             raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
-    def rows(self, number: int) -> Tensor:
-        """Return the parameters (n_members, n_parameters) of a trial as they are now."""
-        return torch.stack([member.row for member in self._trials[number].members])
-
     @one_thread()
-    def model(self, number: int) -> Any:
+    def model(self, number: int) -> FittedModel:
         """Return the fitted model of a trial, with the weights of its best epoch so far.
 
         The models of several folds and repeats predict together, by their mean.
         """
-        trial = self._trials[number]
-        return self._fitted(torch.stack([m.best_row for m in trial.members]), trial.params)
+        return self._model(number, [member.best_row for member in self._trials[number].members])
+
+    def last_model(self, number: int) -> FittedModel:
+        """Return the fitted model of a trial with its weights as they are now."""
+        return self._model(number, [member.row for member in self._trials[number].members])
+
+    def _model(self, number: int, rows: list[Tensor]) -> FittedModel:
+        params = self._trials[number].params
+        return self._fitted(self._training.network(torch.stack(rows), params), params)
 
     def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, MemberEpoch]]:
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
@@ -188,10 +215,10 @@ class MLPCohort:
             del before
         if len(stack.members) == 1:
             return []
-        self._places = max(1, len(stack.members) // 2)
+        self._max_members = max(1, len(stack.members) // 2)
         _log.warning("out of memory: a stack of %d models is halved", len(stack.members))
         other = self._new_stack(key, stack.members[0].params)
-        for member in stack.members[self._places :]:
+        for member in stack.members[self._max_members :]:
             stack.drop(member)
             other.add(member)
         return [*self._train(key, stack), *self._train(key, other)]
@@ -222,17 +249,6 @@ class MLPCohort:
             learning_rate=steps[0].learning_rate,
             duration_s=duration,
             stopped=stopped,
-        )
-
-    def _out_of_memory(self, number: int) -> EpochResult:
-        return EpochResult(
-            epoch=self._trials[number].members[0].epoch,
-            value=math.nan,
-            valid_loss=math.nan,
-            train_loss=math.nan,
-            learning_rate=math.nan,
-            duration_s=0.0,
-            stopped="out of memory",
         )
 
     def _member(self, stack: Stack, number: int, k: int, params: Params) -> Member:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from objectives.training.feeds import FedSplit, Inputs, Rows, call
 from objectives.training.losses import Clip, LossFunction, ValueLoss, columns, default_loss
 from objectives.training.optimizers import schedule_factor
 from objectives.training.state import pack, unpack
+
+if TYPE_CHECKING:
+    from objectives.models.module import FittedModule
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
 
@@ -66,7 +69,7 @@ class ModuleCohort:
     """
 
     def __init__(
-        self, training: ModuleTraining, fitted: Callable[[nn.Module, Params], Any]
+        self, training: ModuleTraining, fitted: Callable[[nn.Module, Params], FittedModule]
     ) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
@@ -109,14 +112,14 @@ class ModuleCohort:
 
     def train_epoch(self) -> dict[int, EpochResult]:
         """Move every trial on by one epoch and return their results by trial number."""
-        results = {number: _out_of_memory(0) for number in self._too_large}
+        results = {number: EpochResult.out_of_memory(0) for number in self._too_large}
         for number, trial in self._trials.items():
             try:
                 results[number] = self._epoch(trial)
             except Exception as error:  # as above; anything else goes on to the loop
                 if not is_out_of_memory(error):
                     raise
-                results[number] = _out_of_memory(trial.epoch)
+                results[number] = EpochResult.out_of_memory(trial.epoch)
         return results
 
     def drop(self, number: int) -> None:
@@ -124,7 +127,7 @@ class ModuleCohort:
         self._too_large.discard(number)
         self._trials.pop(number, None)
 
-    def model(self, number: int) -> Any:
+    def model(self, number: int) -> FittedModule:
         """Return the fitted model of a trial, with the weights of its best epoch so far."""
         trial = self._trials[number]
         module = _on_the_cpu(trial.module)
@@ -162,7 +165,7 @@ class ModuleCohort:
             self.drop(number)
             raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
-    def last_model(self, number: int) -> Any:
+    def last_model(self, number: int) -> FittedModule:
         """Return the fitted model of a trial with its weights as they are now."""
         trial = self._trials[number]
         return self._fitted(_on_the_cpu(trial.module), trial.params)
@@ -290,18 +293,6 @@ def _in_the_layout_of_their_parameters(optimizer: torch.optim.Optimizer) -> None
         for name, value in moments.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _out_of_memory(epoch: int) -> EpochResult:
-    return EpochResult(
-        epoch=epoch,
-        value=math.nan,
-        valid_loss=math.nan,
-        train_loss=math.nan,
-        learning_rate=math.nan,
-        duration_s=0.0,
-        stopped="out of memory",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

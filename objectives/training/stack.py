@@ -18,7 +18,7 @@ from objectives.training.device import one_thread
 from objectives.training.kernels import STEPS, Steps
 from objectives.training.losses import Loss
 from objectives.training.recipe import Recipe
-from objectives.training.stacked_mlp import StackedMLP, Tape
+from objectives.training.stacked_mlp import Shape, StackedMLP, Tape
 from objectives.training.tensors import Parts
 
 # Inputs and dropout masks are made for several steps at a time, this many bytes a member: small
@@ -57,7 +57,7 @@ class Stack:
         metric: the tuned metric.
         batch_size: rows a step and member.
         n_rows: rows an epoch and member, the same for all; None for those of the first part.
-        shape: the layer arguments of `StackedMLP`, without activations.
+        shape: of the networks.
         dtype: of the matrix products of training, see `objectives.training.device`; parameters,
             loss and metric are float32.
     """
@@ -70,7 +70,7 @@ class Stack:
         loss: Loss,
         metric: Metric,
         batch_size: int,
-        shape: Mapping[str, Any],
+        shape: Shape,
         n_rows: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -185,7 +185,7 @@ class Stack:
 
     def _masks(self, n_rows: int) -> Masks:
         """Draw the dropout masks (K, B, H) for so many rows: for each step, one a hidden layer."""
-        n_layers, width = int(self._shape["n_layers"]), int(self._shape["hidden_units"])
+        n_layers, width = self._shape["n_layers"], self._shape["hidden_units"]
         n_steps = math.ceil(n_rows / self._batch_size)
         if all(m.params["dropout"] == 0 for m in self.members):
             return [[None] * n_layers] * n_steps

@@ -11,13 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from objectives._messages import hint
 from objectives.training.kernels import ACTIVATIONS, Activation
+
+
+class Shape(TypedDict):
+    """The layer arguments of `StackedMLP`, the same for all members of a stack."""
+
+    n_inputs: int
+    n_outputs: int
+    n_layers: int
+    hidden_units: int
+    reference_width: float | None
 
 
 class StackedMLP(nn.Module):

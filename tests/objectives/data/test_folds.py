@@ -153,12 +153,12 @@ def test_the_model_of_folds_averages_what_each_fold_predicts_in_the_targets_unit
     model = cohort.model(0)
 
     X, expected = objective.data.valid.X, []
-    for part, row in zip(objective.prepared, cohort.rows(0), strict=True):
+    for part, member in zip(objective.prepared, cohort._trials[0].members, strict=True):
         width = model.network.config["n_inputs"]
         x = torch.from_numpy(part.encoder.transform(X))
         x = torch.nn.functional.pad(x, (0, width - x.shape[1]))
         network = type(model.network)(**model.network.config | {"activations": ["relu"]})
-        network.flat = row.unsqueeze(0).clone()
+        network.flat = member.row.unsqueeze(0).clone()
         assert part.scaler is not None
         expected.append(network(x)[0, :, 0].numpy() * part.scaler.scale + part.scaler.mean)
     low, high = model.target_scaler.low, model.target_scaler.high
