@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives._messages import hint
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from objectives.data.targets import Task
 
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Array: TypeAlias = NDArray[Any]
 Scorer: TypeAlias = Callable[[Array, Array, Array], float]
 BatchedScorer: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -156,15 +157,15 @@ def get_metric(metric: str | Metric | None, task: Task) -> Metric:
             f"metric must be a name or a Metric, got {type(metric).__name__}; make one of a "
             "function by Metric.from_function(function, direction='maximize')"
         )
-    found = metric if isinstance(metric, Metric) else METRICS.get(metric)
-    if found is None or task not in found.tasks:
+    known = metric if isinstance(metric, Metric) else METRICS.get(metric)
+    if known is None or task not in known.tasks:
         name = metric.name if isinstance(metric, Metric) else metric
-        choices = [known.name for known in METRICS.values() if task in known.tasks]
+        choices = [other.name for other in METRICS.values() if task in other.tasks]
         raise ValueError(
             f"metric must be one of {', '.join(choices)} for task={task!r}, got metric={name!r}"
             f"{hint(name, choices)}"
         )
-    return found
+    return known
 
 
 def _own_batched(
@@ -388,5 +389,5 @@ def _before_group(total: Tensor, ends: Tensor) -> Tensor:
 
 def task_of(metric: str | Metric | None) -> str | None:
     """Return the task that a metric leaves no choice about, so that the target need not say it."""
-    found = METRICS.get(metric) if isinstance(metric, str) else metric
-    return found.tasks[0] if isinstance(found, Metric) and len(found.tasks) == 1 else None
+    known = METRICS.get(metric) if isinstance(metric, str) else metric
+    return known.tasks[0] if isinstance(known, Metric) and len(known.tasks) == 1 else None

@@ -117,9 +117,8 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         self.build = build
         user_space = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
         self.space: Space = self._space(user_space)
-        options = (
-            data_options if task_of(metric) is None else {"task": task_of(metric)} | data_options
-        )
+        task = task_of(metric)
+        options = data_options if task is None else {"task": task, **data_options}
         self.data: ModuleData = self._load(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task)
         self.loss = make_loss(loss, self.data.task)
@@ -151,12 +150,11 @@ class ModuleObjective(NetworkObjective[FittedModule]):
 
     def _without_idle(self, space: UserSpace) -> Space:
         """Return the space less what changes nothing for this task, loss, and functions given."""
-        own = "with a function as "
         reasons = {
-            "optimizer": own + "optimizer" if self._optimizer else None,
-            "schedule": own + "schedule" if self._schedule else None,
-            "clip_norm": own + "clip" if self._clip else None,
-            "label_smoothing": own + "loss" if self.loss else None,
+            "optimizer": "with a function as optimizer" if self._optimizer else None,
+            "schedule": "with a function as schedule" if self._schedule else None,
+            "clip_norm": "with a function as clip" if self._clip else None,
+            "label_smoothing": "with a function as loss" if self.loss else None,
         }
         if self.data.task == "regression":
             reasons["label_smoothing"] = "for task='regression'"
@@ -226,14 +224,14 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     @property
     def hints(self) -> dict[str, Any]:
         """What ``build`` is told of the data, where it has arguments of these names."""
-        found: dict[str, Any] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}
+        hints: dict[str, Any] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}
         data = self.data
         if isinstance(data, ImageData):
-            return found | {"n_channels": data.n_channels, "image_size": list(data.image_size)}
+            return hints | {"n_channels": data.n_channels, "image_size": list(data.image_size)}
         if self.encoder is not None:
-            return found | {"n_inputs": self.encoder.n_outputs}
+            return hints | {"n_inputs": self.encoder.n_outputs}
         X = data.train.X
-        return found | ({"n_inputs": X.shape[1]} if isinstance(X, Tensor) and X.dim() == 2 else {})
+        return hints | ({"n_inputs": X.shape[1]} if isinstance(X, Tensor) and X.dim() == 2 else {})
 
     def _build(self, params: Params) -> nn.Module:
         return self.build(**accepted(self.build, params, self.hints))

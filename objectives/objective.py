@@ -34,8 +34,8 @@ class EpochResult:
         train_loss: the mean loss over the epoch's training batches.
         learning_rate: the step size at the end of the epoch, schedule included.
         duration_s: seconds that this trial's share of the epoch took.
-        stopped: None while the trial goes on; else why it ended: ``"epochs"``, ``"patience"``,
-            ``"diverged at epoch k"`` or ``"out of memory"``.
+        stopped: None while the trial continues, otherwise why it ended: ``"epochs"``,
+            ``"patience"``, ``"diverged at epoch k"`` or ``"out of memory"``.
         value_std: where ``value`` is the mean over folds or repeats, their standard deviation.
     """
 
@@ -92,10 +92,10 @@ class Cohort(Protocol):
 
 @runtime_checkable
 class SavableCohort(Cohort, Protocol):
-    """A cohort whose trials can be cut off and go on in another process."""
+    """A cohort whose trials can be cut off and continue in another process."""
 
     def state(self, number: int) -> bytes:
-        """Return what the next epochs of a member follow from, see `objectives.training.state`."""
+        """Return what determines a member's next epochs, see `objectives.training.state`."""
 
     def restore(self, number: int, params: Params, state: bytes) -> None:
         """Take in a trial where `state` left it, in place of `add`.
@@ -254,25 +254,22 @@ class TrialRecord:
         They are few, as each is a write to the storage: what only tables need is one of them.
         """
         best = self.best
-        found: dict[str, Any] = {}
-        if best.value is not None:
-            found = {"best_value": best.value, "best_epoch": best.epoch}
-        spread = self.results[best.epoch].value_std if found else None
-        found |= {} if spread is None else {"value_std": spread}
-        finite = [result.value for result in self.results if math.isfinite(result.value)]
-        last = {"value_last": finite[-1]} if finite else {}
-        rest = {
+        record: dict[str, Any] = {
             "seed": self.seed,
             "worker": self.worker,
             "stopped": stopped,
             "epochs_run": len(self.results),
             "duration_s": sum(result.duration_s for result in self.results),
-            **found,
-            **last,
         }
+        if best.value is not None:
+            record |= {"best_value": best.value, "best_epoch": best.epoch}
+            spread = self.results[best.epoch].value_std
+            record |= {} if spread is None else {"value_std": spread}
+        finite = [result.value for result in self.results if math.isfinite(result.value)]
+        record |= {"value_last": finite[-1]} if finite else {}
         params = {} if self.has_params else {"params": dict(self.params)}
         curve = {"curve": self._curve()} if self.results else {}
-        return {**curve, "record": rest, **params}
+        return {**curve, "record": record, **params}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]

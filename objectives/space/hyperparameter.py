@@ -110,10 +110,11 @@ class Hyperparameter:
         >>> MLP_TABLE["batch_size"].from_stored(6)
         64
         """
-        return 2**value if self._stores_exponent else value  # type: ignore[no-any-return]
+        stored: Value = 2**value if self._stores_exponent else value
+        return stored
 
     def check(self, value: Any) -> Value:
-        """Return ``value`` if it is legal, a float where the hyperparameter is one.
+        """Return ``value`` if it is legal, as a float where the hyperparameter is one.
 
         Raises:
             ValueError: if it is not; the message names the hyperparameter, the value and what is

@@ -1,4 +1,4 @@
-"""Precision of the matrix products of training: float32, or bfloat16 where that is faster."""
+"""Where and how training computes: device, threads, precision, random numbers, memory."""
 
 from __future__ import annotations
 

@@ -277,28 +277,28 @@ def load_arrays(
     for place, tensor in leaves(X).items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{place} must hold finite numbers, got NaN or infinite ones; fill in")
-    found = read_target(pd.Series(y, name="y"), name="y", task=task)
+    labels = read_target(pd.Series(y, name="y"), name="y", task=task)
     series = None if groups is None else pd.Series(list(groups), name="groups")
     rows = split_rows(
-        found.y,
-        labels=found.classes,
+        labels.y,
+        labels=labels.classes,
         valid_size=valid_size,
         test_size=test_size,
         groups=series,
         seed=seed,
     )
-    check_train(found.y, found.classes, rows)
-    every = ArraySplit(X=X, y=found.y)
+    check_train(labels.y, labels.classes, rows)
+    every = ArraySplit(X=X, y=labels.y)
     train, valid, test = (every.take(part) for part in rows[1:])
     content = {place: tensor.flatten().numpy() for place, tensor in leaves(X).items()}
-    others = {"target": found.y, "classes": found.classes, "groups": series}
+    others = {"target": labels.y, "classes": labels.classes, "groups": series}
     return ArrayData(
         name=name,
-        task=found.task,
+        task=labels.task,
         train=train,
         valid=valid,
         _test=test,
-        classes=found.classes,
+        classes=labels.classes,
         fingerprint=content_fingerprint(content | others),
         split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
     )

@@ -1,4 +1,4 @@
-"""What training a module takes: loss, optimizer and schedule by name, and what trials share."""
+"""Losses by name: for one module, and for the stacked networks of perceptrons."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def columns(outputs: Any, task: Task, n_classes: int) -> Tensor:
         raise TypeError(
             f"build must return a module that gives a tensor, got {type(outputs).__name__}"
         )
-    found = outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
+    table = outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
     allowed = {"regression": (1,), "binary": (1, 2)}.get(task, (n_classes,))
-    if found.dim() != 2 or found.shape[1] not in allowed:
+    if table.dim() != 2 or table.shape[1] not in allowed:
         wanted = " or ".join(f"(rows, {n})" for n in allowed)
         raise ValueError(
             f"build must return a module with outputs of shape {wanted} for task={task!r}, got "
             f"{tuple(outputs.shape)}; change its last layer"
         )
-    return found
+    return table
 
 
 def default_loss(

@@ -115,7 +115,7 @@ class MLPCohort:
         self._max_members = _MAX_MEMBERS
 
     def has_room(self, params: Params) -> bool:
-        """Say whether the trial fits into a stack that is training: same shape, places left."""
+        """Say whether the trial fits into a stack that is training: same shape, not full."""
         if not self._stacks:
             return True
         stacks = [self._find(key) for key in set(self._keys(params))]
@@ -178,8 +178,8 @@ class MLPCohort:
         self.add(number, params)
         trial = self._trials[number]
         try:
-            for member, own in zip(trial.members, saved["members"], strict=True):
-                member.load_state(own)
+            for member, member_state in zip(trial.members, saved["members"], strict=True):
+                member.load_state(member_state)
             trial.best.load_state(saved["best"])
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             self.drop(number)

@@ -86,8 +86,8 @@ class ModuleCohort:
     def add(self, number: int, params: Params) -> None:
         """Build a trial's module; its weights, order and noise follow from its own seed."""
         shared = self._training
-        words = np.random.SeedSequence(trial_seed(shared.seed, number)).generate_state(3)
-        weights, order, noise = (int(word) for word in words)
+        seeds = np.random.SeedSequence(trial_seed(shared.seed, number)).generate_state(3)
+        weights, order, noise = map(int, seeds)
         try:
             with own_random_numbers(shared.device):
                 torch.manual_seed(weights)
@@ -116,7 +116,7 @@ class ModuleCohort:
         for number, trial in self._trials.items():
             try:
                 results[number] = self._epoch(trial)
-            except Exception as error:  # as above; anything else goes on to the loop
+            except Exception as error:  # as above; the loop sees anything else
                 if not is_out_of_memory(error):
                     raise
                 results[number] = EpochResult.out_of_memory(trial.epoch)
@@ -210,11 +210,11 @@ class ModuleCohort:
         if len(order) % size == 1 and len(order) > 1:
             order = order[:-1]  # batch norm needs two rows; another one is left out each epoch
         n_steps = math.ceil(len(order) / size)
-        places = order.to(shared.device)
+        rows = order.to(shared.device)
         total = torch.zeros((), device=shared.device)
         factor = 0.0
         for step, inputs in enumerate(shared.train.rows.stream(order, size)):
-            index = places[step * size : (step + 1) * size]
+            index = rows[step * size : (step + 1) * size]
             if shared.change is not None:
                 inputs = shared.change(inputs, params, trial.order)
             factor = self._factor(trial, step / n_steps)
@@ -244,12 +244,11 @@ class ModuleCohort:
         shared = self._training
         weight = None if split.weight is None else split.weight[index]
         if shared.loss is not None:
-            found = outputs
             if shared.task == "regression" and isinstance(outputs, Tensor) and outputs.dim() == 2:
-                found = columns(outputs, shared.task, shared.n_classes)[:, 0]
+                outputs = columns(outputs, shared.task, shared.n_classes)[:, 0]
             if isinstance(shared.loss, ValueLoss):
-                return shared.loss(found, split.targets[index], weight)
-            return shared.loss(found, split.targets[index])
+                return shared.loss(outputs, split.targets[index], weight)
+            return shared.loss(outputs, split.targets[index])
         return default_loss(
             columns(outputs, shared.task, shared.n_classes),
             split.targets[index],
@@ -263,9 +262,9 @@ class ModuleCohort:
         shared, split = self._training, self._training.valid
         outputs, total = [], torch.zeros((), device=shared.device)
         plain = {"label_smoothing": 0.0}
-        for rows, found in predictions(trial.module, split.rows):
-            outputs.append(columns(found, shared.task, shared.n_classes))
-            total += self._loss(found, split, rows, plain) * len(outputs[-1])
+        for rows, batch in predictions(trial.module, split.rows):
+            outputs.append(columns(batch, shared.task, shared.n_classes))
+            total += self._loss(batch, split, rows, plain) * len(outputs[-1])
         joined = torch.cat(outputs)
         own_units = joined if shared.scaler is None else shared.scaler.inverse(joined)
         value = shared.metric.batched(own_units[None], split.y, split.metric_weight)

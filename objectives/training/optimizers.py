@@ -1,4 +1,4 @@
-"""What training a module takes: loss, optimizer and schedule by name, and what trials share."""
+"""Optimizers and learning-rate schedules of modules, by name."""
 
 from __future__ import annotations
 

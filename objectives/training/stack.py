@@ -1,4 +1,4 @@
-"""Training a stack: members of one shape move on together, each at its own learning rate."""
+"""Training a stack: members of one shape train together, each at its own learning rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Masks: TypeAlias = list[list[Tensor | None]]
 
 @dataclass(frozen=True, kw_only=True)
 class MemberEpoch:
-    """What one epoch of one member came to.
+    """The result of one epoch of one member.
 
     Args:
         value: the metric on the validation rows.
@@ -97,7 +97,7 @@ class Stack:
         return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
 
     def train_epoch(self) -> list[tuple[Member, MemberEpoch]]:
-        """Train every member for one epoch and return what came of it."""
+        """Train every member for one epoch and return the results."""
         start = time.perf_counter()
         with torch.inference_mode(), one_thread():
             net = self._packed()
@@ -107,14 +107,14 @@ class Stack:
         for member in self.members:
             member.epoch += 1
         rows = zip(values, losses, train_loss, rates, strict=True)
-        found = [
+        epochs = [
             MemberEpoch(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
             for v, vl, tl, lr in rows
         ]
-        return list(zip(self.members, found, strict=True))
+        return list(zip(self.members, epochs, strict=True))
 
     def snapshot(self) -> list[Snapshot]:
-        """Remember the members as they are, should memory run out before the epoch is over."""
+        """Copy the members as they are, in case memory runs out before the epoch is over."""
         return [member.snapshot() for member in self.members]
 
     def restore(self, snapshots: list[Snapshot]) -> None:
@@ -145,10 +145,10 @@ class Stack:
             # All views at once: made one by one, they are up to a tenth of a small network's step.
             batches = [torch.split(rows, size, dim=1) for rows in (x, targets, outputs)]
             weights = repeat(None) if weight is None else torch.split(weight, size, dim=1)
-            for rows, wanted, kept, row_weight, mask in zip(*batches, weights, masks, strict=False):
+            for rows, target, held, row_weight, mask in zip(*batches, weights, masks, strict=False):
                 out = self._tape.forward(rows, mask)
-                kept.copy_(out)
-                self._tape.backward(self._loss.gradient(out, wanted, row_weight))
+                held.copy_(out)
+                self._tape.backward(self._loss.gradient(out, target, row_weight))
                 rates = [self._rate(m, step, n_steps) for m in self.members]
                 for member, grad, rate in zip(self.members, grads, rates, strict=True):
                     member.optimizer.step(member.row, grad, rate)
@@ -202,9 +202,9 @@ class Stack:
         """Return each member's metric and mean loss on its part's validation rows."""
         values, losses = [math.nan] * len(self.members), [math.nan] * len(self.members)
         for part in sorted({member.part for member in self.members}):
-            places = [k for k, member in enumerate(self.members) if member.part == part]
-            found = self._evaluate_part(net.outputs(self._data.valid_x(part), places), part)
-            for k, value, loss in zip(places, *found, strict=True):
+            members = [k for k, member in enumerate(self.members) if member.part == part]
+            outputs = net.outputs(self._data.valid_x(part), members)
+            for k, value, loss in zip(members, *self._evaluate_part(outputs, part), strict=True):
                 values[k], losses[k] = value, loss
         return values, losses
 
@@ -325,9 +325,13 @@ class Member:
         Raises:
             ValueError: if it is of a network of another shape.
         """
-        found, device = dict(state), self.row.device
-        best = found.pop("best_row").to(device)
-        snapshot = Snapshot(**found | {"tensors": [t.to(device) for t in found["tensors"]]})
+        device = self.row.device
+        best = state["best_row"].to(device)
+        snapshot = Snapshot(
+            epoch=state["epoch"],
+            tensors=[tensor.to(device) for tensor in state["tensors"]],
+            generators=state["generators"],
+        )
         if any(t.shape != self.row.shape for t in (best, snapshot.tensors[0])):
             raise ValueError(
                 f"state must be of {len(self.row)} parameters, got {len(best)}; start anew"
