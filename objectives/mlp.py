@@ -134,11 +134,11 @@ class MLPObjective(NetworkObjective[FittedModel]):
             **describe_data(self.data),
         }
 
-    def cohort(self, *, seed: int) -> MLPCohort:
+    def cohort(self, *, seed: int) -> MLPCohort[FittedModel]:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
         return self._cohort(self.prepared, seed=seed, patience=self.patience)
 
-    def _refit_cohort(self, *, seed: int) -> MLPCohort:
+    def _refit_cohort(self, *, seed: int) -> MLPCohort[FittedModel]:
         prepared = self._prepare([(self.data.train_and_valid(), self.data.valid)])
         return self._cohort(prepared, seed=seed, patience=None)
 
@@ -155,7 +155,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
 
     def _cohort(
         self, prepared: Sequence[Prepared], *, seed: int, patience: int | None
-    ) -> MLPCohort:
+    ) -> MLPCohort[FittedModel]:
         training = Training(
             tensors=Parts([part.tensors for part in prepared]),
             recipe=self.recipe,

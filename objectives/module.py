@@ -134,11 +134,11 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         check_weighable(self.loss, self._train.weight)
         self._check_build()
 
-    def cohort(self, *, seed: int) -> ModuleCohort:
+    def cohort(self, *, seed: int) -> ModuleCohort[FittedModule]:
         """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
         return self._cohort(self._train, seed=seed, patience=self.patience)
 
-    def _refit_cohort(self, *, seed: int) -> ModuleCohort:
+    def _refit_cohort(self, *, seed: int) -> ModuleCohort[FittedModule]:
         return self._cohort(self._fed(self.data.train_and_valid()), seed=seed, patience=None)
 
     def _load(self, dataset: Any, **options: Any) -> ModuleData:
@@ -264,7 +264,9 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         X = self.data.train.X
         return X[:1].clone() if isinstance(X, Tensor) else None
 
-    def _cohort(self, train: FedSplit, *, seed: int, patience: int | None) -> ModuleCohort:
+    def _cohort(
+        self, train: FedSplit, *, seed: int, patience: int | None
+    ) -> ModuleCohort[FittedModule]:
         training = ModuleTraining(
             train=train,
             valid=self._valid,

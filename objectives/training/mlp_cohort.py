@@ -6,14 +6,14 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from objectives.metrics import Metric
-from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.objective import BestEpoch, EpochResult, Model, trial_seed
 from objectives.space.hyperparameter import Params
 from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
 from objectives.training.losses import Loss
@@ -22,9 +22,6 @@ from objectives.training.stack import Member, MemberEpoch, RowOptimizer, Stack
 from objectives.training.stacked_mlp import Shape, StackedMLP
 from objectives.training.state import pack, unpack
 from objectives.training.tensors import Parts
-
-if TYPE_CHECKING:
-    from objectives.models.mlp import FittedModel
 
 # Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
 # (benchmarks/roofline.py).
@@ -98,7 +95,7 @@ class _Trial:
     best: BestEpoch
 
 
-class MLPCohort:
+class MLPCohort(Generic[Model]):
     """Multilayer perceptrons trained side by side: those of one shape and batch size as one stack.
 
     Args:
@@ -106,9 +103,7 @@ class MLPCohort:
         fitted: makes a fitted model of a trial's networks, as one, and hyperparameters.
     """
 
-    def __init__(
-        self, training: Training, fitted: Callable[[StackedMLP, Params], FittedModel]
-    ) -> None:
+    def __init__(self, training: Training, fitted: Callable[[StackedMLP, Params], Model]) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
         self._stacks: list[tuple[_Key, Stack]] = []
@@ -186,18 +181,18 @@ class MLPCohort:
             raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
     @one_thread()
-    def model(self, number: int) -> FittedModel:
+    def model(self, number: int) -> Model:
         """Return the fitted model of a trial, with the weights of its best epoch so far.
 
         The models of several folds and repeats predict together, by their mean.
         """
         return self._model(number, [member.best_row for member in self._trials[number].members])
 
-    def last_model(self, number: int) -> FittedModel:
+    def last_model(self, number: int) -> Model:
         """Return the fitted model of a trial with its weights as they are now."""
         return self._model(number, [member.row for member in self._trials[number].members])
 
-    def _model(self, number: int, rows: list[Tensor]) -> FittedModel:
+    def _model(self, number: int, rows: list[Tensor]) -> Model:
         params = self._trials[number].params
         return self._fitted(self._training.network(torch.stack(rows), params), params)
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from objectives.data.encoders import TargetScaler
 from objectives.data.targets import Task
 from objectives.metrics import Metric
-from objectives.objective import BestEpoch, EpochResult, trial_seed
+from objectives.objective import BestEpoch, EpochResult, Model, trial_seed
 from objectives.space.hyperparameter import Params
 from objectives.training.device import (
     is_out_of_memory,
@@ -28,9 +28,6 @@ from objectives.training.feeds import FedSplit, Inputs, Rows, call
 from objectives.training.losses import Clip, LossFunction, ValueLoss, columns, default_loss
 from objectives.training.optimizers import schedule_factor
 from objectives.training.state import pack, unpack
-
-if TYPE_CHECKING:
-    from objectives.models.module import FittedModule
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
 
@@ -60,7 +57,7 @@ class _Trial:
         self.epoch = int(state["epoch"])
 
 
-class ModuleCohort:
+class ModuleCohort(Generic[Model]):
     """Trials of any module, one at a time.
 
     Args:
@@ -69,7 +66,7 @@ class ModuleCohort:
     """
 
     def __init__(
-        self, training: ModuleTraining, fitted: Callable[[nn.Module, Params], FittedModule]
+        self, training: ModuleTraining, fitted: Callable[[nn.Module, Params], Model]
     ) -> None:
         self._training, self._fitted = training, fitted
         self._trials: dict[int, _Trial] = {}
@@ -127,7 +124,7 @@ class ModuleCohort:
         self._too_large.discard(number)
         self._trials.pop(number, None)
 
-    def model(self, number: int) -> FittedModule:
+    def model(self, number: int) -> Model:
         """Return the fitted model of a trial, with the weights of its best epoch so far."""
         trial = self._trials[number]
         module = _on_the_cpu(trial.module)
@@ -165,7 +162,7 @@ class ModuleCohort:
             self.drop(number)
             raise ValueError(f"state must be of trial {number}, got another ({error})") from error
 
-    def last_model(self, number: int) -> FittedModule:
+    def last_model(self, number: int) -> Model:
         """Return the fitted model of a trial with its weights as they are now."""
         trial = self._trials[number]
         return self._fitted(_on_the_cpu(trial.module), trial.params)
