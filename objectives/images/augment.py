@@ -42,17 +42,17 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 
     ``"crop"`` shifts each image by up to an eighth of its height and width; what comes in at the
     edge is the image's own mirror image. ``"flip_crop"`` also mirrors half of the images, which
-    letters and digits do not bear. ``"trivial"`` is
-    TrivialAugment (Mueller & Hutter 2021, arXiv 2103.10158) with its wide space: each image
-    undergoes one operation of random strength, with black where an image was moved away; shifts
-    are never longer than the image, and grey images skip the operation on colour.
+    changes what letters and digits mean. ``"trivial"`` is TrivialAugment (Mueller & Hutter 2021,
+    arXiv 2103.10158) with its wide space: each image undergoes one operation of random strength.
+    What an image leaves when it moves becomes black. Shifts are never longer than the image, and
+    grey images skip the operation on colour.
 
     Args:
         images: (B, C, H, W), uint8, or floats from 0 to 1, which ``"trivial"`` rounds to 256
             levels.
         how: ``"none"``, ``"crop"``, ``"flip_crop"`` or ``"trivial"``.
-        generator: the one source of chance: the same state gives the same images. On the CPU it
-            gives the same draws for every device.
+        generator: the only source of randomness: the same state gives the same images. A generator
+            on the CPU gives the same draws for every device.
 
     Returns:
         A tensor of the same shape, type and device; ``images`` itself for ``"none"``.
@@ -99,17 +99,16 @@ def _crop(images: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
         mirrored = _draw(2, n_images, generator, images).bool()
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     # One lookup in each flattened channel is several times faster than indexing by four tensors.
-    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(n_images, 1, -1)
-    found = images.flatten(2).gather(2, places.expand(-1, n_channels, -1))
-    return found.view_as(images)
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).reshape(n_images, 1, -1)
+    return images.flatten(2).gather(2, pixels.expand(-1, n_channels, -1)).view_as(images)
 
 
 def _shifted(n_images: int, length: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """Give for each image which pixels of an axis are seen, (B, length), when it is shifted."""
     reach = min(max(1, length // 8), length - 1)
     shift = _draw(2 * reach + 1, n_images, generator, like) - reach
-    places = (torch.arange(length, device=like.device) + shift[:, None]).abs()
-    return torch.where(places < length, places, 2 * (length - 1) - places)
+    pixels = (torch.arange(length, device=like.device) + shift[:, None]).abs()
+    return torch.where(pixels < length, pixels, 2 * (length - 1) - pixels)
 
 
 def _trivial(images: Tensor, generator: torch.Generator) -> Tensor:

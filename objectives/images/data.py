@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from objectives.data.splits import Sealed
 from objectives.data.targets import Task
 from objectives.images.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
 
-_CHUNK_IMAGES = 256
+CHUNK_IMAGES = 256
 
 
 class ImageSource(Protocol):
@@ -29,6 +29,7 @@ class ImageSource(Protocol):
         """Read one image, uint8 (C, H, W), in the size and channels that it is kept in."""
 
 
+@dataclass(frozen=True, eq=False)
 class LazyImages(Dataset[Tensor]):
     """Images that are read whenever they are asked for, in one size and number of channels.
 
@@ -40,16 +41,11 @@ class LazyImages(Dataset[Tensor]):
         n_workers: processes that read; with 0, this one does.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        rows: NDArray[np.int64],
-        n_channels: int,
-        size: Size,
-        n_workers: int,
-    ) -> None:
-        self.source, self.rows = source, rows
-        self.n_channels, self.size, self.n_workers = n_channels, size, n_workers
+    source: ImageSource
+    rows: NDArray[np.int64]
+    n_channels: int
+    size: Size
+    n_workers: int
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,8 +54,8 @@ class LazyImages(Dataset[Tensor]):
         return fit(self.source.read(int(self.rows[row])), self.n_channels, self.size)
 
     def take(self, rows: NDArray[np.int64]) -> LazyImages:
-        """Give the images of these numbers."""
-        return LazyImages(self.source, self.rows[rows], self.n_channels, self.size, self.n_workers)
+        """Return the images of these numbers."""
+        return replace(self, rows=self.rows[rows])
 
     def batches(self, batches: list[list[int]]) -> Iterator[Tensor]:
         """Read the images of these numbers, (B, C, H, W) a batch, ahead of their use."""
@@ -194,8 +190,7 @@ class ImageData(Sealed[ImageSplit]):
         assert isinstance(first, LazyImages)
         assert isinstance(second, LazyImages)
         rows = np.concatenate([first.rows, second.rows])
-        lazy = LazyImages(first.source, rows, self.n_channels, self.image_size, first.n_workers)
-        return ImageSplit(pixels=lazy, y=y)
+        return ImageSplit(pixels=replace(first, rows=rows), y=y)
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f"{len(self.classes)} classes, "
@@ -212,7 +207,7 @@ def channel_statistics(split: ImageSplit) -> tuple[tuple[float, ...], tuple[floa
     however the images are kept. A channel that is the same everywhere gets a deviation of 1.
     """
     counts: Tensor | int = 0
-    for images in split.stream(batch_size=_CHUNK_IMAGES):
+    for images in split.stream(batch_size=CHUNK_IMAGES):
         channels = images.movedim(1, 0).flatten(1)
         counts = counts + torch.stack([torch.bincount(c, minlength=256) for c in channels])
     assert isinstance(counts, Tensor), "a split holds images"
@@ -283,8 +278,8 @@ class ArrayImages:
 
     def parts(self) -> Iterator[slice]:
         """Give slices that cover all images, a few hundred each."""
-        for start in range(0, len(self.X), _CHUNK_IMAGES):
-            yield slice(start, start + _CHUNK_IMAGES)
+        for start in range(0, len(self.X), CHUNK_IMAGES):
+            yield slice(start, start + CHUNK_IMAGES)
 
     def chunk(self, part: slice) -> Tensor:
         """Give some images, uint8 (B, C, H, W)."""
@@ -305,14 +300,14 @@ def read_array(X: Any, y: Any, options: ImageOptions) -> Images:
     size = options.image_size or (int(first.shape[1]), int(first.shape[2]))
     rows = np.arange(len(source))
     fits = len(source) * n_channels * size[0] * size[1] <= options.max_bytes
-    digest, kept = hashlib.sha256(), []
+    digest, chunks = hashlib.sha256(), []
     for part in source.parts():
         images = source.chunk(part)
         digest.update(images.numpy().tobytes())
         if fits:
-            kept.append(fit(images, n_channels, size))
+            chunks.append(fit(images, n_channels, size))
     return Images(
-        pixels=torch.cat(kept)
+        pixels=torch.cat(chunks)
         if fits
         else LazyImages(source, rows, n_channels, size, options.n_workers),
         labels=y,

@@ -37,7 +37,7 @@ class Folder(NamedTuple):
 def list_folder(root: Path) -> Folder:
     """List the images of ``root/class/image.png`` or ``root/train/class/image.png``.
 
-    Hidden files and folders are passed over, as are files that are no images by their suffix.
+    Hidden files and folders are skipped, and files whose suffix is not that of an image.
     Folders within a class folder belong to that class. The root is split if it has a folder named
     train (or training) with class folders in it; val, valid or validation, and test, stand beside.
 
@@ -75,25 +75,25 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _classes(root: Path) -> tuple[list[Path], NDArray[np.str_]]:
-    found = {folder.name: images_in(folder) for folder in _folders(root)}
-    if not found:
+    classes = {folder.name: images_in(folder) for folder in _folders(root)}
+    if not classes:
         raise ValueError(
             f"dataset must hold a folder for each class, got none in {str(root)!r}; "
             "move the images into folders named after their classes"
         )
-    empty = [name for name, paths in found.items() if not paths]
+    empty = [name for name, paths in classes.items() if not paths]
     if empty:
         raise ValueError(
             f"dataset must hold images in every class folder, got none in {listed(empty)} of "
             f"{str(root)!r}; add images ({', '.join(IMG_EXTENSIONS)}) or remove the folder"
         )
-    if len(found) < 2:
+    if len(classes) < 2:
         raise ValueError(
-            f"dataset must hold two class folders or more, got only {listed(found)} in "
+            f"dataset must hold two class folders or more, got only {listed(classes)} in "
             f"{str(root)!r}; add a folder for another class"
         )
-    labels = np.repeat(list(found), [len(paths) for paths in found.values()])
-    return [path for paths in found.values() for path in paths], labels
+    labels = np.repeat(list(classes), [len(paths) for paths in classes.values()])
+    return [path for paths in classes.values() for path in paths], labels
 
 
 def _check_counts(root: Path, labels: NDArray[np.str_]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from objectives._messages import listed
 from objectives.data.frames import as_array
-from objectives.images.data import ImageOptions, Images, LazyImages, alpha_messages
+from objectives.images.data import CHUNK_IMAGES, ImageOptions, Images, LazyImages, alpha_messages
 from objectives.images.pixels import (
     Pixels,
     Size,
@@ -29,8 +29,6 @@ from objectives.images.pixels import (
     unreadable,
     value_range,
 )
-
-_CHUNK_IMAGES = 256
 
 
 class ItemImages:
@@ -56,15 +54,15 @@ class ItemImages:
     def item(self, row: int) -> tuple[Any, Any]:
         """Give an image as it is kept, and its label."""
         try:
-            found = self.dataset[row]
+            pair = self.dataset[row]
         except OSError as error:
             raise unreadable(f"image {row} ({error})") from error
-        if not isinstance(found, tuple | list) or len(found) != 2:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(
                 f"dataset must give (image, label) for each index, got something else from "
                 f"{type(self.dataset).__name__}; wrap it so that dataset[i] is a pair"
             )
-        return found[0], found[1]
+        return pair[0], pair[1]
 
     def read(self, row: int) -> Tensor:
         """Give one image, uint8 (C, H, W)."""
@@ -73,10 +71,10 @@ class ItemImages:
     def pixels(self, row: int) -> tuple[Pixels, Any, bytes]:
         """Give one image, its label, and the hash of its file or pixels."""
         image, label = self.item(row)
-        found = read_image(image, self.scale)
+        pixels = read_image(image, self.scale)
         is_file = isinstance(image, str | Path)
-        content = Path(image).read_bytes() if is_file else found.image.numpy().tobytes()
-        return found, label, hashlib.sha256(content).digest()
+        content = Path(image).read_bytes() if is_file else pixels.image.numpy().tobytes()
+        return pixels, label, hashlib.sha256(content).digest()
 
     def _images(self) -> Iterator[Any]:
         for row in range(len(self)):
@@ -95,8 +93,8 @@ def common_scale(images: Iterable[Any]) -> int:
     for image in images:
         if isinstance(image, str | Path | Image):
             return 1
-        found = value_range(as_array(image, "X"))
-        total = found if total is None else total.join(found)
+        values = value_range(as_array(image, "X"))
+        total = values if total is None else total.join(values)
         if not total.floating:
             return 1
     return 1 if total is None else total.scale()
@@ -163,11 +161,11 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
     """
     source = ItemImages(dataset)
     survey = _Survey(room=options.max_bytes)
-    for row, found in enumerate(_looks(source)):
-        if isinstance(found, UnreadableImageError):
-            survey.broken.append(found.name)
+    for row, look in enumerate(_looks(source)):
+        if isinstance(look, UnreadableImageError):
+            survey.broken.append(look.name)
         else:
-            survey.add(row, *found, options.image_size)
+            survey.add(row, *look, options.image_size)
     messages = _broken_messages(survey, options.skip_corrupt) + alpha_messages(survey.n_alpha)
     n_channels = max(shape[0] for shape in survey.shapes)
     size, resized = _common_size(survey.shapes, options.image_size)
@@ -205,8 +203,8 @@ def _looks(source: ItemImages) -> Iterator[tuple[Pixels, Any, bytes] | Unreadabl
         yield from map(look, range(len(source)))
         return
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(source), _CHUNK_IMAGES):
-            yield from pool.map(look, range(start, min(start + _CHUNK_IMAGES, len(source))))
+        for start in range(0, len(source), CHUNK_IMAGES):
+            yield from pool.map(look, range(start, min(start + CHUNK_IMAGES, len(source))))
 
 
 def _broken_messages(survey: _Survey, skip_corrupt: bool) -> list[str]:

@@ -113,15 +113,15 @@ def load_images(
         if n_workers is None
         else _at_least_0("n_workers", n_workers),
     )
-    name, folder, found = read_images(dataset, options)
-    target = _target(found.labels, task)
-    group = _groups(groups, folder, found)
-    part = None if folder is None or folder.part is None else folder.part[found.rows]
+    name, folder, images = read_images(dataset, options)
+    target = _target(images.labels, task)
+    group = _groups(groups, folder, images)
+    part = None if folder is None or folder.part is None else folder.part[images.rows]
     rows = _split(target, part, group, valid_size=valid_size, test_size=test_size, seed=seed)
-    messages = [*found.messages, *check_train(target.y, target.classes, rows)]
+    messages = [*images.messages, *check_train(target.y, target.classes, rows)]
     for message in messages + ([] if folder is None else folder.messages):
         warnings.warn(message, DataWarning, stacklevel=2)
-    every = ImageSplit(pixels=found.pixels, y=target.y)
+    every = ImageSplit(pixels=images.pixels, y=target.y)
     train, valid, test = (every.take(numbers) for numbers in rows[1:])
     mean, std = channel_statistics(train)
     return ImageData(
@@ -131,13 +131,13 @@ def load_images(
         valid=valid,
         _test=test,
         classes=target.classes,
-        n_channels=found.n_channels,
-        image_size=found.size,
+        n_channels=images.n_channels,
+        image_size=images.size,
         mean=mean,
         std=std,
         fingerprint=content_fingerprint(
             {
-                "images": [found.digest, found.n_channels, *found.size],
+                "images": [images.digest, images.n_channels, *images.size],
                 "target": target.y,
                 "classes": target.classes,
                 "groups": group,
@@ -178,7 +178,7 @@ def _target(labels: Any, task: str | None) -> Target:
     return read_target(column, name="y", task=task)
 
 
-def _groups(groups: Any, folder: Folder | None, found: Images) -> pd.Series | None:
+def _groups(groups: Any, folder: Folder | None, images: Images) -> pd.Series | None:
     if groups is None:
         return None
     if callable(groups) and folder is not None:
@@ -193,10 +193,10 @@ def _groups(groups: Any, folder: Folder | None, found: Images) -> pd.Series | No
             "groups must be left out where folders give the split, got groups for "
             f"{len(folder.paths)} images; move the images into one folder for each class"
         )
-    frame = pd.DataFrame(index=range(found.n_given))
+    frame = pd.DataFrame(index=range(images.n_given))
     _, roles = take_roles(frame, groups=groups, time=None, sample_weight=None)
     assert roles.groups is not None, "groups were given"
-    return roles.groups.iloc[found.rows].reset_index(drop=True)
+    return roles.groups.iloc[images.rows].reset_index(drop=True)
 
 
 def _split(
