@@ -17,13 +17,14 @@ from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.export import export_onnx
 from objectives.models.files import Labels, Path_, pack_labels, pack_scaler, read_model, write_model
+from objectives.models.frozen import Frozen
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
 """Rows that go through the network at once, so that memory does not grow with the table."""
 
 
-class FittedModel:
+class FittedModel(Frozen):
     """A network with its preprocessing, which takes tables as they were first handed in.
 
     The members of a stacked network are averaged: their probabilities, or their values. Weights
