@@ -1,4 +1,4 @@
-"""Several workers on one study through any executor: a pool, a Dask cluster, SLURM by submitit."""
+"""Several workers on one study through any executor: a pool, Dask, SLURM by submitit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import pickle
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 
@@ -21,6 +21,13 @@ from tuner.storage.heartbeat import stop_everywhere
 from tuner.storage.study import quiet_optuna
 
 _PAUSE_S = 0.5
+
+
+class Executor(Protocol):
+    """What runs functions elsewhere, as those of `concurrent.futures` do."""
+
+    def submit(self, function: Callable[[Share], int], share: Share, /) -> Any:
+        """Run the function, and return a future of its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +109,7 @@ def check_executor(
 
 
 def run_elsewhere(
-    executor: Any, n_workers: int, share: Share, study: optuna.Study, progress: ProgressBar
+    executor: Executor, n_workers: int, share: Share, study: optuna.Study, progress: ProgressBar
 ) -> None:
     """Submit a share to each worker and wait for them; Ctrl-C stops them and returns.
 

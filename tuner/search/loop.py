@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
 from objectives.space.space import suggest
+from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import why_pruned
 from tuner.search.trial_queue import TrialQueue
@@ -39,7 +40,7 @@ def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
         numbers = [number for number in running.trials if number != pending]
         try:
             results = cohort.train_epoch()
-        except Exception as error:  # a user's own module may raise anything; the study goes on
+        except Exception as error:  # a user's module may raise anything; the study continues
             for number in numbers:
                 cohort.drop(number)
                 running.fail(number, error)
@@ -140,7 +141,7 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
             state, stopped = TrialState.PRUNED, "taken over"
         except (StorageError, StorageInternalError):  # of a report: it is not the trial's fault
             raise
-        except Exception as error:  # the user's code may raise anything; the study goes on
+        except Exception as error:  # the user's code may raise anything; the study continues
             running.fail(trial.number, error)
             continue
         record.params = {**record.params, **trial.params}
@@ -158,7 +159,7 @@ def has_cohorts(objective: Tuned) -> TypeGuard[Objective]:
     return hasattr(objective, "cohort")
 
 
-# A user's own code that fails alike in each of the first trials will fail for ever.
+# Code that raises the same error in each of the first trials will never succeed.
 _HOPELESS = 3
 
 # Between two looks at what other processes do.
@@ -222,7 +223,7 @@ class RunningTrials:
         return self.queue.heartbeat.stopped.is_set()
 
     def wants_more(self) -> bool:
-        """Say whether another trial should be started, if there is one."""
+        """Whether another trial should be started, if there is one."""
         return not (self.study.stop_requested or self.late or len(self.trials) >= self.n_parallel)
 
     def wait_for_others(self) -> bool:
@@ -237,7 +238,7 @@ class RunningTrials:
         self.show()
         return True
 
-    def start(self, has_room: Callable[[Mapping[str, Any]], bool]) -> int | None:
+    def start(self, has_room: Callable[[Params], bool]) -> int | None:
         """Start the next trial and return its number; None if there is none for this process."""
         trial = self.queue.take(has_room)
         return None if trial is None else self._begin(trial)
@@ -276,9 +277,9 @@ class RunningTrials:
         duration_s: float | None = None,
         **attributes: Any,
     ) -> None:
-        """Write a trial's records, with what is given over them; tell its state; call back.
+        """Write a trial's records and ``attributes``, tell its state, and call the callbacks.
 
-        A trial that another process has ended, since it took this one for dead, is that one's.
+        A trial that another process has ended, taking this one for dead, is left alone.
         """
         trial, record = self.trials.pop(number)
         written = record.attributes(stopped) | attributes
@@ -317,7 +318,7 @@ class RunningTrials:
             raise error
 
     def requeue(self) -> None:
-        """Return the trials under way to the queue, for another run."""
+        """Return the trials under way to the queue."""
         self.trials.clear()
         self.queue.heartbeat.requeue()
 

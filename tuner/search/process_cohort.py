@@ -6,13 +6,16 @@ import multiprocessing
 import signal
 import sys
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.objective import Cohort, EpochResult, Objective, SavableCohort
+
+if TYPE_CHECKING:
+    from tuner.search.plan import Params
 
 
 @contextmanager
@@ -50,15 +53,15 @@ class ProcessCohort:
         self._states: dict[int, bytes] = {}  # of trials that did not begin at their start
         self._workers = [WorkerProcess(objective, seed) for _ in range(n_jobs)]
 
-    def batch_key(self, params: Mapping[str, Any]) -> Hashable:
+    def batch_key(self, params: Params) -> Hashable:
         """Return what trials have in common that train as one."""
         return self._local.batch_key(params)
 
-    def has_room(self, params: Mapping[str, Any]) -> bool:
+    def has_room(self, params: Params) -> bool:
         """Say whether some process has room for the trial."""
         return self._home(params) is not None
 
-    def add(self, number: int, params: Mapping[str, Any]) -> None:
+    def add(self, number: int, params: Params) -> None:
         """Give the trial to a process that is idle, or else to one that trains its like."""
         home = self._home(params)
         self._last_epoch[number] = -1
@@ -68,7 +71,7 @@ class ProcessCohort:
         else:
             self._add_here(number, params)
 
-    def restore(self, number: int, params: Mapping[str, Any], state: bytes) -> None:
+    def restore(self, number: int, params: Params, state: bytes) -> None:
         """Give the trial to a process as `add` does, from where `state` left it.
 
         Raises:
@@ -130,7 +133,7 @@ class ProcessCohort:
         for worker in self._workers:
             worker.close()
 
-    def _caught_up(self, number: int, params: Mapping[str, Any]) -> Cohort:
+    def _caught_up(self, number: int, params: Params) -> Cohort:
         """Return a cohort with a trial whose process died after its last report, as it was then."""
         cohort = self._objective.cohort(seed=self._seed)
         add_or_restore(cohort, number, params, self._states.get(number))
@@ -138,7 +141,7 @@ class ProcessCohort:
             pass
         return cohort
 
-    def _add_here(self, number: int, params: Mapping[str, Any]) -> None:
+    def _add_here(self, number: int, params: Params) -> None:
         add_or_restore(self._local, number, params, self._states.get(number))
         self._local_numbers.add(number)
 
@@ -164,7 +167,7 @@ class ProcessCohort:
             for number, params in worker.trials.items():
                 self._add_here(number, params)
 
-    def _home(self, params: Mapping[str, Any]) -> WorkerProcess | Cohort | None:
+    def _home(self, params: Params) -> WorkerProcess | Cohort | None:
         ready = []
         for worker in list(self._workers):
             with self._rescued(worker):
@@ -194,7 +197,7 @@ class WorkerProcess:
         with _nothing_of_main():
             self._process.start()
         theirs.close()
-        self.trials: dict[int, Mapping[str, Any]] = {}
+        self.trials: dict[int, Params] = {}
         self.is_paused = False
         self._started = False
         self._max_trials = max(1, _MAX_MEMBERS // getattr(objective, "n_members", 1))
@@ -215,9 +218,7 @@ class WorkerProcess:
         """Say whether it trains trials of that group and has a place left."""
         return group is not None and group == self._group and len(self.trials) < self._max_trials
 
-    def add(
-        self, number: int, params: Mapping[str, Any], group: Hashable, state: bytes | None
-    ) -> None:
+    def add(self, number: int, params: Params, group: Hashable, state: bytes | None) -> None:
         """Give it a trial, to train from its start or from ``state`` on."""
         self._group = group
         self.trials[number] = dict(params)
@@ -287,10 +288,8 @@ def savable(cohort: Cohort) -> SavableCohort:
     return cohort
 
 
-def add_or_restore(
-    cohort: Cohort, number: int, params: Mapping[str, Any], state: bytes | None
-) -> None:
-    """Let a trial begin, or go on from a state."""
+def add_or_restore(cohort: Cohort, number: int, params: Params, state: bytes | None) -> None:
+    """Add a trial, from ``state`` if there is one."""
     if state is None:
         cohort.add(number, params)
     else:

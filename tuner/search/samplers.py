@@ -121,8 +121,8 @@ class _RandomByName(_SeedByName, RandomSampler):
 
 
 def _seed_of(*parts: int | str) -> int:
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
+    seeds = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts]
+    return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
 def sampler_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.space.hyperparameter import Space
 from objectives.space.space import from_stored, sample, searched, to_stored
-from tuner.search.plan import distinct
+from tuner.search.plan import Params, distinct
 from tuner.search.samplers import KnownSpaceSampler
 from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
@@ -48,7 +48,7 @@ class TrialQueue:
         """The study."""
         return self.session.study
 
-    def take(self, has_room: Callable[[Mapping[str, Any]], bool]) -> optuna.Trial | None:
+    def take(self, has_room: Callable[[Params], bool]) -> optuna.Trial | None:
         """Take a trial: a queued one that has room, otherwise a new one.
 
         Queued trials are known beforehand, so those that train in one batch are taken together;
@@ -211,8 +211,8 @@ def add_to_queue(session: Session, params: dict[str, Any], *, strict: bool) -> N
 def whole_trial(
     state: TrialState,
     space: Space,
-    stored: Mapping[str, Any],
-    params: Mapping[str, Any] | None = None,
+    stored: Params,
+    params: Params | None = None,
 ) -> FrozenTrial:
     """Return a trial to be put into a study that has its hyperparameters already.
 

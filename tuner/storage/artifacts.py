@@ -90,7 +90,7 @@ class Artifacts:
         """Keep the model of a trial that is about to be the best, as an artifact of the trial.
 
         What goes wrong here, be it a full disk or a model that no file can hold, is a warning: the
-        search goes on, and the model can be trained again from its seed.
+        search continues, and the model can be trained again from its seed.
         """
         suffix = getattr(model, "suffix", None)  # an objective of one's own may have no such model
         if not self or suffix is None:
@@ -99,13 +99,13 @@ class Artifacts:
             path = Path(folder) / f"trial-{trial.number}{suffix}"
             try:
                 model.save(path)
-                found = upload_artifact(
+                artifact_id = upload_artifact(
                     artifact_store=self._ready(), file_path=str(path), study_or_trial=trial
                 )
             except Exception as error:  # a store of the user's own may raise anything
                 _warn_once(f"the best model cannot be kept with the study ({error})")
                 return
-        trial.set_user_attr(MODEL, found)
+        trial.set_user_attr(MODEL, artifact_id)
 
     def model(self, trial: FrozenTrial, load: Callable[[Path], Any]) -> Any | None:
         """Return a trial's model as ``load`` reads it from a file; None if none was kept.
@@ -138,7 +138,7 @@ class Artifacts:
             return
         best = study.best_trial.number
         kept = {t.number: t.user_attrs[MODEL] for t in complete if MODEL in t.user_attrs}
-        self.remove(*(found for number, found in kept.items() if number != best))
+        self.remove(*(artifact_id for number, artifact_id in kept.items() if number != best))
 
     def _ready(self) -> ArtifactStore:
         if self._folder is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints: trials under way go on where they were when their process died."""
+"""Checkpoints: trials continue where they were when their process died."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Checkpoints:
         cohort.add(trial.number, record.params)
 
     def save_if_due(self, trial: optuna.Trial, record: TrialRecord, cohort: Cohort) -> None:
-        """Save a trial that goes on, if it is time."""
+        """Save a trial that continues, if a checkpoint is due."""
         if not self._is_due(trial.number, record) or not isinstance(cohort, SavableCohort):
             return
         self._saved_at[trial.number] = time.monotonic()

@@ -1,4 +1,4 @@
-"""Who works on a study: each process signs in, gives signs of life, takes over from the dead."""
+"""Which processes work on a study: they sign in, give signs of life, and requeue lost trials."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Heartbeat:
         self.number = 0
 
     def __enter__(self) -> Heartbeat:
-        """Sign in, take over what dead processes left, and begin to give signs."""
+        """Sign in, requeue the trials of dead processes, and start to give signs of life."""
         try:
             if self.is_shared:
                 self._wait_for_signs()
@@ -101,7 +101,7 @@ class Heartbeat:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Put the trials still under way back into the queue, and sign out."""
+        """Requeue the trials still under way, and sign out."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * self._interval)
@@ -135,7 +135,7 @@ class Heartbeat:
         return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
 
     def requeue(self) -> None:
-        """Return this process's trials under way to the queue, for another run."""
+        """Return this process's trials under way to the queue."""
         with self.lock:
             for number in sorted(self.trials):
                 requeue_trial(self._session, number)
@@ -143,7 +143,7 @@ class Heartbeat:
             self.requeue_dead_trials()  # of one that was just being taken when Ctrl-C came
 
     def requeue_dead_trials(self) -> list[int]:
-        """Put trials that a dead process left RUNNING back into the queue; return their numbers.
+        """Requeue trials that a dead process left RUNNING; return their numbers.
 
         Of several living processes the one with the lowest number does it.
         """
@@ -172,7 +172,7 @@ class Heartbeat:
             try:
                 self._beat_once()
             except (StorageError, StorageInternalError) as error:
-                # The search itself meets the same error where it lasts; one that passes may pass.
+                # If the error lasts, the search itself meets it; a passing one may pass.
                 if not is_told:
                     warnings.warn(f"no sign of life could be written ({error})", stacklevel=2)
                 is_told = True
@@ -189,8 +189,8 @@ class Heartbeat:
     def _sign_in(self) -> None:
         """Take the lowest number that is free, and clear away the signs of the dead.
 
-        Of two that take the same number at the same moment, the one that writes later finds the
-        other's sign when it looks again; where both do, both move, until they part.
+        If two processes claim the same number, each sees the other's sign and picks again after a
+        random pause.
         """
         _ACTIVE.add(self._token)
         signs = self._signs()  # once: who signs in between two looks would be taken for dead
@@ -207,7 +207,7 @@ class Heartbeat:
             time.sleep(random.uniform(0, 0.1))
 
     def _wait_for_signs(self) -> None:
-        """Find out whether processes of other machines are alive, where trials are under way."""
+        """Wait to learn whether processes of other machines are alive, if trials are under way."""
         if not self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             return
         signs = {t: sign for t, sign in self._signs().items() if _is_running(t, sign) is None}

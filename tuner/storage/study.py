@@ -253,7 +253,7 @@ def difference(
         if old == new or key in but:
             continue
         if key == "grid" and None in (old, new):
-            continue  # a study may go on with another sampler
+            continue  # a study may continue with another sampler
         if key == "fingerprint":
             return "was tuned on other data (the fingerprints differ)"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
