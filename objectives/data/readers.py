@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from objectives._messages import choices, nearest
 from objectives.data.columns import tidy_column
@@ -51,6 +52,22 @@ class Table:
     categorical: frozenset[str] = frozenset()
     decimal_comma: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the rows of these numbers as a table of their own."""
+        if len(rows) == len(self.y):
+            return self
+        roles = {
+            role: None if values is None else values.iloc[rows].reset_index(drop=True)
+            for role, values in vars(self.roles).items()
+        }
+        y = self.y
+        return replace(
+            self,
+            X=self.X.iloc[rows].reset_index(drop=True),
+            y=y.iloc[rows].reset_index(drop=True) if isinstance(y, pd.Series) else y[rows],
+            roles=Roles(**roles),
+        )
 
 
 def read_table(

@@ -18,14 +18,12 @@ from sklearn.model_selection import (
 )
 
 from objectives._messages import listed
+from objectives.data.targets import MIN_CLASS_ROWS
 
 Rows = NDArray[np.int64]
 
 MIN_SPLIT_ROWS = 2
 """Fewer rows than this in a split leave most metrics without meaning."""
-
-MIN_CLASS_ROWS = 3
-"""A class needs one row for each split."""
 
 
 class SplitRows(NamedTuple):
@@ -187,7 +185,8 @@ def _check_classes(codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_te
         raise ValueError(
             f"target must have {MIN_CLASS_ROWS} rows or more of every class, one for each split, "
             f"got {counts[rarest]} of class {_plain(labels[rarest])!r} ({len(labels)} classes in "
-            f"{len(codes)} rows); add rows, merge it with another class or drop it"
+            f"{len(codes)} rows); add rows, merge it with another class or drop it "
+            "(in a table: rare_classes='drop')"
         )
     smallest = min(n_valid, n_test, len(codes) - n_valid - n_test)
     if smallest < len(labels):

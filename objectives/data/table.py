@@ -15,7 +15,7 @@ from objectives.data.columns import column_kind
 from objectives.data.frames import frame_from
 from objectives.data.readers import read_table
 from objectives.data.splits import Sealed, check_train, fold_rows, split_rows
-from objectives.data.targets import Task, class_weights, read_target
+from objectives.data.targets import Task, class_weights, doubts, read_target, rows_with_target
 
 __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
 
@@ -144,6 +144,8 @@ def load_tabular(
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
     encoding: str | None = None,
+    drop_missing_target: bool = False,
+    rare_classes: str | None = None,
     seed: int = 0,
 ) -> TabularData:
     """Load a table, check it, and split it into train, validation and test rows.
@@ -174,6 +176,8 @@ def load_tabular(
             each label; labels not named weigh 1.
         encoding: of a file of text, such as "cp1252"; by default UTF-8, or what its first bytes
             say.
+        drop_missing_target: whether to leave out rows without a target.
+        rare_classes: "drop" to leave out classes of fewer than 3 rows; None refuses them.
         seed: decides which row goes where.
 
     Returns:
@@ -198,7 +202,12 @@ def load_tabular(
         categorical=categorical,
         encoding=encoding,
     )
+    rows_left, notes = rows_with_target(
+        table.y, task=task, drop_missing_target=drop_missing_target, rare_classes=rare_classes
+    )
+    table = table.take(rows_left)
     goal = read_target(table.y, name=table.target, task=task)
+    notes = [*table.notes, *notes, *doubts(table.y, goal, name=table.target, task=task)]
     X, messages = check_features(
         table.X, goal.y, target=table.target, categorical=table.categorical
     )
@@ -212,7 +221,7 @@ def load_tabular(
         seed=seed,
     )
     messages += check_train(goal.y, goal.classes, rows)
-    for message in () if table.builtin else [*table.notes, *messages]:
+    for message in () if table.builtin else [*notes, *messages]:
         warnings.warn(message, DataWarning, stacklevel=2)
     every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])

@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 from pandas.api import types
 from sklearn.utils.class_weight import compute_class_weight
 
-from objectives._messages import nearest
+from objectives._messages import listed, nearest
 
 Task = Literal["binary", "multiclass", "regression"]
 
 MAX_INFERRED_CLASSES = 20
-"""Whole numbers with more distinct values than this are taken for a quantity."""
+"""Whole numbers with more distinct values than this are a quantity, unless they number classes."""
+
+MAX_NUMBERED_CLASSES = 100
+"""Whole numbers with more distinct values than this are always taken for a quantity."""
+
+MIN_CLASS_ROWS = 3
+"""A class needs one row for each split."""
+
+_JUDGED_ROWS = 10  # rows a value, on average, from which its frequency tells something
+_EVEN_ROWS, _EVEN_SHARE = 20, 0.1  # classes by number: rows of the rarest, and against the largest
 
 
 # A saved model can hold no others.
@@ -34,9 +43,15 @@ class Target:
 def infer_task(y: pd.Series) -> Task:
     """Decide from its values what task a target sets.
 
-    Text, booleans and pandas categories are classes. Numbers are classes if all of them are whole,
-    at most 20 differ, and each occurs twice on average (two values always pass); any other numbers
-    are a quantity.
+    Text, booleans and pandas categories are classes, and so are two whole numbers. More whole
+    numbers are classes if
+
+    - at most 20 differ and each occurs twice on average; but not if each occurs 10 times on average
+      and yet one fewer than 3 times, as in counts, which have a tail;
+    - or 21 to 100 differ, they run without a gap from 0 or 1, as class numbers do, and the rarest
+      has 20 rows or more and a tenth of the most frequent one's.
+
+    Any other numbers are a quantity.
 
     Args:
         y: the target of every row, without missing cells.
@@ -50,11 +65,110 @@ def infer_task(y: pd.Series) -> Task:
         ('binary', 'regression')
     """
     n_distinct = y.nunique()
-    if types.is_numeric_dtype(y.dtype) and not types.is_bool_dtype(y.dtype):
-        few = n_distinct <= min(MAX_INFERRED_CLASSES, max(2, len(y) // 2))
-        if not (few and (y % 1 == 0).all()):
-            return "regression"
+    if _is_numeric(y) and not ((y % 1 == 0).all() and _are_classes(y, n_distinct)):
+        return "regression"
     return "binary" if n_distinct <= 2 else "multiclass"
+
+
+def _is_numeric(y: pd.Series) -> bool:
+    return bool(types.is_numeric_dtype(y.dtype) and not types.is_bool_dtype(y.dtype))
+
+
+def _are_classes(y: pd.Series, n_distinct: int) -> bool:
+    if n_distinct <= 2:
+        return True
+    if n_distinct > MAX_NUMBERED_CLASSES:
+        return False
+    counts = y.value_counts()
+    if n_distinct <= MAX_INFERRED_CLASSES:
+        has_tail = len(y) >= _JUDGED_ROWS * n_distinct and counts.min() < MIN_CLASS_ROWS
+        return n_distinct <= len(y) // 2 and not has_tail
+    numbered = y.min() in (0, 1) and y.max() - y.min() + 1 == n_distinct
+    even = counts.min() >= max(_EVEN_ROWS, _EVEN_SHARE * counts.max())
+    return bool(numbered and even)
+
+
+def rows_with_target(
+    y: pd.Series | np.ndarray,
+    *,
+    task: str | None,
+    drop_missing_target: bool,
+    rare_classes: str | None,
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Choose the rows that the target leaves, and say how many go.
+
+    Args:
+        y: the target of every row.
+        task: as in `read_target`.
+        drop_missing_target: whether rows without a target go.
+        rare_classes: "drop" if rows of classes with fewer than `MIN_CLASS_ROWS` go, else None.
+
+    Raises:
+        ValueError: if ``rare_classes`` is something else.
+    """
+    if rare_classes not in (None, "drop"):
+        raise ValueError(
+            f"rare_classes must be 'drop' or None, got rare_classes={rare_classes!r}; None refuses "
+            "classes of too few rows"
+        )
+    column = pd.Series(y).reset_index(drop=True).infer_objects()
+    remains, notes = pd.Series(True, index=column.index), []
+    if drop_missing_target and (n_missing := int(column.isna().sum())):
+        remains = column.notna()
+        notes.append(f"{n_missing} of {len(column)} rows have no target and are left out")
+    if rare_classes == "drop" and task != "regression" and _may_be_classes(column[remains], task):
+        counts = column[remains].value_counts()
+        rare = counts[counts < MIN_CLASS_ROWS].index
+        if len(rare):
+            notes.append(
+                f"classes {listed(rare.tolist())} have fewer than {MIN_CLASS_ROWS} rows and are "
+                "left out; the model cannot predict them"
+            )
+        remains &= ~column.isin(rare)
+    return np.flatnonzero(remains), notes
+
+
+def _may_be_classes(y: pd.Series, task: str | None) -> bool:
+    if task is not None or not _is_numeric(y):
+        return True
+    return y.nunique() <= MAX_NUMBERED_CLASSES and bool((y.dropna() % 1 == 0).all())
+
+
+def doubts(
+    y: pd.Series | np.ndarray, goal: Target, *, name: str | None, task: str | None
+) -> list[str]:
+    """Say where the task was a guess between two, and which labels look alike.
+
+    Args:
+        y: the target of every row, as it was given.
+        goal: what was made of it.
+        name: its name.
+        task: what the user said of it.
+    """
+    column, notes = pd.Series(y), []
+    if task is None and _is_numeric(column) and (column % 1 == 0).all():
+        counts = column.value_counts()
+        many = MAX_INFERRED_CLASSES < len(counts) <= MAX_NUMBERED_CLASSES
+        tail = 2 < len(counts) <= MAX_INFERRED_CLASSES and counts.min() < MIN_CLASS_ROWS
+        if (many or tail) and len(column) >= _JUDGED_ROWS * len(counts):
+            kind, other = "a quantity", "multiclass"
+            if goal.classes is not None:
+                kind, other = "class numbers", "regression"
+            notes.append(
+                f"target {name or 'y'!r} holds {len(counts)} whole numbers, taken for {kind}; "
+                f"if they are not, give task={other!r}"
+            )
+    texts = [] if goal.classes is None else [c for c in goal.classes.tolist() if isinstance(c, str)]
+    folded: dict[str, list[str]] = {}
+    for text in texts:
+        folded.setdefault(text.strip().casefold(), []).append(text)
+    alike = [text for same in folded.values() if len(same) > 1 for text in same]
+    if alike:
+        notes.append(
+            f"labels {listed(alike)} of target {name or 'y'!r} differ by case or blanks alone; if "
+            "they are the same, make them so, as in y.str.strip().str.lower()"
+        )
+    return notes
 
 
 def read_target(raw: Any, *, name: str | None, task: str | None) -> Target:
@@ -96,7 +210,8 @@ def _column(raw: Any, name: str) -> pd.Series:
     if n_missing:
         raise ValueError(
             f"target must have no missing cells, got {n_missing} in column {name!r}; "
-            f"drop those rows first, as in df.dropna(subset=[{name!r}])"
+            f"drop those rows first, as in df.dropna(subset=[{name!r}]), "
+            "or give drop_missing_target=True"
         )
     if types.is_datetime64_any_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
         raise TypeError(

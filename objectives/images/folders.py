@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from objectives._messages import listed
-from objectives.data.splits import MIN_CLASS_ROWS
+from objectives.data.targets import MIN_CLASS_ROWS
 
 _PARTS = {
     "train": "train",

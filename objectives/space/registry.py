@@ -152,6 +152,23 @@ class TableArguments(DataArguments, total=False):
     sample_weight: Annotated[
         Any, Argument(None, "A column, or a weight for each row. The column is no feature.")
     ]
+    encoding: Annotated[
+        str | None,
+        Argument(
+            None,
+            "Of a file of text, such as ``cp1252``; by default UTF-8, or what its first bytes say.",
+            "a text",
+        ),
+    ]
+    drop_missing_target: Annotated[
+        bool, Argument(False, "Whether to leave out rows without a target.", "true or false")
+    ]
+    rare_classes: Annotated[
+        str | None,
+        Argument(
+            None, "``drop`` to leave out classes of fewer than 3 rows; None refuses them.", "a text"
+        ),
+    ]
 
 
 class ImageArguments(DataArguments, total=False):
@@ -425,6 +442,8 @@ def check_path(dataset: object, builtins: Sequence[str], *, folder: bool = False
         folder: whether a path must be a folder.
     """
     if not isinstance(dataset, str | os.PathLike) or str(dataset) in builtins:
+        return
+    if str(dataset).lower().startswith(("http://", "https://")) and not folder:
         return
     path = Path(dataset).expanduser()
     if path.is_dir() if folder else path.exists():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from objectives.data.checks import DataWarning
 from objectives.data.table import load_tabular
@@ -302,3 +302,27 @@ def test_unreadable_file_is_refused_with_its_path(tmp_path, name):
 def test_folder_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="must be a file that exists"):
         load_tabular(tmp_path, target="y")
+
+
+class Broken(Dataset):
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, row):
+        if row == 7:
+            raise KeyError("no such image")
+        return [float(row)], row % 2
+
+
+def test_a_dataset_that_fails_at_a_row_is_refused_with_the_row():
+    with pytest.raises(ValueError, match=r"got KeyError: 'no such image' from Broken\[7\]; mend"):
+        load_tabular(Broken())
+
+
+@pytest.mark.parametrize("dataset", [good(), arrays(), "iris"], ids=["frame", "pair", "built-in"])
+@pytest.mark.parametrize("target", [pd.Series(range(N)), np.arange(N), ["income"]])
+def test_values_given_as_target_are_refused_without_printing_them(dataset, target):
+    with pytest.raises(TypeError, match="target must be the name of a column, got a ") as caught:
+        load_tabular(dataset, target=target)
+
+    assert "\n" not in str(caught.value)

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from objectives.data.checks import DataWarning
+from objectives.data.table import load_tabular
 from objectives.data.targets import infer_task, read_target
 
 
@@ -93,3 +95,64 @@ def test_labels_that_no_saved_model_can_hold_are_refused_before_training(labels)
         TypeError, match=r"text, numbers or booleans, got .*; convert it, as in y\."
     ):
         read_target(labels, name="y", task=None)
+
+
+RNG = np.random.default_rng(0)
+X = pd.DataFrame({"a": RNG.normal(size=3000)})
+NUMBERS = {
+    "class-numbers": (np.arange(3000) % 43, "multiclass", "class numbers.*task='regression'"),
+    "years": (1950 + np.arange(3000) % 60, "regression", "a quantity.*task='multiclass'"),
+    "counts": (RNG.poisson(12, 3000), "regression", "a quantity.*task='multiclass'"),
+    "few-counts": (RNG.poisson(1.5, 3000), "regression", "a quantity.*task='multiclass'"),
+}
+
+
+@pytest.mark.parametrize(("y", "task", "words"), NUMBERS.values(), ids=NUMBERS)
+def test_whole_numbers_that_may_be_either_are_decided_by_rule_and_the_guess_is_shown(
+    y, task, words
+):
+    with pytest.warns(DataWarning, match=words):
+        assert load_tabular((X, y)).task == task
+
+
+def test_a_task_that_is_said_needs_no_guess():
+    y = np.arange(3000) % 43
+
+    assert load_tabular((X, y), task="regression").task == "regression"
+    assert load_tabular((X, y), task="multiclass").task == "multiclass"
+
+
+def test_labels_that_differ_by_case_or_blanks_are_named():
+    y = ["Yes", "yes ", "no"] * 1000
+
+    with pytest.warns(DataWarning, match="labels 'Yes', 'yes ' of target 'y' differ by case"):
+        load_tabular((X, y))
+
+
+def test_rows_without_a_target_are_left_out_on_request_with_their_groups_and_weights():
+    frame = X.assign(y=["a", "b", None] * 1000, g=np.arange(3000) // 6, w=1.0)
+    options = {"target": "y", "groups": "g", "sample_weight": "w"}
+
+    with pytest.warns(DataWarning, match="1000 of 3000 rows have no target and are left out"):
+        data = load_tabular(frame, drop_missing_target=True, **options)
+
+    assert len(data.train) + len(data.valid) + data.n_test == 2000
+    assert len(data.train.weight) == len(data.train.group) == len(data.train)
+    with pytest.raises(ValueError, match="or give drop_missing_target=True"):
+        load_tabular(frame, **options)
+
+
+def test_rare_classes_are_left_out_on_request():
+    y = ["a"] * 1500 + ["b"] * 1498 + ["c"] * 2
+
+    with pytest.warns(DataWarning, match="classes 'c' have fewer than 3 rows and are left out"):
+        data = load_tabular((X, y), rare_classes="drop")
+
+    assert data.classes.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="rare_classes='drop'"):
+        load_tabular((X, y))
+
+
+def test_rare_classes_takes_no_other_word():
+    with pytest.raises(ValueError, match="rare_classes must be 'drop' or None"):
+        load_tabular((X, ["a", "b"] * 1500), rare_classes="keep")
