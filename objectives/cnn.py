@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from objectives.data.checks import DataWarning
+from objectives.data.table import DataWarning
 from objectives.images.augment import augment
 from objectives.images.data import ImageData
 from objectives.images.load import load_images

@@ -18,8 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from objectives.data import transformers
-from objectives.data.columns import LARGEST, column_kind, parse_numbers
-from objectives.data.numbers import column_is_text
+from objectives.data.columns import LARGEST, column_is_text, column_kind, parse_numbers
 from objectives.data.transformers import (
     Booleans,
     DateParts,

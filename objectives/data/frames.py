@@ -114,6 +114,24 @@ def as_column(values: object) -> pd.Series | np.ndarray:
     return as_array(series, "y")
 
 
+def as_labels(y: object, n_rows: int, *, row: str = "row") -> pd.Series | np.ndarray:
+    """Turn a target into one axis; raise ValueError unless it has one value for each row."""
+    labels = as_column(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(
+            f"y must hold one value for each {row}, got shape {labels.shape}; "
+            "for one-hot classes give y.argmax(axis=1)"
+        )
+    if len(labels) != n_rows:
+        raise ValueError(
+            f"X and y must have the same length, got {n_rows} {row}s and {len(labels)} labels; "
+            f"give one label for each {row}"
+        )
+    return labels
+
+
 def features_frame(X: object) -> pd.DataFrame:
     """Turn features into a table with text column names and a fresh index.
 

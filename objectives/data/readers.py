@@ -1,26 +1,57 @@
-"""Reads a dataset in any of its forms into one table: features, target and roles."""
+"""Reads a dataset in any of its forms into one table: features, target and roles.
+
+Roles are columns that say something about rows: their groups, their order in time, their weights.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api import types
 
 from objectives._messages import choices, nearest
-from objectives.data.columns import tidy_column
+from objectives.data.columns import read_numbers, tidy_column, to_dates, told
 from objectives.data.files import BUILTINS, file_name, read_file
-from objectives.data.frames import as_array, as_column, as_frame, features_frame, is_frame
-from objectives.data.numbers import read_numbers, told
-from objectives.data.roles import Roles, take_roles
+from objectives.data.frames import as_array, as_frame, as_labels, features_frame, is_frame
 
 
 @runtime_checkable
 class _Rows(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> object: ...
+
+
+class Roles(NamedTuple):
+    """One value for each row and role; None for a role that was not asked for."""
+
+    groups: pd.Series | None = None
+    time: pd.Series | None = None
+    sample_weight: pd.Series | None = None
+
+    def group_codes(self) -> NDArray[np.int64] | None:
+        """Number the groups in order of appearance."""
+        return None if self.groups is None else pd.factorize(self.groups)[0]
+
+    def weights(self) -> NDArray[np.float64] | None:
+        """Return the row weights; raise ValueError if one is no weight, or all are zero."""
+        if self.sample_weight is None:
+            return None
+        numbers = pd.to_numeric(self.sample_weight, errors="coerce")
+        values: NDArray[np.float64] = numbers.to_numpy(np.float64)
+        wrong = ~(np.isfinite(values) & (values >= 0))
+        if wrong.any():
+            raise ValueError(
+                "sample_weight must hold finite numbers of 0 or more, got "
+                f"{self.sample_weight[wrong].tolist()[0]!r} in row {int(wrong.argmax())}; "
+                "correct or drop that row"
+            )
+        if not values.any():
+            raise ValueError("sample_weight must not be 0 in every row, got 0 only; leave it out")
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +88,13 @@ class Table:
         """Return the rows of these numbers as a table of their own."""
         if len(rows) == len(self.y):
             return self
-        roles = {
-            role: None if values is None else values.iloc[rows].reset_index(drop=True)
-            for role, values in vars(self.roles).items()
-        }
+        roles = (None if r is None else r.iloc[rows].reset_index(drop=True) for r in self.roles)
         y = self.y
         return replace(
             self,
             X=self.X.iloc[rows].reset_index(drop=True),
             y=y.iloc[rows].reset_index(drop=True) if isinstance(y, pd.Series) else y[rows],
-            roles=Roles(**roles),
+            roles=Roles(*roles),
         )
 
 
@@ -92,10 +120,66 @@ def read_table(
     if not len(table.X):
         raise ValueError("dataset must have rows, got 0 rows; check the file or the filter")
     table = _with_numbers(table, set(categorical or ()))
-    X, roles = take_roles(table.X, groups=groups, time=time, sample_weight=sample_weight)
+    X = table.X
+    roles = Roles(
+        role_values(X, "groups", groups),
+        _in_order(role_values(X, "time", time)),
+        role_values(X, "sample_weight", sample_weight),
+    )
+    used = {column for column in (groups, time, sample_weight) if isinstance(column, str)}
+    X = X.drop(columns=list(used))
     named = _categories(X, categorical)
     tidy = {str(name): X[name] if name in named else tidy_column(X[name]) for name in X}
     return replace(table, X=pd.DataFrame(tidy), roles=roles, categorical=named)
+
+
+def role_values(X: pd.DataFrame, role: str, value: object) -> pd.Series | None:
+    """Return the values of a role, given as the name of a column or as a value for each row.
+
+    Raises:
+        ValueError: if there is no such column, the length differs, or a cell is missing.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and value not in X.columns:
+        raise ValueError(
+            f"{role} must name a column of the dataset, got {role}={value!r}; "
+            f"{nearest(value, X.columns)}"
+        )
+    cells: pd.Series | np.ndarray
+    if isinstance(value, str):
+        cells = X[value]
+    else:
+        cells = value if isinstance(value, pd.Series) else as_array(value, role)
+    if cells.ndim != 1 or len(cells) != len(X):
+        raise ValueError(
+            f"{role} must hold one value for each row, got shape {cells.shape} for {len(X)} rows; "
+            "give as many values as rows"
+        )
+    name = value if isinstance(value, str) else role
+    column = pd.Series(cells, name=name).reset_index(drop=True)
+    if column.isna().any():
+        raise ValueError(
+            f"{role} must have no missing cells, got {int(column.isna().sum())} in {name!r}; "
+            "fill them or drop those rows"
+        )
+    return column
+
+
+def _in_order(time: pd.Series | None) -> pd.Series | None:
+    if (
+        time is None
+        or types.is_numeric_dtype(time.dtype)
+        or types.is_datetime64_any_dtype(time.dtype)
+    ):
+        return time
+    try:
+        return to_dates(time)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"time must hold dates or numbers, got {time.iloc[0]!r} in {time.name!r}; "
+            "convert it with pandas.to_datetime"
+        ) from error
 
 
 def _with_numbers(table: Table, as_text: Collection[str]) -> Table:
@@ -198,19 +282,7 @@ def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
 
 def _pair(X: object, y: object, *, name: str) -> Table:
     frame = features_frame(X)
-    labels = as_column(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise ValueError(
-            f"y must hold one value for each row, got shape {labels.shape}; "
-            "for one-hot classes give y.argmax(axis=1)"
-        )
-    if len(frame) != len(labels):
-        raise ValueError(
-            f"X and y must have the same length, got {len(frame)} rows and {len(labels)} labels; "
-            "give one label for each row"
-        )
+    labels = as_labels(y, len(frame))
     column = labels.name if isinstance(labels, pd.Series) else None
     return Table(
         name=name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.model_selection import (
 )
 
 from objectives._messages import listed
-from objectives.data.targets import MIN_CLASS_ROWS
+from objectives.data.targets import MIN_CLASS_ROWS, Task
 
 Rows = NDArray[np.int64]
 
@@ -34,42 +35,26 @@ class SplitRows(NamedTuple):
     valid: Rows
     test: Rows
 
-    def record(self, *, valid_size: float, test_size: float, seed: int) -> dict[str, Any]:
-        """Return how the rows were split, as plain JSON."""
-        return {
-            "kind": self.kind,
-            "valid_size": valid_size,
-            "test_size": test_size,
-            "seed": seed,
-            "n_train": len(self.train),
-            "n_valid": len(self.valid),
-            "n_test": len(self.test),
-        }
+    def record(self, **sizes: float) -> dict[str, Any]:
+        """Return how the rows were split, as plain JSON, with the sizes and seed asked for."""
+        counts = {f"n_{name}": len(getattr(self, name)) for name in ("train", "valid", "test")}
+        return {"kind": self.kind, **sizes, **counts}
 
 
 def split_rows(
-    y: NDArray[Any],
+    y: np.ndarray,
     *,
-    labels: NDArray[Any] | None,
+    labels: np.ndarray | None,
     valid_size: float,
     test_size: float,
     groups: pd.Series | None = None,
     time: pd.Series | None = None,
     seed: int = 0,
 ) -> SplitRows:
-    """Choose the rows of the train, validation and test splits.
+    """Choose the rows of the train, validation and test splits, as `load_tabular` describes them.
 
-    Args:
-        y: class codes, or values of a regression target.
-        labels: the label of each code; None for regression.
-        valid_size: share of the rows for validation.
-        test_size: share of the rows for the test.
-        groups: a group for each row; no group is in two splits, and sizes are shares of groups.
-        time: a time for each row; the earliest rows train, the latest test.
-        seed: decides the shuffle; without effect with ``time``.
-
-    Returns:
-        Row numbers, stratified by class where there are classes and neither groups nor time.
+    They are stratified by class where there are ``labels`` of class codes ``y``, and neither groups
+    nor time. With groups, sizes are shares of groups.
 
     Raises:
         ValueError: if a share is out of range, or the rows, classes or groups are too few.
@@ -81,7 +66,8 @@ def split_rows(
         return _by_group(groups, valid_size, test_size, seed)
     n_valid, n_test = round(len(y) * valid_size), round(len(y) * test_size)
     if time is not None:
-        return _by_time(time, n_valid, n_test)
+        ends = [len(y) - n_valid - n_test, len(y) - n_test]
+        return SplitRows("time", *np.split(np.argsort(time.to_numpy(), kind="stable"), ends))
     if labels is not None:
         _check_classes(y, labels, n_valid, n_test)
     rows = np.arange(len(y))
@@ -92,9 +78,9 @@ def split_rows(
 
 def split_given(
     part: NDArray[np.str_],
-    y: NDArray[Any],
+    y: np.ndarray,
     *,
-    labels: NDArray[Any] | None,
+    labels: np.ndarray | None,
     valid_size: float,
     test_size: float,
     seed: int = 0,
@@ -103,15 +89,8 @@ def split_given(
 
     Without a test split, the given validation rows are divided between validation and test as
     ``valid_size`` is to ``test_size``, and the training rows stay as they are. Without a validation
-    split, ``valid_size`` of the training rows become it.
-
-    Args:
-        part: "train", "valid" or "test" for each row; "train" and another one occur.
-        y: class codes, or values of a regression target.
-        labels: the label of each code; None for regression.
-        valid_size: share for validation, as above.
-        test_size: share for the test, as above.
-        seed: decides the shuffle of what is split off.
+    split, ``valid_size`` of the training rows become it. ``part`` holds "train", "valid" or "test"
+    for each row.
 
     Raises:
         ValueError: if a split is left with fewer than two rows, or the classes are too few.
@@ -139,7 +118,7 @@ def _check_left(*n_rows: int) -> None:
         )
 
 
-def check_train(y: NDArray[Any], labels: NDArray[Any] | None, rows: SplitRows) -> list[str]:
+def check_train(y: np.ndarray, labels: np.ndarray | None, rows: SplitRows) -> list[str]:
     """Check that the training split has classes to learn; say which are missing from it.
 
     Raises:
@@ -178,13 +157,13 @@ def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
         )
 
 
-def _check_classes(codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_test: int) -> None:
+def _check_classes(codes: np.ndarray, labels: np.ndarray, n_valid: int, n_test: int) -> None:
     counts = np.bincount(codes, minlength=len(labels))
     rarest = int(counts.argmin())
     if counts[rarest] < MIN_CLASS_ROWS:
         raise ValueError(
             f"target must have {MIN_CLASS_ROWS} rows or more of every class, one for each split, "
-            f"got {counts[rarest]} of class {_plain(labels[rarest])!r} ({len(labels)} classes in "
+            f"got {counts[rarest]} of class {labels.tolist()[rarest]!r} ({len(labels)} classes in "
             f"{len(codes)} rows); add rows, merge it with another class or drop it "
             "(in a table: rare_classes='drop')"
         )
@@ -196,12 +175,8 @@ def _check_classes(codes: NDArray[Any], labels: NDArray[Any], n_valid: int, n_te
         )
 
 
-def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
-
-
 def _shuffled(
-    rows: Rows, y: NDArray[Any], stratified: bool, n_second: int, seed: int
+    rows: Rows, y: np.ndarray, stratified: bool, n_second: int, seed: int
 ) -> tuple[Rows, Rows]:
     stratify = y[rows] if stratified else None
     try:
@@ -217,6 +192,11 @@ def _shuffled(
 
 
 def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int) -> SplitRows:
+    def divide(rows: Rows, n_groups: int) -> tuple[Rows, Rows]:
+        splitter = GroupShuffleSplit(n_splits=1, test_size=n_groups, random_state=seed)
+        first, second = next(splitter.split(rows, groups=codes[rows]))
+        return rows[first], rows[second]
+
     codes, names = pd.factorize(groups)
     if len(names) < 3:
         raise ValueError(
@@ -225,48 +205,24 @@ def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int)
         )
     n_test = max(1, min(round(test_size * len(names)), len(names) - 2))
     n_valid = max(1, min(round(valid_size * len(names)), len(names) - n_test - 1))
-    rest, test = _group_shuffle(np.arange(len(codes)), codes, n_test, seed)
-    train, valid = _group_shuffle(rest, codes, n_valid, seed)
+    rest, test = divide(np.arange(len(codes)), n_test)
+    train, valid = divide(rest, n_valid)
     return SplitRows("group", train, valid, test)
 
 
-def _group_shuffle(
-    rows: Rows, codes: NDArray[np.int64], n_groups: int, seed: int
-) -> tuple[Rows, Rows]:
-    splitter = GroupShuffleSplit(n_splits=1, test_size=n_groups, random_state=seed)
-    first, second = next(splitter.split(rows, groups=codes[rows]))
-    return rows[first], rows[second]
-
-
-def _by_time(time: pd.Series, n_valid: int, n_test: int) -> SplitRows:
-    order = np.argsort(time.to_numpy(), kind="stable")
-    n_train = len(order) - n_valid - n_test
-    train, valid, test = np.split(order, [n_train, n_train + n_valid])
-    return SplitRows("time", train, valid, test)
-
-
 def fold_rows(
-    y: NDArray[Any],
+    y: np.ndarray,
     *,
     kind: str,
-    labels: NDArray[Any] | None,
+    labels: np.ndarray | None,
     groups: NDArray[np.int64] | None,
     n_folds: int,
     seed: int,
 ) -> list[tuple[Rows, Rows]]:
-    """Choose the training and validation rows of each fold.
+    """Choose the training and validation rows of each fold, by the kind of the split before.
 
-    Args:
-        y: class codes, or values of a regression target.
-        kind: how the test rows were split off: "stratified", "random", "group" or "time".
-        labels: the label of each code; None for regression.
-        groups: a group number for each row, for kind "group".
-        n_folds: how many folds.
-        seed: decides the shuffle; without effect for kinds "group" and "time".
-
-    Returns:
-        Row numbers. By time a fold trains on all rows before those that it validates on, and rows
-        must come in that order.
+    By time a fold trains on all rows before those that it validates on, and rows must come in that
+    order.
 
     Raises:
         ValueError: if rows, classes or groups are too few for so many folds.
@@ -278,7 +234,12 @@ def fold_rows(
         [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])]
     """
     _check(y, labels if kind == "stratified" else None, groups, n_folds)
-    rows = list(_split(y, kind, groups, n_folds, seed))
+    if kind in ("group", "time"):
+        splitter = GroupKFold(n_folds) if kind == "group" else TimeSeriesSplit(n_folds)
+    else:
+        by = StratifiedKFold if kind == "stratified" else KFold
+        splitter = by(n_folds, shuffle=True, random_state=seed)
+    rows = list(splitter.split(np.empty((len(y), 0)), y, groups if kind == "group" else None))
     for number, (train, _) in enumerate(rows):
         if labels is not None and len(np.unique(y[train])) < 2:
             raise ValueError(
@@ -288,20 +249,8 @@ def fold_rows(
     return rows
 
 
-def _split(
-    y: NDArray[Any], kind: str, groups: NDArray[np.int64] | None, n_folds: int, seed: int
-) -> Iterator[tuple[Rows, Rows]]:
-    empty = np.zeros((len(y), 1))
-    if kind == "group":
-        return GroupKFold(n_folds).split(empty, groups=groups)  # type: ignore[no-any-return]
-    if kind == "time":
-        return TimeSeriesSplit(n_folds).split(empty)  # type: ignore[no-any-return]
-    splitter = StratifiedKFold if kind == "stratified" else KFold
-    return splitter(n_folds, shuffle=True, random_state=seed).split(empty, y)  # type: ignore[no-any-return]
-
-
 def _check(
-    y: NDArray[Any], labels: NDArray[Any] | None, groups: NDArray[np.int64] | None, n_folds: int
+    y: np.ndarray, labels: np.ndarray | None, groups: NDArray[np.int64] | None, n_folds: int
 ) -> None:
     cure = "lower folds, or give more data"
     if len(y) < MIN_SPLIT_ROWS * (n_folds + 1):
@@ -329,10 +278,33 @@ def _check(
 S = TypeVar("S", bound=Sized)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sealed(Generic[S]):
-    """Data whose test split is no attribute, so that a search does not meet it by accident."""
+    """Data in three splits.
 
+    The test split is not an attribute, so that a search does not meet it by accident: `open_test`
+    gives it.
+
+    Attributes:
+        name: file name, built-in name or kind of what was given.
+        task: "binary", "multiclass" or "regression".
+        train: rows to fit on.
+        valid: rows to choose by.
+        classes: the labels as given, in the order of the class codes; None for regression.
+        fingerprint: SHA-256 of the content, the same in every process.
+        split: how the rows were split, as plain JSON.
+        class_weight: weight of each class code; None if all count the same.
+    """
+
+    name: str
+    task: Task
+    train: S
+    valid: S
     _test: S
+    classes: np.ndarray | None
+    fingerprint: str
+    split: dict[str, Any]
+    class_weight: dict[int, float] | None = None
 
     @property
     def n_test(self) -> int:

@@ -1,16 +1,18 @@
 """Whatever the user hands in, as checked train, validation and test splits."""
 
 import hashlib
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api import types
 
-from objectives.data.checks import DataWarning, check_features
+from objectives._messages import listed
 from objectives.data.columns import column_kind
 from objectives.data.frames import frame_from
 from objectives.data.readers import read_table
@@ -18,6 +20,18 @@ from objectives.data.splits import Sealed, check_train, fold_rows, split_rows
 from objectives.data.targets import Task, class_weights, doubts, read_target, rows_with_target
 
 __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
+
+MIN_ROWS_FOR_IDENTIFIER = 20
+IDENTIFIER_SHARE = 0.95
+TEXT_LENGTH = 50
+TEXT_SHARE = 0.2
+_IDENTIFIER_NAME = re.compile(
+    r"(?i:(^|[_\s.-])(id|uuid|guid|index|row)$)|[a-z](Id|ID)$|(?i:^unnamed: \d+$)"
+)
+
+
+class DataWarning(UserWarning):
+    """Something in the data looks wrong; the message names the column and the cure."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -32,7 +46,7 @@ class Split:
     """
 
     X: pd.DataFrame
-    y: NDArray[Any]
+    y: np.ndarray
     weight: NDArray[np.float64] | None = None
     group: NDArray[np.int64] | None = None
 
@@ -54,39 +68,19 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TabularData(Sealed[Split]):
-    """A table in three splits, as `load_tabular` makes it.
-
-    The test split is not an attribute, so that a search does not meet it by accident: `open_test`
-    gives it.
+    """A table in three splits, as `load_tabular` makes it; see `Sealed` for the other attributes.
 
     Attributes:
-        name: file name, built-in name or kind of what was given.
-        task: "binary", "multiclass" or "regression".
-        train: rows to fit on.
-        valid: rows to choose by.
-        classes: the labels as given, in the order of the class codes; None for regression.
         target: name of the target column, if it has one.
         categorical: columns treated as categories.
         input_columns: feature columns as first given, those left out since included; an array
             given for prediction has one column for each of them.
         decimal_comma: columns that were read as numbers with a comma before their decimals.
-        fingerprint: SHA-256 of the content, the same in every process.
-        split: how the rows were split, as plain JSON.
-        class_weight: weight of each class code; None if all count the same.
     """
 
-    name: str
-    task: Task
-    train: Split
-    valid: Split
-    _test: Split
-    classes: NDArray[Any] | None
     target: str | None
     categorical: tuple[str, ...]
     input_columns: tuple[str, ...]
-    fingerprint: str
-    split: dict[str, Any]
-    class_weight: dict[int, float] | None = None
     decimal_comma: tuple[str, ...] = ()
 
     def train_and_valid(self) -> Split:
@@ -104,13 +98,8 @@ class TabularData(Sealed[Split]):
     def folds(self, n_folds: int, *, seed: int) -> list[tuple[Split, Split]]:
         """Divide the training and validation rows into folds, in the way they were split.
 
-        Args:
-            n_folds: how many; each row validates in one of them, save that by time the earliest
-                rows only train.
-            seed: decides which row goes where; without effect with groups or time.
-
-        Returns:
-            The training and the validation rows of each fold.
+        Each row validates in one fold, save that by time the earliest rows only train. With groups
+        or time, ``seed`` has no effect.
 
         Raises:
             ValueError: if rows, classes or groups are too few for so many folds.
@@ -226,7 +215,7 @@ def load_tabular(
     every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
     content: dict[str, Any] = {f"feature {name}": column for name, column in table.X.items()}
-    content |= {"target": goal.y, "classes": goal.classes, **vars(table.roles)}
+    content |= {"target": goal.y, "classes": goal.classes, **table.roles._asdict()}
     return TabularData(
         name=table.name,
         task=goal.task,
@@ -268,3 +257,96 @@ def content_fingerprint(parts: Mapping[str, Any]) -> str:
         digest.update(f"{name}|{column.dtype}|{len(column)}|".encode())
         digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def check_features(
+    X: pd.DataFrame, y: np.ndarray, *, target: str | None, categorical: Collection[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the features that cannot help, and say so, as of those that give the target away.
+
+    Columns that the user asked for as categories are never taken for text or identifiers.
+
+    Raises:
+        ValueError: if a number is infinite, or no column is left.
+    """
+    infinite = [
+        name
+        for name, column in X.items()
+        if types.is_float_dtype(column.dtype)
+        and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
+    ]
+    if infinite:
+        raise ValueError(
+            f"dataset must hold finite values, got infinite ones in column {listed(infinite)}; "
+            "replace them, as in df.replace([np.inf, -np.inf], np.nan)"
+        )
+    useless = {
+        "hold no value": [str(name) for name, column in X.items() if column.isna().all()],
+        # One value and gaps is not constant: whether the value is there may tell something.
+        "hold one value only": [
+            str(name)
+            for name, column in X.items()
+            if not column.isna().any() and (column == column.iloc[0]).all()
+        ],
+        "hold text or identifiers": [
+            str(name)
+            for name, column in X.items()
+            if len(X) >= MIN_ROWS_FOR_IDENTIFIER
+            if name not in categorical and _is_identifier(column)
+        ],
+    }
+    useful = X.drop(columns=[name for names in useless.values() for name in names])
+    if useful.shape[1] == 0:
+        raise ValueError(
+            f"dataset must have a column that varies, got {listed(X.columns) or 'no feature'}; "
+            "give at least one feature that differs between rows"
+        )
+    messages = [
+        f"columns {listed(names)} {fault} and are left out of the features; "
+        "drop them, or make features from what they hold"
+        for fault, names in useless.items()
+        if names
+    ]
+    folded = None if target is None else target.casefold().strip()
+    leaks = [
+        str(name)
+        for name, column in useful.items()
+        if str(name).casefold().strip() == folded or _is_copy(column, y)
+    ]
+    if leaks:
+        messages.append(
+            f"columns {listed(leaks)} give the target away, by name or as a copy of it; "
+            "drop them unless they are known before the target is"
+        )
+    return useful, messages
+
+
+def _is_identifier(column: pd.Series) -> bool:
+    """Whether a column tells rows apart instead of describing them, or holds long texts.
+
+    That is: categories of which at least 95% are distinct, texts of more than 50 characters on
+    average that seldom repeat, and distinct whole numbers under a name such as "id" or "user_id".
+    """
+    present = column.dropna()
+    kind = column_kind(column)
+    if kind == "number":
+        named = _IDENTIFIER_NAME.search(str(column.name)) is not None
+        return named and present.is_unique and bool((present % 1 == 0).all())
+    if kind != "category" or len(present) < MIN_ROWS_FOR_IDENTIFIER:
+        return False
+    share = present.nunique() / len(present)
+    long = share >= TEXT_SHARE and present.astype(str).str.len().mean() > TEXT_LENGTH
+    return share >= IDENTIFIER_SHARE or bool(long)
+
+
+def _is_copy(column: pd.Series, y: np.ndarray) -> bool:
+    """Whether a column equals a regression target, or has one value for each class and no other."""
+    if column.isna().any():
+        return False
+    if y.dtype.kind == "f":
+        return column_kind(column) == "number" and bool((column.to_numpy(np.float64) == y).all())
+    # Numbered in order of appearance, one-to-one columns get the same codes; most differ early.
+    return all(
+        bool((pd.factorize(column.head(n))[0] == pd.factorize(y[:n])[0]).all())
+        for n in (100, len(y))
+    )

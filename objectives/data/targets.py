@@ -36,8 +36,8 @@ class Target:
     """The target of every row: class codes with their labels, or values in their own units."""
 
     task: Task
-    y: NDArray[Any]
-    classes: NDArray[Any] | None
+    y: np.ndarray
+    classes: np.ndarray | None
 
 
 def infer_task(y: pd.Series) -> Task:
@@ -262,8 +262,8 @@ def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
 
 def class_weights(
     class_weight: str | Mapping[Any, float] | None,
-    y_train: NDArray[Any],
-    classes: NDArray[Any] | None,
+    y_train: np.ndarray,
+    classes: np.ndarray | None,
 ) -> dict[int, float] | None:
     """Resolve class weights to one weight for each class code.
 

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from objectives.data.frames import as_array
 from objectives.data.splits import Sealed
-from objectives.data.targets import Task
 from objectives.images.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
 
 CHUNK_IMAGES = 256
@@ -83,7 +82,7 @@ class ImageSplit:
     """
 
     pixels: Tensor | LazyImages
-    y: NDArray[Any]
+    y: np.ndarray
     weight: None = None
 
     def __len__(self) -> int:
@@ -142,39 +141,19 @@ class ImageSplit:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageData(Sealed[ImageSplit]):
-    """Images in three splits, as `load_images` makes them.
-
-    The test split is not an attribute, so that a search does not meet it by accident: `open_test`
-    gives it.
+    """Images in three splits, as `load_images` makes them; see `Sealed` for the other attributes.
 
     Attributes:
-        name: folder name, built-in name or kind of what was given.
-        task: "binary", "multiclass" or "regression".
-        train: images to fit on.
-        valid: images to choose by.
-        classes: the labels as given, in the order of the class codes; None for regression.
         n_channels: 1 (grey) or 3 (red, green, blue).
         image_size: height and width in pixels.
         mean: of the training images by channel, where black is 0 and white 1.
         std: likewise, the standard deviation; 1 where a channel is the same everywhere.
-        fingerprint: SHA-256 of the content, the same in every process.
-        split: how the images were split, as plain JSON.
-        class_weight: weight of each class code; None if all count the same.
     """
 
-    name: str
-    task: Task
-    train: ImageSplit
-    valid: ImageSplit
-    _test: ImageSplit
-    classes: NDArray[Any] | None
     n_channels: int
     image_size: Size
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    fingerprint: str
-    split: dict[str, Any]
-    class_weight: dict[int, float] | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -244,7 +223,7 @@ class Images:
     """
 
     pixels: Tensor | LazyImages
-    labels: Sequence[Any] | NDArray[Any]
+    labels: Sequence[Any] | np.ndarray
     rows: NDArray[np.int64]
     n_given: int
     n_channels: int

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
@@ -103,7 +102,7 @@ def common_scale(images: Iterable[Any]) -> int:
 class Pairs:
     """Images and their labels as a map-style Dataset."""
 
-    def __init__(self, images: Sequence[Any], labels: Sequence[Any] | NDArray[Any]) -> None:
+    def __init__(self, images: Sequence[Any], labels: Sequence[Any] | np.ndarray) -> None:
         self.images, self.labels = images, labels
 
     def __len__(self) -> int:

@@ -17,11 +17,10 @@ from torch import Tensor
 from torchvision.datasets import VisionDataset
 
 from objectives._messages import nearest
-from objectives.data.checks import DataWarning
-from objectives.data.frames import as_array
-from objectives.data.roles import take_roles
+from objectives.data.frames import as_labels
+from objectives.data.readers import role_values
 from objectives.data.splits import SplitRows, check_sizes, check_train, split_given, split_rows
-from objectives.data.table import content_fingerprint
+from objectives.data.table import DataWarning, content_fingerprint
 from objectives.data.targets import Target, class_weights, read_target
 from objectives.images.data import (
     ArrayImages,
@@ -193,10 +192,9 @@ def _groups(groups: Any, folder: Folder | None, images: Images) -> pd.Series | N
             "groups must be left out where folders give the split, got groups for "
             f"{len(folder.paths)} images; move the images into one folder for each class"
         )
-    frame = pd.DataFrame(index=range(images.n_given))
-    _, roles = take_roles(frame, groups=groups, time=None, sample_weight=None)
-    assert roles.groups is not None, "groups were given"
-    return roles.groups.iloc[images.rows].reset_index(drop=True)
+    values = role_values(pd.DataFrame(index=range(images.n_given)), "groups", groups)
+    assert values is not None, "groups were given"
+    return values.iloc[images.rows].reset_index(drop=True)
 
 
 def _split(
@@ -268,19 +266,7 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _read_pair(X: Any, y: Any, options: ImageOptions) -> Images:
-    labels = y if isinstance(y, pd.Series) else as_array(y, "y")
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise ValueError(
-            f"y must hold one value for each image, got shape {labels.shape}; "
-            "for one-hot classes give y.argmax(axis=1)"
-        )
-    if len(X) != len(labels):
-        raise ValueError(
-            f"X and y must have the same length, got {len(X)} images and {len(labels)} labels; "
-            "give one label for each image"
-        )
+    labels = as_labels(y, len(X), row="image")
     _check_rows(len(X))
     if isinstance(X, Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind not in "OSU"):
         return read_array(X, np.asarray(labels), options)

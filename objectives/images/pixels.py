@@ -122,7 +122,7 @@ class ValueRange(NamedTuple):
         return 1
 
 
-def value_range(values: NDArray[Any]) -> ValueRange:
+def value_range(values: np.ndarray) -> ValueRange:
     """Find the range of an array of any numeric type.
 
     Raises:
@@ -145,7 +145,7 @@ def value_range(values: NDArray[Any]) -> ValueRange:
     return ValueRange(float(values.min()), float(values.max()), whole, floating)
 
 
-def to_uint8(values: NDArray[Any], scale: int) -> NDArray[np.uint8]:
+def to_uint8(values: np.ndarray, scale: int) -> NDArray[np.uint8]:
     """Scale pixel values to 0 to 255 and round them."""
     if values.dtype == np.uint8:
         return values

@@ -7,7 +7,7 @@ not choose them: one number learned on a few rows can make things worse.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from objectives.metrics import Metric
 from objectives.models.selection import judge_for
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = np.ndarray
 
 _EPS = 1e-12
 _LARGEST = np.log(20.0)  # of a temperature or its inverse, on a log scale

@@ -6,8 +6,8 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from objectives._files import check_target
@@ -28,7 +28,7 @@ class Exportable(Protocol):
         target_scaler: takes outputs back to the units of the target; None for classes.
     """
 
-    classes: NDArray[Any] | None
+    classes: np.ndarray | None
     target_scaler: TargetScaler | None
 
     def exportable(self, n_rows: int) -> tuple[nn.Module, Tensor]:

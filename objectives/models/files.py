@@ -25,7 +25,6 @@ import safetensors.torch
 import sklearn
 import skops.io
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sklearn.compose import ColumnTransformer
 from torch import Tensor
@@ -35,7 +34,7 @@ from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
 from objectives.models.inputs import TableInputs
 from objectives.training.stacked_mlp import StackedMLP
 
-Labels: TypeAlias = NDArray[Any]
+Labels: TypeAlias = np.ndarray
 Record: TypeAlias = dict[str, Any]
 """What a file says of its model, in plain JSON types."""
 

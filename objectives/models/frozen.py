@@ -21,14 +21,14 @@ class Frozen:
     """
 
     task: Task
-    classes: NDArray[Any] | None
+    classes: np.ndarray | None
 
     def fit(self, X: Any, y: Any = None, **_: Any) -> Self:
         """Return the model as it is."""
         return self
 
     @property
-    def classes_(self) -> NDArray[Any]:
+    def classes_(self) -> np.ndarray:
         """The labels in code order; not there in regression."""
         if self.classes is None:
             raise AttributeError("classes_ belongs to classifiers, got task='regression'")

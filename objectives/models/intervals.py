@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from scipy import stats
 from objectives.metrics import METRICS, Metric
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = np.ndarray
 Statistic: TypeAlias = Callable[[Floats], Floats]
 """Values (B,) of a metric where the units count as often as weights (n_units, B) say."""
 
@@ -324,7 +324,8 @@ _Terms: TypeAlias = tuple[Floats, Callable[[Floats], Floats]]
 
 
 def _one_hot(codes: Array, n_classes: int) -> Floats:
-    return np.eye(n_classes)[codes]
+    rows: Floats = np.eye(n_classes)[codes]
+    return rows
 
 
 def _mean_of(column: Array) -> _Terms:

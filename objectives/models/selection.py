@@ -20,7 +20,7 @@ from objectives._messages import check_count
 from objectives.metrics import METRICS, Metric
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = np.ndarray
 Judge: TypeAlias = Callable[[Floats], Floats]
 """Costs (k,), lower is better, of k predictions (k, n, ...)."""
 

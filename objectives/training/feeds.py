@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -103,27 +103,7 @@ class ArraySplit:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ArrayData(Sealed[ArraySplit]):
-    """Arrays of any shape in three splits; see `objectives.data.table.TabularData`.
-
-    Attributes:
-        name: kind of what was given.
-        task: "binary", "multiclass" or "regression".
-        train: rows to fit on.
-        valid: rows to choose by.
-        classes: the labels in the order of the class codes; None for regression.
-        fingerprint: SHA-256 of the content.
-        split: how the rows were split, as plain JSON.
-    """
-
-    name: str
-    task: Any
-    train: ArraySplit
-    valid: ArraySplit
-    _test: ArraySplit
-    classes: NDArray[Any] | None
-    fingerprint: str
-    split: dict[str, Any]
-    class_weight: None = field(default=None)
+    """Arrays of any shape in three splits."""
 
     def train_and_valid(self) -> ArraySplit:
         """Give the rows of both splits as one, to refit a chosen configuration on."""

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from objectives.cnn import CNNObjective, build
-from objectives.data.checks import DataWarning
+from objectives.data.table import DataWarning
 from objectives.models.module import FittedModule
 from objectives.module import ModuleObjective
 from tests.objectives.networks import PICTURES, SHADES, trained

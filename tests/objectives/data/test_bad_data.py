@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from objectives.data.checks import DataWarning
-from objectives.data.table import load_tabular
+from objectives.data.table import DataWarning, load_tabular
 
 N = 40
 

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from objectives.data.checks import DataWarning
 from objectives.data.files import read_file
-from objectives.data.table import load_tabular
+from objectives.data.table import DataWarning, load_tabular
 
 ROWS = [(i / 4, ["Oslo", "Malmö", "a|b"][i % 3], i % 2) for i in range(30)]
 FRAME = pd.DataFrame(ROWS, columns=["age", "city", "y"])

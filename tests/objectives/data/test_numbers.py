@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives import MLPObjective
-from objectives.data.checks import DataWarning
-from objectives.data.numbers import number_readings
-from objectives.data.table import load_tabular
+from objectives.data.columns import number_readings
+from objectives.data.table import DataWarning, load_tabular
 from objectives.models.mlp import FittedModel
 
 N = 40
@@ -160,7 +159,7 @@ def test_a_frame_keeps_texts_that_may_be_codes_and_reads_those_that_are_none():
     assert set(X["code"]) == {"1", "missing"}
 
 
-@pytest.mark.filterwarnings("ignore::objectives.data.checks.DataWarning")
+@pytest.mark.filterwarnings("ignore::objectives.data.table.DataWarning")
 def test_a_model_reads_later_tables_as_it_read_the_training_table(tmp_path):
     frame = table(["1,234", "0,500", "2"])
     objective = MLPObjective(

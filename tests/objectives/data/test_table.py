@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from objectives.data.checks import DataWarning
-from objectives.data.table import frame_from, load_tabular
+from objectives.data.table import DataWarning, frame_from, load_tabular
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 

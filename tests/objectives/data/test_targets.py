@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from objectives.data.checks import DataWarning
-from objectives.data.table import load_tabular
+from objectives.data.table import DataWarning, load_tabular
 from objectives.data.targets import infer_task, read_target
 
 

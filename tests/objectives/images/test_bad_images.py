@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
-from objectives.data.checks import DataWarning
+from objectives.data.table import DataWarning
 from objectives.images.load import load_images
 
 N = 30

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from objectives.data.checks import DataWarning
+from objectives.data.table import DataWarning
 from objectives.images.load import load_images
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 from torchvision.datasets import FakeData, VisionDataset
 from torchvision.transforms import v2
 
-from objectives.data.checks import DataWarning
+from objectives.data.table import DataWarning
 from objectives.images.load import image_batch, load_images
 from objectives.images.pixels import channel_axis, read_image
 
