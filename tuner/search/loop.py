@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
 from objectives.space.space import suggest
+from tuner.search.forks import ends_forks
 from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import why_pruned
@@ -39,7 +40,8 @@ def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
             return
         numbers = [number for number in running.trials if number != pending]
         try:
-            results = cohort.train_epoch()
+            with ends_forks():
+                results = cohort.train_epoch()
         except Exception as error:  # a user's module may raise anything; the study continues
             for number in numbers:
                 cohort.drop(number)
@@ -60,7 +62,8 @@ def _fill(running: RunningTrials, cohort: Cohort, pending: int | None) -> int | 
         if not cohort.has_room(running.trials[pending][1].params):
             return pending
         try:
-            running.add_or_restore(cohort, pending)
+            with ends_forks():
+                running.add_or_restore(cohort, pending)
         except Exception as error:  # as above
             running.fail(pending, error)
         pending = None
@@ -127,7 +130,8 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
         trial, record = running.trials[number]
         start = time.perf_counter()
         try:
-            value = float(function(trial))
+            with ends_forks():
+                value = float(function(trial))
             state, stopped = TrialState.COMPLETE, "returned"
             if not math.isfinite(value):
                 state, stopped = TrialState.PRUNED, f"returned {value}"
@@ -296,7 +300,8 @@ class RunningTrials:
         self.checkpoints.forget(number)
         self.show()
         for callback in self.callbacks:
-            callback(self.study, frozen)
+            with ends_forks():
+                callback(self.study, frozen)
 
     def _tell(self, trial: optuna.Trial, value: float | None, state: TrialState) -> FrozenTrial:
         with warnings.catch_warnings():

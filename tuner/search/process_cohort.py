@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from objectives._messages import warn_caller
 from objectives.objective import Cohort, EpochResult, Objective, SavableCohort
+from tuner.search.forks import ends_forks
 
 if TYPE_CHECKING:
     from tuner.search.plan import Params
+
+
+def allowed_jobs(n_jobs: int) -> int:
+    """Return the number of processes that may train: 1 in a process that may start none.
+
+    Warns:
+        UserWarning: if that is fewer than ``n_jobs``.
+    """
+    if n_jobs > 1 and multiprocessing.current_process().daemon:
+        warn_caller(
+            f"n_jobs={n_jobs} needs processes, which a daemonic process (of a pool or a Dask "
+            "worker) may not start, so trials train in this one; give n_jobs=1 there"
+        )
+        return 1
+    return n_jobs
 
 
 @contextmanager
@@ -51,7 +73,13 @@ class ProcessCohort:
         self._local_numbers: set[int] = set()
         self._last_epoch: dict[int, int] = {}  # reported, by trial
         self._states: dict[int, bytes] = {}  # of trials that did not begin at their start
-        self._workers = [WorkerProcess(objective, seed) for _ in range(n_jobs)]
+        self._workers: list[WorkerProcess] = []
+        try:
+            for _ in range(n_jobs):
+                self._start_worker()
+        except BaseException:  # Ctrl-C: who opens the cohort has nothing to close yet
+            self.close()
+            raise
 
     def batch_key(self, params: Params) -> Hashable:
         """Return what trials have in common that train as one."""
@@ -101,7 +129,7 @@ class ProcessCohort:
         while busy := {w.connection: w for w in self._workers if w.is_awaited}:
             ready = wait(list(busy), timeout=0 if results else None)
             for connection in ready:
-                worker = busy[connection]  # type: ignore[index]
+                worker = busy[connection]
                 with self._rescued(worker):
                     results |= worker.collect()
             if results or self._local_numbers or not any(w.trials for w in self._workers):
@@ -127,6 +155,18 @@ class ProcessCohort:
                     return worker.model(number)
                 return self._caught_up(number, worker.trials[number]).model(number)
         return self._local.model(number)
+
+    def _start_worker(self) -> None:
+        """Start a process if that can be done; those there are, or this one, do its work too."""
+        try:
+            self._workers.append(WorkerProcess(self._objective, self._seed))
+        except (EOFError, OSError) as error:
+            warnings.warn(
+                f"a worker process could not be started ({type(error).__name__}: {error}); the "
+                "others, or this process, train its trials; if memory ran out, lower n_jobs",
+                stacklevel=2,
+            )
+            time.sleep(_PAUSE_S)
 
     def close(self) -> None:
         """End the processes."""
@@ -185,18 +225,30 @@ _MAX_MEMBERS = 16
 
 _PRELOADED = ["torch", "objectives.mlp"]
 
+# A server that was killed needs a moment until it is seen to be gone.
+_PAUSE_S = 0.1
+
+# How long a process may take to end before it is killed; one that is stopped takes for ever.
+_GRACE_S = 5
+
 
 class WorkerProcess:
     """One process, as the others see it."""
 
     def __init__(self, objective: Objective, seed: int) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        context: Any = multiprocessing.get_context(_start_method())
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, objective, seed), daemon=True)
-        with _nothing_of_main():
-            self._process.start()
-        theirs.close()
+        self._pid = os.getpid()
+        arguments = (theirs, objective, seed)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        try:
+            with _nothing_of_main():
+                self._process.start()
+        except BaseException:
+            self.connection.close()
+            raise
+        finally:
+            theirs.close()
         self.trials: dict[int, Params] = {}
         self.is_paused = False
         self._started = False
@@ -253,27 +305,32 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End it."""
+        if os.getpid() != self._pid:  # forked by a user's code: the process is not its own
+            return
         self._process.terminate()
-        self._process.join()
+        self._process.join(timeout=_GRACE_S)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
         self.connection.close()
 
     def _send(self, *message: Any) -> None:
         try:
             self.connection.send(message)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except OSError as error:
             raise self._death() from error
 
     def _receive(self) -> Any:
         try:
             message = self.connection.recv()
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, OSError) as error:  # the latter if it died in the midst of a message
             raise self._death() from error
         if isinstance(message, Exception):
             raise message
         return message
 
     def _death(self) -> DeadWorkerError:
-        self._process.join(timeout=5)
+        self._process.join(timeout=_GRACE_S)
         return DeadWorkerError(self._process.exitcode)
 
 
@@ -304,41 +361,93 @@ class DeadWorkerError(Exception):
         self.exit_code = exit_code
 
 
+def _start_method() -> str:
+    """Return how processes are started here; a server that forks them is started if need be."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+    try:
+        resource_tracker.ensure_running()  # first, as it lets signals through when it starts
+        with _signals_held():
+            forkserver.ensure_running()
+    except ChildProcessError:  # the server belongs to the process that this one was forked from
+        return "spawn"
+    return "forkserver"
+
+
+# What reaches all processes of a terminal; the one with the study decides what follows.
+_OF_TERMINALS = [getattr(signal, n) for n in ("SIGINT", "SIGHUP") if hasattr(signal, n)]
+
+
 @contextmanager
-def _nothing_of_main() -> Iterator[None]:
-    """Start processes that do not import the user's script, which may lack a main guard."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+def _signals_held() -> Iterator[None]:
+    """Start a process that a terminal's signals do not reach, not even while it loads."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_MAIN_LOCK = threading.Lock()
+
+
+@contextmanager
+def _nothing_of_main() -> Iterator[None]:
+    """Start processes that do not import the user's script, which may lack a main guard.
+
+    One thread at a time, or the second would put the first one's stand-in back for good.
+    """
+    with _MAIN_LOCK:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection, objective: Objective, seed: int) -> None:
     """Train what comes through ``connection``, an epoch at each ``go``."""
     import torch
 
-    # Ctrl-C in a terminal reaches all processes; the one with the study decides what follows.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in _OF_TERMINALS:
+        signal.signal(signum, signal.SIG_IGN)
     torch.set_num_threads(1)
-    cohort = objective.cohort(seed=seed)
-    connection.send({})
-    while True:
-        try:
-            what, *arguments = connection.recv()
-        except EOFError:
-            return
-        try:
-            if what == "go":
-                connection.send(cohort.train_epoch())
-            elif what == "model":
-                connection.send(cohort.model(*arguments))
-            elif what == "state":
-                connection.send(savable(cohort).state(*arguments))
-            elif what == "add_or_restore":
-                add_or_restore(cohort, *arguments)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other end is gone
+        cohort = objective.cohort(seed=seed)
+        connection.send({})
+        while True:
+            try:
+                message = connection.recv()
+            except EOFError:
+                return
+            try:
+                with ends_forks():
+                    answer = _answer(cohort, *message)
+            except Exception as error:  # the process with the study deals with it
+                connection.send(error)
             else:
-                cohort.drop(*arguments)
-        except Exception as error:  # whatever it is, the process with the study deals with it
-            connection.send(error)
+                if message[0] in _ANSWERED:
+                    connection.send(answer)
+
+
+_ANSWERED = ("go", "model", "state")
+
+
+def _answer(cohort: Cohort, what: str, *arguments: Any) -> Any:
+    """Do what a message asks for, and return the answer of those in `_ANSWERED`."""
+    if what == "go":
+        return cohort.train_epoch()
+    if what == "model":
+        return cohort.model(*arguments)
+    if what == "state":
+        return savable(cohort).state(*arguments)
+    if what == "add_or_restore":
+        add_or_restore(cohort, *arguments)
+    else:
+        cohort.drop(*arguments)
+    return None

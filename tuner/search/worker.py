@@ -18,7 +18,7 @@ from tuner.search.loop import (
     run_function,
 )
 from tuner.search.plan import Plan, given
-from tuner.search.process_cohort import open_cohort
+from tuner.search.process_cohort import allowed_jobs, open_cohort
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner, report_interval
 from tuner.search.samplers import LISTED, sampler_source
@@ -76,7 +76,7 @@ class Worker:
         plan, study = self.plan, self.session.study
         study.pruner = make_pruner(plan.pruner, epochs=plan.max_steps)
         deadline = None if timeout is None else time.monotonic() + timeout
-        n_jobs = plan.n_jobs if has_cohorts(self.objective) else 1
+        n_jobs = allowed_jobs(plan.n_jobs) if has_cohorts(self.objective) else 1
         with (
             study.searches(),
             Heartbeat(self.session, run=run) as heartbeat,

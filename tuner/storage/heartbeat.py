@@ -75,7 +75,7 @@ class Heartbeat:
         self._session, self._run, self._interval = session, run, interval
         self._study = session.study
         self.is_shared = not isinstance(session.storage, InMemoryStorage)
-        self._token = uuid.uuid4().hex
+        self._token, self._pid = uuid.uuid4().hex, os.getpid()
         self._beat = 0
         self._seen: dict[str, tuple[Any, float]] = {}  # sign and when it last changed
         self._doubted: dict[int, dict[str, int]] = {}  # trial: others' beats when first missed
@@ -101,7 +101,11 @@ class Heartbeat:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Requeue the trials still under way, and sign out."""
+        """Requeue the trials still under way, and sign out; not in a fork, which has signed in
+        nowhere.
+        """
+        if os.getpid() != self._pid:
+            return
         self._ended.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * self._interval)

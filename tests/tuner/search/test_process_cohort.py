@@ -1,11 +1,15 @@
 """Several processes: the same trials, found faster."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
+import psutil
 import pytest
 
 from objectives.mlp import MLPObjective
@@ -68,6 +72,94 @@ def test_trials_of_a_process_that_is_killed_are_trained_again_and_come_out_the_s
     assert values(together) == pytest.approx(values(alone), abs=0.02)
     frame = together.curves_dataframe()
     assert frame.groupby("number")["epoch"].apply(list).map(len).tolist() == [20] * 24
+
+
+def of_this_search(victim):
+    """Return the servers that fork our processes, or those processes."""
+    servers = [p for p in psutil.Process().children() if is_server(p)]
+    return servers if victim == "server" else [p for s in servers for p in s.children()]
+
+
+def is_server(process):
+    try:
+        return "forkserver" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie by now
+        return False
+
+
+def kill_one_that_starts(victim, until):
+    """Kill the next such process as soon as it is there."""
+    before = {p.pid for p in of_this_search(victim)}
+    while not until.is_set():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in of_this_search(victim):
+                if process.pid not in before:
+                    process.kill()
+                    return
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("victim", ["server", "worker"])
+def test_a_process_that_is_killed_while_it_starts_does_not_end_the_search(victim):
+    if victim == "server":
+        for server in of_this_search(victim):  # else none would start
+            server.kill()
+            while is_server(server):
+                time.sleep(0.01)
+    done = threading.Event()
+    killer = threading.Thread(target=kill_one_that_starts, args=(victim, done))
+    killer.start()
+    with pytest.warns(UserWarning, match="could not be started|died with exit code"):
+        result = tune_mlp("iris", n_trials=40, n_jobs=2, **FAST)
+    done.set()
+    killer.join()
+    again = tune_mlp("iris", n_trials=2, n_jobs=2, **FAST)
+
+    assert len(result.trials_dataframe()) == 40
+    assert len(again.trials_dataframe()) == 2
+
+
+def tune_in_two():
+    return len(tune_mlp("iris", n_trials=2, n_jobs=2, **FAST).trials_dataframe())
+
+
+@pytest.mark.slow
+def test_a_daemonic_process_trains_by_itself_and_says_so():
+    script = (
+        "import multiprocessing\n"
+        "from tests.tuner.search.test_process_cohort import tune_in_two\n"
+        "with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "    print(pool.apply(tune_in_two))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+
+    assert done.stdout.split() == ["2"], done.stderr
+    assert "n_jobs=2 needs processes, which a daemonic process" in done.stderr
+
+
+FORKED = """
+import os
+from tuner import tune_mlp
+call = dict(n_trials=2, n_jobs=2, epochs=2, show_progress_bar=False)
+tune_mlp("iris", **call)
+if not os.fork():
+    print(len(tune_mlp("iris", **call).trials_dataframe()), flush=True)
+    os._exit(0)
+assert os.wait()[1] == 0
+"""
+
+
+@pytest.mark.slow
+def test_a_process_forked_from_one_with_workers_can_start_its_own():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120
+    )
+
+    assert done.stdout.split() == ["2"], done.stderr
+    assert "could not be started" not in done.stderr
 
 
 def test_networks_too_large_to_gain_by_stacking_train_one_a_process():
