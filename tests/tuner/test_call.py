@@ -66,6 +66,22 @@ def test_a_dataset_is_named_or_told_in_words(dataset, described):
     assert function(dataset)["dataset"] == described
 
 
+@pytest.mark.parametrize(
+    ("address", "described"),
+    [
+        ("https://host/t.csv", {"builtin": "https://host/t.csv"}),
+        ("https://host/t.csv?token=geheim", "https://host/t.csv"),
+        ("https://me:geheim@host/t.csv", "https://host/t.csv"),
+        ("s3://me:geheim@host:9000/t.csv#geheim", "s3://host:9000/t.csv"),
+    ],
+)
+def test_an_address_is_recorded_without_tokens_and_passwords(address, described):
+    recorded = function(address)["dataset"]
+
+    assert "geheim" not in str(recorded)
+    assert recorded == described or recorded["object"].startswith(described)
+
+
 def test_a_file_is_kept_by_its_absolute_path(tmp_path, monkeypatch):
     (tmp_path / "d.csv").write_text("a,b\n1,2\n")
     monkeypatch.chdir(tmp_path)

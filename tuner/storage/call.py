@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import optuna
 from optuna.distributions import (
@@ -89,6 +90,13 @@ def _is_json(value: Any) -> bool:
 
 
 def _describe_dataset(dataset: Any) -> dict[str, str]:
+    if isinstance(dataset, str) and "://" in dataset:
+        address = urlsplit(dataset)
+        # What follows the path may be a token, and what precedes the host a password.
+        if address.query or address.fragment or "@" in address.netloc:
+            host = address.netloc.rpartition("@")[2]
+            return {"object": f"{address.scheme}://{host}{address.path} and what it was asked with"}
+        return {"builtin": dataset}
     if isinstance(dataset, str | os.PathLike):
         path = Path(dataset)
         return {"path": str(path.absolute())} if path.exists() else {"builtin": str(dataset)}
