@@ -136,7 +136,7 @@ def test_a_test_split_that_was_opened_before_is_no_longer_unseen():
     opened = tune_mlp("iris", n_trials=1, study_name="first", **call)
     opened.test_score()
 
-    with pytest.warns(UserWarning, match="goes on after its test split was opened"):
+    with pytest.warns(UserWarning, match="continues after its test split was opened"):
         tune_mlp("iris", n_trials=2, start_from=opened, **call)
 
 
