@@ -13,8 +13,7 @@ from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.table import TabularData
 from objectives.images.data import ImageData
 from objectives.metrics import Metric, get_metric, task_of
-from objectives.models.inputs import ImageSpec, TableInputs, accepted
-from objectives.models.module import FittedModule
+from objectives.models.module import FittedModule, ImageSpec, TableInputs, accepted
 from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import (

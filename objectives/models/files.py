@@ -31,7 +31,6 @@ from torch import Tensor
 
 from objectives._files import check_target, replace_file
 from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
-from objectives.models.inputs import TableInputs
 from objectives.training.stacked_mlp import StackedMLP
 
 Labels: TypeAlias = np.ndarray
@@ -74,11 +73,7 @@ class RefusedError(ValueError):
 
 @contextmanager
 def refusing(path: Path_, writer: str) -> Iterator[None]:
-    """Say in one sentence why a file is refused, whatever reading it raised.
-
-    Args:
-        path: the file.
-        writer: the method that writes such files.
+    """Say in one sentence why a file is not one that ``writer`` wrote, whatever reading it raised.
 
     Raises:
         ValueError: if there is no such file, or reading it fails.
@@ -103,12 +98,6 @@ def write_model(
     encoders: Sequence[TabularEncoder],
 ) -> None:
     """Write a model file at once: a reader sees the old file or the new one, never half of one.
-
-    Args:
-        path: file to write or to replace; its folder must exist.
-        record: what the model knows beside its network and encoders.
-        network: weights and configuration.
-        encoders: fitted preprocessing, one or one a fold.
 
     Raises:
         ValueError: if the folder does not exist, or ``path`` is a folder.
@@ -135,13 +124,7 @@ def write_model(
 
 
 def read_model(path: Path_) -> Record:
-    """Read a model file without running anything that it holds.
-
-    Args:
-        path: a file that `write_model` wrote.
-
-    Returns:
-        The arguments of `objectives.models.mlp.FittedModel`, its metric by name.
+    """Return the arguments of a `FittedModel`, its metric by name, without running anything.
 
     Raises:
         ValueError: if there is no such file, or it is not a model file, is of a later version,
@@ -221,35 +204,23 @@ def _network(config: Record, weights: bytes) -> StackedMLP:
     return network
 
 
-def write_module(
-    path: Path_,
-    *,
-    record: Mapping[str, Any],
-    state: Mapping[str, Tensor],
-    table: TableInputs | None,
-) -> None:
+def write_module(path: Path_, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Write weights and description at once, see `write_model`.
 
-    Args:
-        path: file to write or to replace; its folder must exist.
-        record: the description, in plain JSON types.
-        state: the weights.
-        table: turns tables into inputs; None for modules of arrays and images.
-
-    Raises:
-        ValueError: if the folder does not exist, or ``path`` is a folder.
+    The description is of plain JSON types, save the encoder of its entry "table", if it has one.
     """
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-    described = {"format": _MODULE_FORMAT, "version": VERSION, **record, "table": None}
-    if table is not None:
-        described["table"] = {**vars(table), "encoder": _encoder_fields(table.encoder)}
-        content = np.frombuffer(skops.io.dumps(table.encoder.transformer), dtype=np.uint8)
+    described = {"format": _MODULE_FORMAT, "version": VERSION, **record}
+    if table := record["table"]:
+        encoder: TabularEncoder = table["encoder"]
+        described["table"] = {**table, "encoder": _encoder_fields(encoder)}
+        content = np.frombuffer(skops.io.dumps(encoder.transformer), dtype=np.uint8)
         tensors[_ENCODER] = torch.from_numpy(content.copy())
     header = {_KEY: json.dumps(described, allow_nan=False)}
     replace_file(path, safetensors.torch.save(tensors, metadata=header))
 
 
-def read_module(content: bytes) -> tuple[Record, dict[str, Tensor], TableInputs | None]:
+def read_module(content: bytes) -> tuple[Record, dict[str, Tensor], TabularEncoder | None]:
     """Return the description, the weights and what encodes tables, from the bytes of a file.
 
     Nothing in the file is run. Call it under `refusing`.
@@ -263,8 +234,7 @@ def read_module(content: bytes) -> tuple[Record, dict[str, Tensor], TableInputs 
     if not fields:
         return record, state, None
     encoder = _encoder(fields["encoder"], state.pop(_ENCODER).numpy().tobytes())
-    columns, input_columns = tuple(fields["columns"]), tuple(fields["input_columns"])
-    return record, state, TableInputs(columns=columns, input_columns=input_columns, encoder=encoder)
+    return record, state, encoder
 
 
 def _encoder_name(number: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 from torch import Tensor
 
 from objectives.data.encoders import TabularEncoder, TargetScaler
@@ -17,11 +18,61 @@ from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.export import export_onnx
 from objectives.models.files import Labels, Path_, pack_labels, pack_scaler, read_model, write_model
-from objectives.models.frozen import Frozen
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
 """Rows that go through the network at once, so that memory does not grow with the table."""
+
+
+class Frozen:
+    """A fitted model as an estimator of scikit-learn, which never trains it again.
+
+    ``score`` gives the metric that was tuned; where that is a loss, give ``scoring=`` to whatever
+    takes a higher score for a better one, such as `sklearn.inspection.permutation_importance`.
+    """
+
+    task: Task
+    classes: np.ndarray | None
+
+    def fit(self, X: object, y: object = None, **_: object) -> Self:
+        """Return the model as it is."""
+        return self
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels in code order; not there in regression."""
+        if self.classes is None:
+            raise AttributeError("classes_ belongs to classifiers, got task='regression'")
+        return self.classes
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """The columns of the table first handed in; not there for arrays and images."""
+        table: Any = getattr(self, "table", self)
+        if table is None:
+            raise AttributeError("feature_names_in_ belongs to models of tables, got another")
+        return np.array(table.input_columns, dtype=np.object_)
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many columns the table first handed in has; not there for arrays and images."""
+        return len(self.feature_names_in_)
+
+    def __sklearn_tags__(self) -> Tags:
+        is_regression = self.task == "regression"
+        return Tags(
+            estimator_type="regressor" if is_regression else "classifier",
+            target_tags=TargetTags(required=False),
+            classifier_tags=None if is_regression else ClassifierTags(),
+            regressor_tags=RegressorTags() if is_regression else None,
+            input_tags=InputTags(categorical=True, string=True, allow_nan=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_clone__(self) -> Self:
+        return self
 
 
 class FittedModel(Frozen):
@@ -88,7 +139,7 @@ class FittedModel(Frozen):
         self.params = dict(params or {})
         self.input_columns = tuple(feature_names if input_columns is None else input_columns)
 
-    def predict(self, X: Any) -> Labels:
+    def predict(self, X: object) -> Labels:
         """Return the most probable label of each row or, in regression, its value.
 
         Args:
@@ -107,11 +158,8 @@ class FittedModel(Frozen):
             return labels
         return average if self.target_scaler is None else self.target_scaler.inverse(average)
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: object) -> NDArray[np.float64]:
         """Return the probability of each class, shape (n, n_classes), in the order of ``classes``.
-
-        Args:
-            X: as in `predict`.
 
         Raises:
             TypeError: if the model was fitted for regression.
@@ -125,7 +173,7 @@ class FittedModel(Frozen):
 
     def score(
         self,
-        X: Any,
+        X: object,
         y: ArrayLike,
         metric: str | Metric | None = None,
         *,
@@ -157,9 +205,6 @@ class FittedModel(Frozen):
     def save(self, path: Path_) -> None:
         """Write the model to one file without pickle, replacing the file if it is there.
 
-        Args:
-            path: file to write, such as ``"model.zip"``; its folder must be there.
-
         Raises:
             ValueError: if the folder is missing, ``path`` is a folder, or the labels are neither
                 text, numbers nor booleans.
@@ -189,7 +234,7 @@ class FittedModel(Frozen):
         record = read_model(path)
         return cls(**record | {"metric": get_metric(metric or record["metric"], record["task"])})
 
-    def encode(self, X: Any) -> Tensor:
+    def encode(self, X: object) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
         frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
         return self._inputs(frame)
@@ -224,7 +269,7 @@ class FittedModel(Frozen):
             "target_scaler": pack_scaler(self.target_scaler),
         }
 
-    def _average(self, X: Any) -> NDArray[np.float64]:
+    def _average(self, X: object) -> NDArray[np.float64]:
         # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
         inputs = self.encode(X)
         with torch.inference_mode():
@@ -266,6 +311,6 @@ class FittedModel(Frozen):
         return values
 
 
-def _column(y: Any) -> pd.Series:
+def _column(y: ArrayLike) -> pd.Series:
     values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     return pd.Series(values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values)

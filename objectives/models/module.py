@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -11,8 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objectives.data.encoders import TargetScaler
+from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.frames import frame_from
 from objectives.data.targets import Task
+from objectives.images.data import ImageSplit
+from objectives.images.load import image_batch
+from objectives.images.pixels import Size
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.files import (
     Labels,
@@ -24,16 +30,62 @@ from objectives.models.files import (
     unpack_scaler,
     write_module,
 )
-from objectives.models.inputs import ImageSpec, TableInputs, accepted
 from objectives.models.mlp import FittedModel
 from objectives.space.registry import READY_MADE
-from objectives.training.feeds import Inputs, Rows, TensorRows, as_inputs
+from objectives.training.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
 from objectives.training.losses import columns
 from objectives.training.module_cohort import predictions
 
 # Networks of ours that a file can name; a user's own module needs its ``build``.
-
 _REBUILT = frozenset(kind for kind, entry in READY_MADE.items() if entry.rebuilds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What images a network takes: of 1 or 3 channels, and of this height and width."""
+
+    n_channels: int
+    size: Size
+
+    def example(self) -> Tensor:
+        """Return the form of one image, without memory, whatever size an altered file asks for."""
+        shape = (1, self.n_channels, *self.size)
+        return torch.empty(shape, dtype=torch.uint8, device="meta")
+
+    def rows(self, X: object) -> Rows:
+        """Read arrays, PIL images or paths, one or many, as the network takes them."""
+        if isinstance(X, ImageSplit):
+            return ImageRows(X, torch.device("cpu"))
+        return TensorRows(image_batch(X, n_channels=self.n_channels, image_size=self.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableInputs:
+    """Turns tables as they were handed in into a module's inputs (n, I).
+
+    A table must have the ``columns`` that the module was trained on, an array all
+    ``input_columns``, as first handed in.
+    """
+
+    columns: tuple[str, ...]
+    input_columns: tuple[str, ...]
+    encoder: TabularEncoder
+
+    def __call__(self, X: object) -> Tensor:
+        """Return the inputs for ``X``."""
+        frame = frame_from(X, self.columns, input_columns=self.input_columns)
+        return torch.from_numpy(self.encoder.transform(frame))
+
+
+def accepted(
+    build: Callable[..., object], params: Mapping[str, Any], hints: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return those of ``params`` and ``hints`` that ``build`` has arguments for."""
+    known = signature(build).parameters.values()
+    if any(p.kind is Parameter.VAR_KEYWORD for p in known):
+        return {**hints, **params}
+    names = {p.name for p in known}
+    return {name: value for name, value in {**hints, **params}.items() if name in names}
 
 
 class FittedModule(FittedModel):
@@ -79,7 +131,7 @@ class FittedModule(FittedModel):
         example = example if images is None else images.example()
         self.example = None if example is None else example.to("meta")
 
-    def _average(self, X: Any) -> NDArray[np.float64]:
+    def _average(self, X: object) -> NDArray[np.float64]:
         n_classes = 1 if self.classes is None else len(self.classes)
         batches = [
             columns(outputs, self.task, n_classes)
@@ -89,7 +141,7 @@ class FittedModule(FittedModel):
         average = outputs[:, 0] if self.classes is None else probabilities(outputs)
         return average.numpy()
 
-    def _rows(self, X: Any) -> Rows:
+    def _rows(self, X: object) -> Rows:
         if self.images is not None:
             return self.images.rows(X)
         inputs: Inputs = as_inputs(X) if self.table is None else self.table(X)
@@ -97,9 +149,6 @@ class FittedModule(FittedModel):
 
     def save(self, path: Path_) -> None:
         """Write weights, description and preprocessing to one safetensors file, without pickle.
-
-        Args:
-            path: file to write, such as ``"model.safetensors"``; its folder must be there.
 
         Raises:
             ValueError: if the folder is missing or ``path`` is a folder.
@@ -113,8 +162,9 @@ class FittedModule(FittedModel):
             "example": None
             if example is None
             else {"shape": list(example.shape), "whole": not example.is_floating_point()},
+            "table": None if self.table is None else vars(self.table),
         }
-        write_module(path, record=record, state=self.module.state_dict(), table=self.table)
+        write_module(path, record, self.module.state_dict())
 
     @classmethod
     def load(
@@ -137,16 +187,16 @@ class FittedModule(FittedModel):
         """
         with refusing(path, "FittedModule.save"):
             content = Path(path).read_bytes()
-            record, state, table = read_module(content)
-            known = _arguments(record, len(content))
+            record, state, encoder = read_module(content)
+            known = _arguments(record, encoder, len(content))
             is_ours = record["kind"] in _REBUILT
             module = _network_of_ours(record, state) if is_ours else None
         if module is None:
             module = _network_of_yours(record, state, build, path)
         chosen = get_metric(metric or record["metric"], record["task"])
-        return cls(module=module, metric=chosen, table=table, **known)
+        return cls(module=module, metric=chosen, **known)
 
-    def encode(self, X: Any) -> Tensor:
+    def encode(self, X: object) -> Tensor:
         """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
         order = torch.arange(len(rows := self._rows(X)))
         (inputs,) = rows.stream(order, max(1, len(order)))
@@ -171,8 +221,12 @@ class FittedModule(FittedModel):
         )
 
 
-def _arguments(record: Record, n_bytes: int) -> Record:
+def _arguments(record: Record, encoder: TabularEncoder | None, n_bytes: int) -> Record:
     """Return what a file of ``n_bytes`` says of a model besides its network."""
+    table = None
+    if encoder is not None:
+        names = {key: tuple(record["table"][key]) for key in ("columns", "input_columns")}
+        table = TableInputs(**names, encoder=encoder)
     images, example = record["images"], record["example"]
     if record["task"] not in get_args(Task) or not isinstance(record["metric"], str):
         raise ValueError("task and metric must be names")
@@ -191,6 +245,7 @@ def _arguments(record: Record, n_bytes: int) -> Record:
         "classes": unpack_labels(record["classes"], n_bytes),
         "target_scaler": unpack_scaler(record["target_scaler"]),
         "images": images,
+        "table": table,
         "example": example,
     }
 
