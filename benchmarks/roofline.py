@@ -21,8 +21,7 @@ import torch
 
 from objectives.metrics import METRICS
 from objectives.space.tables import MLP_TABLE
-from objectives.training.losses import Loss
-from objectives.training.recipe import RECIPES
+from objectives.training.recipe import RECIPES, Loss
 from objectives.training.stack import Member, RowOptimizer, Stack
 from objectives.training.tensors import Parts, TensorData
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from objectives.data.table import DataWarning
-from objectives.images.augment import augment
+from objectives.images.augment import Augmentation, augment
 from objectives.images.data import ImageData
 from objectives.images.load import load_images
 from objectives.module import ModuleObjective
@@ -18,7 +18,7 @@ from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import make_space
 from objectives.space.tables import CNN_TABLE
 from objectives.training.feeds import Inputs
-from objectives.training.optimizers import decayed, make_optimizer
+from objectives.training.recipe import decayed, make_optimizer
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -156,10 +156,11 @@ class CNNObjective(ModuleObjective):
 
     kind = "cnn"
     table = CNN_TABLE
+    data: ImageData
 
     def __init__(self, dataset: Any, **options: Any) -> None:
         super().__init__(build, dataset, **options)
-        height, width = self.data.image_size  # type: ignore[union-attr]
+        height, width = self.data.image_size
         if max(height, width) > _LARGEST:
             warnings.warn(
                 f"images are {height}x{width}, more than the {_LARGEST} pixels a side that this "
@@ -176,26 +177,19 @@ class CNNObjective(ModuleObjective):
         return make_space(self.table, space)
 
     @property
-    def hints(self) -> dict[str, Any]:
+    def hints(self) -> dict[str, object]:
         """What the network is told of the data."""
-        assert isinstance(self.data, ImageData)
         return super().hints | {"mean": list(self.data.mean), "std": list(self.data.std)}
 
     def _build(self, params: Params) -> nn.Module:
         # Convolutions on a CPU are up to twice as fast with the channels last in memory.
-        arguments: dict[str, Any] = {**params, **self.hints}
-        return build(**arguments).to(memory_format=torch.channels_last)
+        return super()._build(params).to(memory_format=torch.channels_last)
 
     def _make_optimizer(self, module: nn.Module, params: Params) -> torch.optim.Optimizer:
         if self._optimizer is not None:
             return super()._make_optimizer(module, params)
         return make_optimizer(decayed(module), params)
 
-    def _change(self) -> Callable[[Inputs, Params, torch.Generator], Inputs]:
-        return _augmented
-
-
-def _augmented(inputs: Inputs, params: Params, generator: torch.Generator) -> Inputs:
-    assert isinstance(inputs, Tensor)
-    augmentation: Any = params["augmentation"]
-    return augment(inputs, augmentation, generator)
+    def _change(self, inputs: Inputs, params: Params, generator: torch.Generator) -> Inputs:
+        assert isinstance(inputs, Tensor), "images are one tensor"
+        return augment(inputs, cast(Augmentation, params["augmentation"]), generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from objectives.models.backbones import (
 from objectives.module import ModuleObjective
 from objectives.space.hyperparameter import Params
 from objectives.space.tables import FINETUNE_TABLE
-from objectives.training.optimizers import make_optimizer
+from objectives.training.recipe import make_optimizer
 
 
 def build(
@@ -89,7 +89,7 @@ class FinetuneObjective(CNNObjective):
         ModuleObjective.__init__(self, build, dataset, **options)
 
     @property
-    def hints(self) -> dict[str, Any]:
+    def hints(self) -> dict[str, object]:
         """What the network is told of the data and the backbone."""
         mean, std = list(self._pretrained.mean), list(self._pretrained.std)
         return super().hints | {"backbone": self.backbone, "mean": mean, "std": std}
@@ -98,7 +98,7 @@ class FinetuneObjective(CNNObjective):
         try:
             super()._check_build()
         except RuntimeError as error:
-            height, width = self.data.image_size  # type: ignore[union-attr]
+            height, width = self.data.image_size
             raise ValueError(
                 f"image_size must be one that {self.backbone!r} takes, got {height}x{width} "
                 f"({str(error).splitlines()[0]}); its weights had image_size="
@@ -106,13 +106,12 @@ class FinetuneObjective(CNNObjective):
             ) from error
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """As of `ModuleObjective`, with the backbone and its weights."""
         return super().record | {"backbone": self.backbone, "weights": self._weights}
 
     def _build(self, params: Params) -> nn.Module:
-        arguments: dict[str, Any] = {**params, **self.hints, "state": self._pretrained.state}
-        return build(**arguments)
+        return self.build(**params, **self.hints, state=self._pretrained.state)
 
     def _make_optimizer(self, module: nn.Module, params: Params) -> torch.optim.Optimizer:
         assert isinstance(module, Backbone)
@@ -121,10 +120,6 @@ class FinetuneObjective(CNNObjective):
         rate, share = float(params["learning_rate"]), float(params["backbone_rate"])
         return make_optimizer(module.groups(rate, share), params)
 
-    def _before_epoch(self) -> Callable[[nn.Module, Params, int], None]:
-        return _freeze
-
-
-def _freeze(module: nn.Module, params: Params, epoch: int) -> None:
-    assert isinstance(module, Backbone)
-    module.freeze(epoch < int(params["frozen_epochs"]) or params["backbone_rate"] == 0)
+    def _before_epoch(self, module: nn.Module, params: Params, epoch: int) -> None:
+        assert isinstance(module, Backbone)
+        module.freeze(epoch < int(params["frozen_epochs"]) or params["backbone_rate"] == 0)

@@ -1,17 +1,15 @@
-"""Metrics by name, each with its direction: for one model by scikit-learn, for K at once in torch.
+"""Metrics by name, each with its direction: for one model, and in torch for K at once.
 
 A class without rows, and a row of weight 0, count for nothing in any of them.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 Scorer: TypeAlias = Callable[[Array, Array, Array], float]
 BatchedScorer: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+Predict: TypeAlias = Callable[[Tensor], Tensor]
+Direction: TypeAlias = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Metric:
     """
 
     name: str
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     tasks: tuple[Task, ...]
     scorer: Scorer = field(repr=False)
     batched_scorer: BatchedScorer = field(repr=False)
@@ -69,7 +69,12 @@ class Metric:
         """
         y, prediction = np.asarray(y_true), np.asarray(prediction, dtype=np.float64)
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        _check_lengths(y, prediction, weight)
+        lengths = len(y), len(prediction), len(weight)
+        if len(set(lengths)) > 1 or not len(y):
+            raise ValueError(
+                "y_true, prediction and sample_weight must have one length above 0, "
+                f"got lengths={', '.join(map(str, lengths))}"
+            )
         used = weight > 0
         if not used.any() or not np.isfinite(prediction).all():
             return float("nan")
@@ -103,7 +108,7 @@ class Metric:
         cls,
         function: Scorer,
         *,
-        direction: Literal["maximize", "minimize"],
+        direction: Direction,
         tasks: tuple[Task, ...] = ("binary", "multiclass"),
         name: str | None = None,
     ) -> Metric:
@@ -182,10 +187,10 @@ def _own_batched(
     return torch.tensor(values, dtype=outputs.dtype, device=outputs.device)
 
 
-def _number(value: object, name: str) -> float:
+def _number(value: SupportsFloat, name: str) -> float:
     """Return what a metric's function gave as a float; a user's own may give anything."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"metric {name!r} must return one number, got {type(value).__name__}; "
@@ -193,151 +198,55 @@ def _number(value: object, name: str) -> float:
         ) from error
 
 
-def _check_lengths(y: Array, prediction: Array, weight: Array) -> None:
-    lengths = len(y), len(prediction), len(weight)
-    if len(set(lengths)) > 1 or not len(y):
-        raise ValueError(
-            "y_true, prediction and sample_weight must have one length above 0, "
-            f"got lengths={', '.join(map(str, lengths))}"
-        )
-
-
-def _sklearn() -> ModuleType:
-    """Return `sklearn.metrics`, which takes a second to load and training does without."""
-    return importlib.import_module("sklearn.metrics")
-
-
-def _accuracy(y: Array, p: Array, weight: Array) -> float:
-    return float(_sklearn().accuracy_score(y, p.argmax(1), sample_weight=weight))
-
-
-def _balanced_accuracy(y: Array, p: Array, weight: Array) -> float:
-    # balanced_accuracy_score is this, but warns of a predicted class that has no rows
-    labels = np.unique(y)
-    return float(
-        _sklearn().recall_score(
-            y, p.argmax(1), labels=labels, average="macro", sample_weight=weight
-        )
-    )
-
-
-def _roc_auc(y: Array, p: Array, weight: Array) -> float:
-    codes = [1] if p.shape[1] == 2 else range(p.shape[1])
-    areas = [
-        _sklearn().roc_auc_score(y == code, p[:, code], sample_weight=weight)
-        for code in codes
-        if 0 < np.count_nonzero(y == code) < len(y)
-    ]
-    return float(np.mean(areas)) if areas else float("nan")
-
-
-def _log_loss(y: Array, p: Array, weight: Array) -> float:
-    # divided by their sum: scikit-learn warns of the rounding of single precision
-    shares = p / p.sum(axis=1, keepdims=True)
-    return float(_sklearn().log_loss(y, shares, sample_weight=weight, labels=np.arange(p.shape[1])))
-
-
-def _f1_macro(y: Array, p: Array, weight: Array) -> float:
-    return float(_sklearn().f1_score(y, p.argmax(1), average="macro", sample_weight=weight))
-
-
-def _rmse(y: Array, prediction: Array, weight: Array) -> float:
-    return float(_sklearn().root_mean_squared_error(y, prediction, sample_weight=weight))
-
-
-def _mae(y: Array, prediction: Array, weight: Array) -> float:
-    return float(_sklearn().mean_absolute_error(y, prediction, sample_weight=weight))
-
-
-def _r2(y: Array, prediction: Array, weight: Array) -> float:
-    if len(y) < 2:
-        return float("nan")
-    if np.ptp(y) == 0:  # scikit-learn's rule, which rounding of the mean hides from it
-        return float(np.array_equal(y, prediction))
-    return float(_sklearn().r2_score(y, prediction, sample_weight=weight))
-
-
 _CLASSES: tuple[Task, ...] = ("binary", "multiclass")
-_VALUES: tuple[Task, ...] = ("regression",)
 
 
-def accuracy(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the share of rows whose most probable class is theirs."""
-    return _hits(outputs, y) @ weight / weight.sum()
+def _accuracy(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return _hits(p, y) @ weight / weight.sum()
 
 
-def balanced_accuracy(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over the classes of the share of their rows that is found."""
-    actual = _one_hot(y, outputs) * weight[:, None]
-    return (_hits(outputs, y) @ actual / actual.sum(0)).nanmean(1)  # 0 / 0: a class without rows
+def _balanced_accuracy(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    actual = _one_hot(y, p) * weight[:, None]
+    return (_hits(p, y) @ actual / actual.sum(0)).nanmean(1)  # 0 / 0: a class without rows
 
 
-def roc_auc(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the area under the ROC curve; for many classes the mean of each against the rest."""
-    p = probabilities(outputs)
+def _roc_auc(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     if p.shape[-1] == 2:
         return _area(p[..., 1], y == 1, weight)
     codes = torch.arange(p.shape[-1], device=p.device)
     return _area(p.transpose(1, 2), y == codes[:, None], weight).nanmean(1)
 
 
-def log_loss(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean negative log of the probability given to each row's class."""
-    index = y.long()[None, :, None].expand(len(outputs), -1, 1)
-    eps = torch.finfo(outputs.dtype).eps  # the bound that scikit-learn sets
-    p = probabilities(outputs).gather(2, index)[..., 0].clamp(eps, 1 - eps)
-    return -(p.log() @ weight) / weight.sum()
+def _log_loss(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    index = y.long()[None, :, None].expand(len(p), -1, 1)
+    eps = torch.finfo(p.dtype).eps  # the bound that scikit-learn sets
+    return -(p.gather(2, index)[..., 0].clamp(eps, 1 - eps).log() @ weight) / weight.sum()
 
 
-def f1_macro(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over the classes of F1."""
-    actual = _one_hot(y, outputs) * weight[:, None]
-    predicted = _one_hot(_labels(outputs), outputs).transpose(1, 2) @ weight
+def _f1_macro(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    actual = _one_hot(y, p) * weight[:, None]
+    predicted = _one_hot(p.argmax(-1), p).transpose(1, 2) @ weight
     # 0 / 0: a class that neither has rows nor is predicted by this model
-    return (2 * (_hits(outputs, y) @ actual) / (predicted + actual.sum(0))).nanmean(1)
+    return (2 * (_hits(p, y) @ actual) / (predicted + actual.sum(0))).nanmean(1)
 
 
-def rmse(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the root of the mean squared error."""
-    return ((outputs[..., 0] - y).square() @ weight / weight.sum()).sqrt()
+def _rmse(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return ((values - y).square() @ weight / weight.sum()).sqrt()
 
 
-def mae(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean absolute error."""
-    return (outputs[..., 0] - y).abs() @ weight / weight.sum()
+def _mae(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return (values - y).abs() @ weight / weight.sum()
 
 
-def r2(outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def _r2(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Return 1 - squared error / variance; for constant ``y`` 1 if all is exact, else 0."""
     used = weight > 0
-    y = y.to(outputs.dtype)
-    residual = (outputs[..., 0] - y).square() @ weight
+    y = y.to(values.dtype)
+    residual = (values - y).square() @ weight
     total = (y - y @ weight / weight.sum()).square() @ weight
     is_constant = ((y == y[used.int().argmax()]) | ~used).all()
     value = torch.where(is_constant, (residual == 0).to(total.dtype), 1 - residual / total)
     return value.masked_fill(used.sum() < 2, torch.nan)
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "maximize", _CLASSES, _accuracy, accuracy),
-        Metric(
-            "balanced_accuracy",
-            "maximize",
-            _CLASSES,
-            _balanced_accuracy,
-            balanced_accuracy,
-        ),
-        Metric("roc_auc", "maximize", _CLASSES, _roc_auc, roc_auc),
-        Metric("log_loss", "minimize", _CLASSES, _log_loss, log_loss),
-        Metric("f1_macro", "maximize", _CLASSES, _f1_macro, f1_macro),
-        Metric("rmse", "minimize", _VALUES, _rmse, rmse),
-        Metric("mae", "minimize", _VALUES, _mae, mae),
-        Metric("r2", "maximize", _VALUES, _r2, r2),
-    )
-}
-"""The built-in metrics. ``roc_auc`` of many classes is the mean of each class against the rest."""
 
 
 def probabilities(outputs: Tensor) -> Tensor:
@@ -351,17 +260,21 @@ def probabilities(outputs: Tensor) -> Tensor:
     return torch.softmax(outputs, dim=-1)
 
 
-def _labels(outputs: Tensor) -> Tensor:
-    return outputs.argmax(dim=-1) if outputs.shape[-1] > 1 else (outputs[..., 0] > 0).long()
+def _class_scores(outputs: Tensor) -> Tensor:
+    """Return what is largest for the most probable class, which needs no probabilities."""
+    return torch.cat([-outputs, outputs], dim=-1) if outputs.shape[-1] == 1 else outputs
 
 
-def _hits(outputs: Tensor, y: Tensor) -> Tensor:
-    return (_labels(outputs) == y).to(outputs.dtype)
+def _values(outputs: Tensor) -> Tensor:
+    return outputs[..., 0]
 
 
-def _one_hot(labels: Tensor, outputs: Tensor) -> Tensor:
-    codes = torch.arange(max(2, outputs.shape[-1]), device=outputs.device)
-    return (labels[..., None] == codes).to(outputs.dtype)
+def _hits(p: Tensor, y: Tensor) -> Tensor:
+    return (p.argmax(-1) == y).to(p.dtype)
+
+
+def _one_hot(labels: Tensor, p: Tensor) -> Tensor:
+    return (labels[..., None] == torch.arange(p.shape[-1], device=p.device)).to(p.dtype)
 
 
 def _area(p: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
@@ -385,6 +298,48 @@ def _before_group(total: Tensor, ends: Tensor) -> Tensor:
     """Return the running total before the group of ties that ends at a row; of use at ends only."""
     at_ends = (total * ends).cummax(-1).values
     return torch.cat([torch.zeros_like(at_ends[..., :1]), at_ends[..., :-1]], dim=-1)
+
+
+# Each judges the predictions of K models, (K, n, n_classes) or (K, n) of values.
+_ROWS: tuple[tuple[str, Direction, tuple[Task, ...], Predict, BatchedScorer], ...] = (
+    ("accuracy", "maximize", _CLASSES, _class_scores, _accuracy),
+    ("balanced_accuracy", "maximize", _CLASSES, _class_scores, _balanced_accuracy),
+    ("roc_auc", "maximize", _CLASSES, probabilities, _roc_auc),
+    ("log_loss", "minimize", _CLASSES, probabilities, _log_loss),
+    ("f1_macro", "maximize", _CLASSES, _class_scores, _f1_macro),
+    ("rmse", "minimize", ("regression",), _values, _rmse),
+    ("mae", "minimize", ("regression",), _values, _mae),
+    ("r2", "maximize", ("regression",), _values, _r2),
+)
+
+
+@dataclass(frozen=True)  # not partials, which differ after a journey to another process
+class _One:
+    """Judges one model's predictions by what judges K."""
+
+    function: BatchedScorer
+
+    def __call__(self, y: Array, prediction: Array, weight: Array) -> float:
+        truth, weights = torch.as_tensor(y), torch.as_tensor(weight)
+        return float(self.function(torch.as_tensor(prediction)[None], truth, weights)[0])
+
+
+@dataclass(frozen=True)
+class _Many:
+    """Judges K models' raw outputs."""
+
+    function: BatchedScorer
+    predict: Predict
+
+    def __call__(self, outputs: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return self.function(self.predict(outputs), y, weight)
+
+
+METRICS: dict[str, Metric] = {
+    name: Metric(name, direction, tasks, _One(scorer), _Many(scorer, predict))
+    for name, direction, tasks, predict, scorer in _ROWS
+}
+"""The built-in metrics. ``roc_auc`` of many classes is the mean of each class against the rest."""
 
 
 def task_of(metric: str | Metric | None) -> str | None:

@@ -17,9 +17,8 @@ from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
 from objectives.training.device import Precision, check_precision, pick_device
-from objectives.training.losses import Loss
 from objectives.training.mlp_cohort import MLPCohort, Training
-from objectives.training.recipe import get_recipe
+from objectives.training.recipe import Loss, get_recipe
 from objectives.training.stacked_mlp import StackedMLP
 from objectives.training.tensors import Parts, Prepared, common_scaler
 
@@ -121,7 +120,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         return {"batch_size": batch_size, **self.recipe.good}
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What trials depend on beside their hyperparameters and seeds, in plain JSON types."""
         return {
             "objective": "mlp",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from objectives._messages import check_count
+from objectives._messages import check_count, hint
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.table import TabularData
 from objectives.images.data import ImageData
@@ -16,27 +17,28 @@ from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.module import FittedModule, ImageSpec, TableInputs, accepted
 from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace
-from objectives.space.space import (
-    check_arguments,
-    defaults,
-    module_space,
-    names_of,
-    with_names,
-    without,
-)
+from objectives.space.space import defaults, free_space, make_space
 from objectives.space.tables import TRAINING_TABLE
 from objectives.training.device import is_out_of_memory, pick_device
-from objectives.training.feeds import FedSplit, Inputs, ModuleData, call, feed, load_module_data
-from objectives.training.losses import (
+from objectives.training.feeds import (
+    AnySplit,
+    FedSplit,
+    Inputs,
+    ModuleData,
+    call,
+    feed,
+    load_module_data,
+)
+from objectives.training.module_cohort import ModuleCohort, ModuleTraining
+from objectives.training.recipe import (
     Clip,
     LossFunction,
     OptimizerMaker,
     check_weighable,
     columns,
     make_loss,
+    make_optimizer,
 )
-from objectives.training.module_cohort import ModuleCohort, ModuleTraining
-from objectives.training.optimizers import make_optimizer
 
 
 class ModuleObjective(NetworkObjective[FittedModule]):
@@ -114,7 +116,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     ) -> None:
         check_count("patience", patience, or_none=True)
         self.build = build
-        user_space = with_names(space or {}, self.table, optimizer=optimizer, schedule=schedule)
+        user_space = self._with_names(space or {}, optimizer=optimizer, schedule=schedule)
         self.space: Space = self._space(user_space)
         task = task_of(metric)
         options = data_options if task is None else {"task": task, **data_options}
@@ -125,7 +127,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         self._optimizer = None if isinstance(optimizer, str) else optimizer
         self._schedule = None if isinstance(schedule, str) else schedule
         self._clip = clip
-        self.space = self._without_idle(user_space)
+        self._leave_out_idle(user_space)
         self.device = pick_device(device)
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
@@ -143,12 +145,38 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     def _load(self, dataset: Any, **options: Any) -> ModuleData:
         return load_module_data(dataset, **options)
 
+    def _with_names(self, space: UserSpace, **arguments: object) -> UserSpace:
+        """Return the space with those arguments that are names, such as ``optimizer="sgd"``."""
+        names = {name: value for name, value in arguments.items() if isinstance(value, str)}
+        for name, value in names.items():
+            if self._asks_for(name, space) and space[name] != value:
+                raise ValueError(
+                    f"{name} must be given once, got {name}={value!r} and {space[name]!r} in "
+                    "space; leave one out"
+                )
+        return {**space, **names}
+
+    def _asks_for(self, name: str, space: UserSpace) -> bool:
+        """Return whether the space asks for anything but a hyperparameter's default."""
+        return name in space and bool(space[name] != self.table[name].default)
+
     def _space(self, space: UserSpace) -> Space:
         """Return the loop's own hyperparameters and those of ``build``."""
-        return module_space(self.table, space, self.build)
+        known = {name: entry for name, entry in space.items() if name in self.table}
+        rest = {name: entry for name, entry in space.items() if name not in self.table}
+        arguments = inspect.signature(self.build).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
+        for name in rest:
+            if name not in arguments and not takes_any:
+                raise ValueError(
+                    f"space must name hyperparameters of training ({', '.join(self.table)}) or "
+                    f"arguments of build ({', '.join(arguments)}), got {name!r}"
+                    f"{hint(name, [*self.table, *arguments])}"
+                )
+        return make_space(self.table, known) | free_space(rest)
 
-    def _without_idle(self, space: UserSpace) -> Space:
-        """Return the space less what changes nothing for this task, loss, and functions given."""
+    def _leave_out_idle(self, space: UserSpace) -> None:
+        """Take out of the space what changes nothing for this task, loss, and functions given."""
         reasons = {
             "optimizer": "with a function as optimizer" if self._optimizer else None,
             "schedule": "with a function as schedule" if self._schedule else None,
@@ -157,7 +185,14 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         }
         if self.data.task == "regression":
             reasons["label_smoothing"] = "for task='regression'"
-        return without(self.space, space, self.table, reasons)
+        idle = {name: reason for name, reason in reasons.items() if reason is not None}
+        for name, reason in idle.items():
+            if name in self.table and self._asks_for(name, space):
+                raise ValueError(
+                    f"space must leave out {name!r} {reason}, where it changes nothing, got "
+                    f"{space[name]!r}; remove it"
+                )
+        self.space = {name: row for name, row in self.space.items() if name not in idle}
 
     def _fit_preprocessing(self) -> None:
         """Fit encoder and target scaler on the training split alone."""
@@ -175,7 +210,14 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     def _check_build(self) -> None:
         """Build the default configuration and look at two rows' outputs, before any training."""
         params = defaults(self.space)
-        check_arguments(self.build, accepted(self.build, params, self.hints))
+        given = accepted(self.build, params, self.hints)
+        try:
+            inspect.signature(self.build).bind(**given)
+        except TypeError as error:
+            raise ValueError(
+                "space must name every argument of build that has no default and is not told of "
+                f"the data, got {', '.join(given) or 'none'} ({error}); give space={{name: ...}}"
+            ) from error
         sample = self._train.rows.stream(torch.arange(2), 2)
         try:
             with torch.random.fork_rng(devices=[]), torch.inference_mode():
@@ -194,12 +236,12 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             columns(outputs, self.data.task, self.n_classes)
 
     @property
-    def functions(self) -> tuple[Any, ...]:
+    def functions(self) -> tuple[object, ...]:
         """The user's own functions, which other processes must be able to import."""
         return self.build, self.loss, self._optimizer, self._schedule, self._clip
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """What trials depend on beside their hyperparameters and seeds, in plain JSON types.
 
         Of the user's own functions, and the loss, that is their names.
@@ -211,19 +253,24 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             "schedule": self._schedule,
             "clip": self._clip,
         }
+        names = {
+            argument: str(getattr(value, "__qualname__", None) or getattr(value, "name", value))
+            for argument, value in given.items()
+            if value is not None
+        }
         return {
             "objective": self.kind,
             "metric": self.metric.name,
             "patience": self.patience,
             **dict.fromkeys(given),
-            **names_of(given),
+            **names,
             **describe_data(self.data),
         }
 
     @property
-    def hints(self) -> dict[str, Any]:
+    def hints(self) -> dict[str, object]:
         """What ``build`` is told of the data, where it has arguments of these names."""
-        hints: dict[str, Any] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}
+        hints: dict[str, object] = {"n_outputs": self.n_classes if self.n_classes > 2 else 1}
         data = self.data
         if isinstance(data, ImageData):
             return hints | {"n_channels": data.n_channels, "image_size": list(data.image_size)}
@@ -241,27 +288,15 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             return self._optimizer(trained, params)
         return make_optimizer(trained, params)
 
-    def _change(self) -> Callable[[Inputs, Params, torch.Generator], Inputs] | None:
-        return None
+    def _change(self, inputs: Inputs, params: Params, generator: torch.Generator) -> Inputs:
+        """Return a batch of training inputs after random changes; none here."""
+        return inputs
 
-    def _before_epoch(self) -> Callable[[nn.Module, Params, int], None] | None:
-        return None
+    def _before_epoch(self, module: nn.Module, params: Params, epoch: int) -> None:
+        """Prepare the module for an epoch; nothing to do here."""
 
-    def _fed(self, split: Any) -> FedSplit:
+    def _fed(self, split: AnySplit) -> FedSplit:
         return feed(self.data, split, encoder=self.encoder, scaler=self.scaler, device=self.device)
-
-    def _table(self) -> TableInputs | None:
-        if self.encoder is None:
-            return None
-        assert isinstance(self.data, TabularData), "a table has an encoder"
-        names, every = tuple(self.data.train.X.columns), tuple(self.data.input_columns)
-        return TableInputs(columns=names, input_columns=every, encoder=self.encoder)
-
-    def _example(self) -> Tensor | None:
-        if self.encoder is not None:
-            return torch.zeros(1, self.encoder.n_outputs)
-        X = self.data.train.X
-        return X[:1].clone() if isinstance(X, Tensor) else None
 
     def _cohort(
         self, train: FedSplit, *, seed: int, patience: int | None
@@ -277,8 +312,8 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             loss=self.loss,
             schedule=self._schedule,
             clip=self._clip,
-            change=self._change(),
-            before_epoch=self._before_epoch(),
+            change=self._change,
+            before_epoch=self._before_epoch,
             scaler=self.scaler,
             patience=patience,
             seed=seed,
@@ -287,10 +322,15 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         return ModuleCohort(training, self._fitted)
 
     def _fitted(self, module: nn.Module, params: Params) -> FittedModule:
-        data = self.data
-        images = None
+        data, X = self.data, self.data.train.X
+        table = images = None
+        example = X[:1].clone() if isinstance(X, Tensor) else None
         if isinstance(data, ImageData):
             images = ImageSpec(n_channels=data.n_channels, size=data.image_size)
+        if isinstance(data, TabularData) and self.encoder is not None:
+            names, every = tuple(data.train.X.columns), tuple(data.input_columns)
+            table = TableInputs(columns=names, input_columns=every, encoder=self.encoder)
+            example = torch.zeros(1, self.encoder.n_outputs)
         return FittedModule(
             module=module,
             task=data.task,
@@ -300,9 +340,9 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             params=params,
             hints=self.hints,
             images=images,
-            table=self._table(),
+            table=table,
             kind=self.kind,
-            example=self._example(),
+            example=example,
         )
 
 

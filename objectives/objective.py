@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -18,6 +18,7 @@ from objectives.space.space import suggest
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+    from objectives.data.splits import Sealed
     from objectives.metrics import Metric
 
 Model = TypeVar("Model", covariant=True)
@@ -51,16 +52,8 @@ class EpochResult:
     @classmethod
     def out_of_memory(cls, epoch: int) -> Self:
         """Return the result of an epoch for which memory did not suffice."""
-        nan = math.nan
-        return cls(
-            epoch=epoch,
-            value=nan,
-            valid_loss=nan,
-            train_loss=nan,
-            learning_rate=nan,
-            duration_s=0.0,
-            stopped="out of memory",
-        )
+        unknown = dict.fromkeys(("value", "valid_loss", "train_loss", "learning_rate"), math.nan)
+        return cls(epoch=epoch, **unknown, duration_s=0.0, stopped="out of memory")
 
     @property
     def failed(self) -> bool:
@@ -95,7 +88,7 @@ class SavableCohort(Cohort, Protocol):
     """A cohort whose trials can be cut off and continue in another process."""
 
     def state(self, number: int) -> bytes:
-        """Return what determines a member's next epochs, see `objectives.training.state`."""
+        """Return what determines a member's next epochs, see `objectives.training.cohort`."""
 
     def restore(self, number: int, params: Params, state: bytes) -> None:
         """Take in a trial where `state` left it, in place of `add`.
@@ -166,12 +159,8 @@ def trial_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def describe_data(data: Any) -> dict[str, Any]:
-    """Return what a study records of its data, in plain JSON types: content, split, weights.
-
-    Args:
-        data: `objectives.data.table.TabularData`, or the arrays or images of the other loaders.
-    """
+def describe_data(data: Sealed[Any]) -> dict[str, object]:
+    """Return what a study records of its data, in plain JSON types: content, split, weights."""
     weights = data.class_weight
     return {
         "task": data.task,
@@ -204,7 +193,7 @@ class BestEpoch:
             self.value, self.epoch = value, epoch
         return improved
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, float | None]:
         """Return value and epoch, for `load_state`."""
         return {"value": self.value, "epoch": self.epoch}
 
@@ -215,6 +204,14 @@ class BestEpoch:
     def exhausted(self, epoch: int) -> bool:
         """Return whether patience has run out at ``epoch``."""
         return self.patience is not None and epoch - self.epoch >= self.patience
+
+    def stopped(self, epoch: int, params: Params, numbers: Iterable[float]) -> str | None:
+        """Return why a trial ends with ``epoch``, which gave ``numbers``; None if it does not."""
+        if not all(map(math.isfinite, numbers)):
+            return f"diverged at epoch {epoch}"
+        if epoch + 1 >= int(params["epochs"]):
+            return "epochs"
+        return "patience" if self.exhausted(epoch) else None
 
 
 @dataclass(kw_only=True)
@@ -254,7 +251,7 @@ class TrialRecord:
         They are few, as each is a write to the storage: what only tables need is one of them.
         """
         best = self.best
-        record: dict[str, Any] = {
+        record: dict[str, object] = {
             "seed": self.seed,
             "worker": self.worker,
             "stopped": stopped,
@@ -296,8 +293,16 @@ def run_trial(objective: Objective, trial: BaseTrial, *, seed: int) -> float:
     )
     cohort = objective.cohort(seed=seed)
     cohort.add(trial.number, params)
+    stopped = None
     try:
-        stopped = _train(cohort, trial, record)
+        while stopped is None:
+            result = cohort.train_epoch()[trial.number]
+            record.add(result)
+            stopped = result.stopped
+            if not result.failed:
+                trial.report(result.value, step=result.epoch)
+                if stopped is None and trial.should_prune():
+                    stopped = "pruned"
     finally:
         cohort.drop(trial.number)
     for name, value in record.attributes(stopped).items():
@@ -306,16 +311,3 @@ def run_trial(objective: Objective, trial: BaseTrial, *, seed: int) -> float:
         raise TrialPruned(stopped)
     assert record.best.value is not None, "a trial that did not diverge has a finite value"
     return record.best.value
-
-
-def _train(cohort: Cohort, trial: BaseTrial, record: TrialRecord) -> str:
-    while True:
-        result = cohort.train_epoch()[trial.number]
-        record.add(result)
-        if result.failed:
-            return str(result.stopped)
-        trial.report(result.value, step=result.epoch)
-        if result.stopped is not None:
-            return result.stopped
-        if trial.should_prune():
-            return "pruned"

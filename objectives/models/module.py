@@ -33,8 +33,8 @@ from objectives.models.files import (
 from objectives.models.mlp import FittedModel
 from objectives.space.registry import READY_MADE
 from objectives.training.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
-from objectives.training.losses import columns
 from objectives.training.module_cohort import predictions
+from objectives.training.recipe import columns
 
 # Networks of ours that a file can name; a user's own module needs its ``build``.
 _REBUILT = frozenset(kind for kind, entry in READY_MADE.items() if entry.rebuilds)

@@ -9,13 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives._messages import hint
 
@@ -23,7 +19,7 @@ Value: TypeAlias = bool | int | float | str
 Kind: TypeAlias = Literal["float", "int", "choice"]
 Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 Params: TypeAlias = Mapping[str, Value]  # a configuration
-UserSpace: TypeAlias = Mapping[str, Any]  # as written: values, lists, ranges, distributions
+UserSpace: TypeAlias = Mapping[str, object]  # as written: values, lists, ranges, distributions
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")
@@ -71,13 +67,13 @@ class Hyperparameter:
     source: str = ""
 
     @property
+    def _stores_exponent(self) -> bool:
+        return self.powers_of_two and isinstance(self.distribution, IntDistribution)
+
+    @property
     def stored_name(self) -> str:
         """The parameter's name inside the Optuna study."""
         return f"log2_{self.name}" if self._stores_exponent else self.name
-
-    @property
-    def _stores_exponent(self) -> bool:
-        return self.powers_of_two and isinstance(self.distribution, IntDistribution)
 
     def to_stored(self, value: Value) -> Value:
         """Return ``value`` as the study stores it; the exponent for powers of two.
@@ -103,17 +99,16 @@ class Hyperparameter:
             )
         return int(math.log2(value))
 
-    def from_stored(self, value: Any) -> Value:
+    def from_stored(self, value: Value) -> Value:
         """Return the value that a stored parameter stands for.
 
         >>> from objectives import MLP_TABLE
         >>> MLP_TABLE["batch_size"].from_stored(6)
         64
         """
-        stored: Value = 2**value if self._stores_exponent else value
-        return stored
+        return 2 ** int(value) if self._stores_exponent else value
 
-    def check(self, value: Any) -> Value:
+    def check(self, value: object) -> Value:
         """Return ``value`` if it is legal, as a float where the hyperparameter is one.
 
         Raises:
@@ -122,50 +117,44 @@ class Hyperparameter:
         """
         if isinstance(value, bool) and value in self.flags:
             return value
-        if isinstance(value, str):
-            if value in self.words:
-                return value
-            raise ValueError(
-                f"{self.name} must be {self._rule()}, got {value!r}{hint(value, self.words)}"
-            )
-        number_ok = (
-            isinstance(value, int | float) and not isinstance(value, bool) and self.kind != "choice"
-        )
-        if not number_ok or not math.isfinite(value) or not self._in_range(value):
-            raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}")
-        if self.kind == "int" and value != int(value):
-            raise ValueError(f"{self.name} must be a whole number, got {value!r}")
-        return int(value) if self.kind == "int" else float(value)
+        if isinstance(value, str) and value in self.words:
+            return value
+        return self._number(value)
 
-    def _in_range(self, value: float) -> bool:
-        if self.open_ends:
-            return self.minimum < value < self.maximum
-        return self.minimum <= value <= self.maximum
+    def _number(self, value: object) -> float:
+        number = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.kind != "choice":
+            number = value
+        if not math.isfinite(number) or self._beyond(number):
+            meant = hint(value, self.words) if isinstance(value, str) else ""
+            raise ValueError(f"{self.name} must be {self._rule()}, got {value!r}{meant}")
+        if self.kind == "int" and number != int(number):
+            raise ValueError(f"{self.name} must be a whole number, got {value!r}")
+        return int(number) if self.kind == "int" else float(number)
+
+    def _beyond(self, value: float) -> bool:
+        on_an_end = self.open_ends and value in (self.minimum, self.maximum)
+        return on_an_end or not self.minimum <= value <= self.maximum
 
     def _rule(self) -> str:
         words = ", ".join(map(str, (*self.words, *self.flags)))
         if self.kind == "choice":
             return f"one of {words}"
-        above = f"above {self.minimum:g}" if self.open_ends else f"at least {self.minimum:g}"
-        below = (
-            ""
-            if math.isinf(self.maximum)
-            else f" and {'below' if self.open_ends else 'at most'} {self.maximum:g}"
-        )
-        whole = "a whole number " if self.kind == "int" else ""
-        return f"{whole}{above}{below}" + (f" or {words}" if words else "")
+        above, below = ("above", "below") if self.open_ends else ("at least", "at most")
+        rule = "a whole number " if self.kind == "int" else ""
+        rule += f"{above} {self.minimum:g}"
+        rule += "" if math.isinf(self.maximum) else f" and {below} {self.maximum:g}"
+        return rule + (f" or {words}" if words else "")
 
-    def range(self, low: float, high: float) -> FloatDistribution | IntDistribution:
+    def range(self, low: object, high: object) -> FloatDistribution | IntDistribution:
         """Return the distribution from ``low`` to ``high`` inclusive, log where the table is."""
-        low, high = self.check(low), self.check(high)  # type: ignore[assignment]
+        low, high = self._number(low), self._number(high)
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")
         if self.powers_of_two:
-            exponents = IntDistribution(
-                math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0)
-            )
-            if exponents.low < exponents.high:
-                return exponents
+            first, last = math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0)
+            if first < last:
+                return IntDistribution(first, last)
         if self.log and low <= 0:
             raise ValueError(
                 f"{self.name} must have low above 0 on a log scale, got low={low}; "

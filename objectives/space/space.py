@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from optuna.distributions import (
@@ -17,7 +16,6 @@ from optuna.distributions import (
 
 from objectives._messages import hint
 from objectives.space.hyperparameter import (
-    Distribution,
     Hyperparameter,
     Kind,
     Params,
@@ -47,22 +45,27 @@ def make_space(
     Raises:
         ValueError: for an unknown name, an impossible value or an empty range.
     """
-    entries = dict(space or {})
-    for name in entries:
-        if name not in table:
+    entries = space or {}
+    _check_names("space", entries, table)
+    rows = dict(table)
+    for name, row in table.items():
+        if name in entries:
+            rows[name] = _row(row, entries[name])
+        elif only_named:
+            rows[name] = dataclasses.replace(row, distribution=None)
+    return rows
+
+
+def _check_names(argument: str, names: Iterable[str], space: Space) -> None:
+    for name in names:
+        if name not in space:
             raise ValueError(
-                f"space must name hyperparameters out of {', '.join(table)}, got {name!r}"
-                f"{hint(name, table)}"
+                f"{argument} must name hyperparameters out of {', '.join(space)}, got {name!r}"
+                f"{hint(name, space)}"
             )
-    rest = {
-        n: dataclasses.replace(h, distribution=None) if only_named else h for n, h in table.items()
-    }
-    return {
-        name: _row(row, entries[name]) if name in entries else row for name, row in rest.items()
-    }
 
 
-def _row(row: Hyperparameter, entry: Any) -> Hyperparameter:
+def _row(row: Hyperparameter, entry: object) -> Hyperparameter:
     if isinstance(entry, Hyperparameter):
         if entry.name != row.name:
             raise ValueError(
@@ -70,57 +73,48 @@ def _row(row: Hyperparameter, entry: Any) -> Hyperparameter:
                 f"name={entry.name!r}"
             )
         return entry
-    if isinstance(entry, Distribution):
-        return _from_distribution(row, entry)
+    if isinstance(entry, CategoricalDistribution):
+        return _from_choices(row, entry.choices)
+    if isinstance(entry, IntDistribution | FloatDistribution):
+        if row.kind == "choice" or (row.kind == "int") != isinstance(entry, IntDistribution):
+            raise ValueError(
+                f"{row.name} must have a distribution over its kind of value ({row.kind}), "
+                f"got {entry!r}"
+            )
+        plain = dataclasses.replace(row, distribution=entry, powers_of_two=False)
+        return _within(plain, row.check(entry.low), row.check(entry.high))
     if isinstance(entry, tuple):
-        return _from_range(row, entry)
+        if len(entry) != 2 or row.kind == "choice":
+            raise ValueError(
+                f"{row.name} must be a list for choices or a (low, high) pair for a range, "
+                f"got {entry!r}"
+            )
+        distribution = row.range(*entry)
+        ranged = dataclasses.replace(row, distribution=distribution)
+        low, high = distribution.low, distribution.high
+        return _within(ranged, ranged.from_stored(low), ranged.from_stored(high))
     if isinstance(entry, Sequence) and not isinstance(entry, str):
         return _from_choices(row, entry)
-    return dataclasses.replace(
-        row, distribution=None, default=row.check(entry), grid=(row.check(entry),)
-    )
+    value = row.check(entry)
+    return dataclasses.replace(row, distribution=None, default=value, grid=(value,))
 
 
-def _from_range(row: Hyperparameter, entry: tuple[Any, ...]) -> Hyperparameter:
-    if len(entry) != 2 or row.kind == "choice":
-        raise ValueError(
-            f"{row.name} must be a list for choices or a (low, high) pair for a range, "
-            f"got {entry!r}"
-        )
-    distribution = row.range(*entry)
-    ranged = dataclasses.replace(row, distribution=distribution)
-    ends = ranged.from_stored(distribution.low), ranged.from_stored(distribution.high)
-    return _within(ranged, *ends)
-
-
-def _from_choices(row: Hyperparameter, entry: Sequence[Any]) -> Hyperparameter:
+def _from_choices(row: Hyperparameter, entry: Sequence[object]) -> Hyperparameter:
     values = tuple(dict.fromkeys(row.check(value) for value in entry))
     if not values:
         raise ValueError(f"{row.name} must have at least one choice, got an empty list")
     default = row.default if row.default in values else values[0]
-    if len(values) == 1:
-        return dataclasses.replace(row, distribution=None, default=default, grid=values)
-    return dataclasses.replace(
-        row, distribution=CategoricalDistribution(values), default=default, grid=values
-    )
+    distribution = CategoricalDistribution(values) if len(values) > 1 else None
+    return dataclasses.replace(row, distribution=distribution, default=default, grid=values)
 
 
-def _from_distribution(row: Hyperparameter, entry: Distribution) -> Hyperparameter:
-    if isinstance(entry, CategoricalDistribution):
-        return _from_choices(row, entry.choices)
-    if row.kind == "choice" or (row.kind == "int") != isinstance(entry, IntDistribution):
-        raise ValueError(
-            f"{row.name} must have a distribution over its kind of value ({row.kind}), "
-            f"got {entry!r}"
-        )
-    plain = dataclasses.replace(row, distribution=entry, powers_of_two=False)
-    return _within(plain, row.check(entry.low), row.check(entry.high))
-
-
-def _within(row: Hyperparameter, low: Any, high: Any) -> Hyperparameter:
+def _within(row: Hyperparameter, low: Value, high: Value) -> Hyperparameter:
     """Restrict the grid to the range, and move a default outside it to the nearest end."""
-    levels = tuple(v for v in row.grid if not isinstance(v, str) and low <= v <= high)
-    default = row.default if isinstance(row.default, str) else min(max(row.default, low), high)
+    first, last = float(low), float(high)
+    levels = tuple(v for v in row.grid if not isinstance(v, str) and first <= v <= last)
+    default = row.default
+    if not isinstance(default, str):
+        default = low if default < first else high if default > last else default
     return dataclasses.replace(row, grid=levels, default=default)
 
 
@@ -133,26 +127,28 @@ def stored_space(space: Space) -> dict[str, BaseDistribution]:
     }
 
 
-def describe(space: Space) -> dict[str, Any]:
+def describe(space: Space) -> dict[str, dict[str, object]]:
     """Return the space as plain JSON types, to be recorded in the study and compared on resume.
 
     >>> from objectives.space.tables import MLP_TABLE
     >>> describe({"epochs": MLP_TABLE["epochs"], "dropout": MLP_TABLE["dropout"]})
     {'epochs': {'fixed': 100}, 'dropout': {'low': 0.0, 'high': 0.5}}
     """
-    return {name: _describe_row(row) for name, row in space.items()}
-
-
-def _describe_row(row: Hyperparameter) -> dict[str, Any]:
-    dist = row.distribution
-    if dist is None:
-        return {"fixed": row.default}
-    if isinstance(dist, CategoricalDistribution):
-        return {"choices": list(dist.choices)}
-    low, high = row.from_stored(dist.low), row.from_stored(dist.high)
-    extra = {"log": True} if dist.log else {}
-    extra |= {"powers_of_two": True} if row.stored_name != row.name else {}
-    return {"low": low, "high": high, **extra}
+    described: dict[str, dict[str, object]] = {}
+    for name, row in space.items():
+        match row.distribution:
+            case None:
+                described[name] = {"fixed": row.default}
+            case CategoricalDistribution(choices=choices):
+                described[name] = {"choices": list(choices)}
+            case numbers:
+                ends = row.from_stored(numbers.low), row.from_stored(numbers.high)
+                described[name] = dict(zip(("low", "high"), ends, strict=True))
+                if numbers.log:
+                    described[name]["log"] = True
+                if row.stored_name != name:
+                    described[name]["powers_of_two"] = True
+    return described
 
 
 def free_space(space: UserSpace) -> dict[str, Hyperparameter]:
@@ -163,14 +159,17 @@ def free_space(space: UserSpace) -> dict[str, Hyperparameter]:
     {'x': {'low': 0.0, 'high': 1.0}, 'kernel': {'choices': ['rbf', 'poly']},
      'skip': {'choices': [True, False]}}
     """
-    return {
-        name: entry if isinstance(entry, Hyperparameter) else _free_row(name, entry)
-        for name, entry in space.items()
-    }
+    return {name: _free_row(name, entry) for name, entry in space.items()}
 
 
-def _free_row(name: str, entry: Any) -> Hyperparameter:
-    values = _ends(entry)
+def _free_row(name: str, entry: object) -> Hyperparameter:
+    if isinstance(entry, Hyperparameter):
+        return entry
+    values: Sequence[object] = entry if isinstance(entry, list | tuple) else (entry,)
+    if isinstance(entry, CategoricalDistribution):
+        values = entry.choices
+    elif isinstance(entry, IntDistribution | FloatDistribution):
+        values = entry.low, entry.high
     if not values:
         raise ValueError(f"{name} must have at least one choice, got an empty list")
     words = tuple(value for value in values if isinstance(value, str))
@@ -180,19 +179,11 @@ def _free_row(name: str, entry: Any) -> Hyperparameter:
     row = Hyperparameter(
         name=name,
         kind=kind if numbers else "choice",
-        default=values[0],
+        default=cast(Value, values[0]),  # `_row` checks it
         words=words,
         flags=flags,
     )
     return _row(row, entry)
-
-
-def _ends(entry: Any) -> Sequence[Any]:
-    if isinstance(entry, CategoricalDistribution):
-        return entry.choices
-    if isinstance(entry, IntDistribution | FloatDistribution):
-        return entry.low, entry.high
-    return entry if isinstance(entry, list | tuple) else (entry,)
 
 
 def searched(space: Space) -> dict[str, Hyperparameter]:
@@ -211,12 +202,7 @@ def complete(space: Space, params: Params) -> dict[str, Value]:
     Raises:
         ValueError: for an unknown hyperparameter or an impossible value.
     """
-    for name in params:
-        if name not in space:
-            raise ValueError(
-                f"params must name hyperparameters out of {', '.join(space)}, got {name!r}"
-                f"{hint(name, space)}"
-            )
+    _check_names("params", params, space)
     return {
         name: row.check(params[name]) if name in params else row.default
         for name, row in space.items()
@@ -225,19 +211,17 @@ def complete(space: Space, params: Params) -> dict[str, Value]:
 
 def suggest(space: Space, trial: BaseTrial) -> dict[str, Value]:
     """Return the configuration that ``trial``, an `optuna.Trial`, suggests; fixed values too."""
-    return defaults(space) | {
-        name: row.from_stored(_suggest(trial, row.stored_name, row.distribution))
-        for name, row in space.items()
-        if row.distribution is not None
-    }
-
-
-def _suggest(trial: BaseTrial, name: str, dist: Distribution) -> Value:
-    if isinstance(dist, CategoricalDistribution):
-        return cast(Value, trial.suggest_categorical(name, dist.choices))  # which `check` passed
-    if isinstance(dist, IntDistribution):
-        return trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
-    return trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    params = defaults(space)
+    for row in searched(space).values():
+        name, stored, dist = row.stored_name, row.default, row.distribution
+        if isinstance(dist, CategoricalDistribution):
+            stored = cast(Value, trial.suggest_categorical(name, dist.choices))  # `check` passed it
+        elif isinstance(dist, IntDistribution):
+            stored = trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
+        elif dist is not None:
+            stored = trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+        params[row.name] = row.from_stored(stored)
+    return params
 
 
 def sample(space: Space, sampler: BaseSampler, study: Study) -> dict[str, Value]:
@@ -289,7 +273,7 @@ def fit_into(space: Space, params: Params) -> dict[str, Value]:
     }
 
 
-def holds(row: Hyperparameter, value: Any) -> bool:
+def holds(row: Hyperparameter, value: object) -> bool:
     """Say whether ``value`` is one that a search over ``row`` can come upon.
 
     >>> from objectives.space.tables import MLP_TABLE
@@ -297,13 +281,12 @@ def holds(row: Hyperparameter, value: Any) -> bool:
     [True, False, False]
     """
     try:
-        value = row.check(value)
-        stored = row.to_stored(value)
+        stored = row.to_stored(row.check(value))
     except ValueError:
         return False
     dist = row.distribution
     if dist is None:
-        return bool(value == row.default)
+        return stored == row.default
     if isinstance(dist, CategoricalDistribution):
         return True  # or `to_stored` had raised
     if isinstance(stored, str) or not dist.low <= stored <= dist.high:
@@ -333,113 +316,5 @@ def grid_cells(space: Space) -> list[dict[str, Value]]:
                 f"{name} must have levels for a grid, got none inside its range; "
                 "give a list of choices"
             )
-    fixed = defaults(space)
-    return [
-        fixed | dict(zip(rows, cell, strict=True))
-        for cell in itertools.product(*(r.grid for r in rows.values()))
-    ]
-
-
-def module_space(
-    table: Space, space: UserSpace, build: Callable[..., Any]
-) -> dict[str, Hyperparameter]:
-    """Return the hyperparameters of training and those of ``build``.
-
-    Args:
-        table: the hyperparameters that training knows.
-        space: what to search, see `objectives.space.make_space`.
-        build: the function that has an argument for each of the others.
-
-    Raises:
-        ValueError: for a name that neither knows.
-    """
-    known = {name: entry for name, entry in space.items() if name in table}
-    rest = {name: entry for name, entry in space.items() if name not in table}
-    arguments = inspect.signature(build).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
-    for name in rest:
-        if name not in arguments and not takes_any:
-            raise ValueError(
-                f"space must name hyperparameters of training ({', '.join(table)}) or "
-                f"arguments of build ({', '.join(arguments)}), got {name!r}"
-                f"{hint(name, [*table, *arguments])}"
-            )
-    return make_space(table, known) | free_space(rest)
-
-
-def with_names(space: UserSpace, table: Space, **arguments: Any) -> dict[str, Any]:
-    """Return the space with those arguments that are names, such as ``optimizer="sgd"``.
-
-    Raises:
-        ValueError: if the space asks for something else.
-
-    Example:
-        >>> from objectives.space.tables import TRAINING_TABLE
-        >>> with_names({"epochs": 5}, TRAINING_TABLE, optimizer="sgd", schedule=None)
-        {'epochs': 5, 'optimizer': 'sgd'}
-    """
-    names = {name: value for name, value in arguments.items() if isinstance(value, str)}
-    for name, value in names.items():
-        if is_named(name, space, table) and space[name] != value:
-            raise ValueError(
-                f"{name} must be given once, got {name}={value!r} and {space[name]!r} in space; "
-                "leave one out"
-            )
-    return {**space, **names}
-
-
-def is_named(name: str, space: UserSpace, table: Space) -> bool:
-    """Return whether the space asks for anything but a hyperparameter's default."""
-    return name in space and bool(space[name] != table[name].default)
-
-
-def without(
-    rows: Space,
-    space: UserSpace,
-    table: Space,
-    reasons: Mapping[str, str | None],
-) -> dict[str, Hyperparameter]:
-    """Return ``rows`` less the hyperparameters that would change nothing.
-
-    Args:
-        rows: what `module_space` gives.
-        space: what was asked for.
-        table: as of `module_space`.
-        reasons: by hyperparameter, where it changes nothing; None where it does.
-
-    Raises:
-        ValueError: if the space asks for one of them.
-    """
-    idle = {name: reason for name, reason in reasons.items() if reason is not None}
-    for name, reason in idle.items():
-        if name in table and is_named(name, space, table):
-            raise ValueError(
-                f"space must leave out {name!r} {reason}, where it changes nothing, got "
-                f"{space[name]!r}; remove it"
-            )
-    return {name: row for name, row in rows.items() if name not in idle}
-
-
-def check_arguments(build: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise ValueError if ``build`` has an argument that nothing gives a value."""
-    try:
-        inspect.signature(build).bind(**given)
-    except TypeError as error:
-        raise ValueError(
-            "space must name every argument of build that has no default and is not told of the "
-            f"data, got {', '.join(given) or 'none'} ({error}); give space={{name: ...}}"
-        ) from error
-
-
-def names_of(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return functions, and losses by name, in words; those that are None are left out.
-
-    Example:
-        >>> names_of({"build": names_of, "clip": None})
-        {'build': 'names_of'}
-    """
-    return {
-        argument: str(getattr(value, "__qualname__", None) or getattr(value, "name", value))
-        for argument, value in arguments.items()
-        if value is not None
-    }
+    cells = itertools.product(*(row.grid for row in rows.values()))
+    return [defaults(space) | dict(zip(rows, cell, strict=True)) for cell in cells]

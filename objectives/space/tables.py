@@ -10,13 +10,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS, Hyperparameter, Space, Value
+from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS, Hyperparameter, Space
 
 AUGMENTATIONS = ("none", "crop", "flip_crop", "trivial")  # see `objectives.images.augment`
 SCHEDULES = ("none", "cosine", "one_cycle")
@@ -62,10 +58,19 @@ _AUGMENTATION = Hyperparameter(
 )
 
 
-def _fixed(name: str, default: Value | None = None) -> Hyperparameter:
-    row = MLP_TABLE[name]
-    value = row.default if default is None else row.check(default)
-    return dataclasses.replace(row, distribution=None, default=value)
+def _like(
+    row: str | Hyperparameter,
+    searched: tuple[float, float] | list[str] | None = None,
+    **changes: Any,
+) -> Hyperparameter:
+    """Return a row with changes; None as what search draws from fixes it at its default."""
+    row = MLP_TABLE[row] if isinstance(row, str) else row
+    row = dataclasses.replace(row, distribution=None, **changes)
+    if searched is None:
+        return row
+    choices = isinstance(searched, list)
+    distribution = CategoricalDistribution(searched) if choices else row.range(*searched)
+    return dataclasses.replace(row, distribution=distribution)
 
 
 def _table(*rows: Hyperparameter) -> Space:
@@ -190,79 +195,64 @@ MLP_TABLE: Space = _table(
 
 TRAINING_TABLE: Space = _table(
     MLP_TABLE["learning_rate"],
-    _fixed("epochs", 50),
-    _fixed("batch_size"),
-    _fixed("optimizer"),
-    _fixed("momentum"),
-    _fixed("weight_decay"),
+    _like("epochs", default=50),
+    *map(_like, ("batch_size", "optimizer", "momentum", "weight_decay")),
     _SCHEDULE,
     _CLIP,
     _SMOOTHING,
 )
 
+_IMAGE_DECAY = _like("weight_decay", (1e-5, 1e-1), default=0.01)
+
 CNN_TABLE: Space = _table(
-    dataclasses.replace(
-        MLP_TABLE["learning_rate"],
+    _like(
+        "learning_rate",
+        (3e-4, 3e-2),
         default=0.003,
         grid=(0.03, 0.01, 0.003, 0.001),
-        distribution=FloatDistribution(3e-4, 3e-2, log=True),
         source="a decade to either side of the default, see benchmarks/images.py",
     ),
-    _fixed("epochs", 20),
-    dataclasses.replace(MLP_TABLE["batch_size"], distribution=IntDistribution(5, 8)),
-    dataclasses.replace(
-        MLP_TABLE["n_layers"],
+    _like("epochs", default=20),
+    _like("batch_size", (32, 256)),
+    _like(
+        "n_layers",
+        (1, 2),
         default=1,
-        distribution=IntDistribution(1, 2),
         grid=(1, 2),
         help="residual blocks in each of the three stages",
         source="He et al. 2016: three stages of n blocks for small images",
     ),
-    dataclasses.replace(
-        MLP_TABLE["hidden_units"],
+    _like(
+        "hidden_units",
+        (16, 48),
         default=24,
-        distribution=IntDistribution(16, 48, log=True),
         grid=(16, 32, 48),
         help="channels of the first stage; each further stage has twice as many",
         source="He et al. 2016: 16; Zagoruyko & Komodakis 2016: wider is better",
     ),
-    dataclasses.replace(
-        MLP_TABLE["activation"],
+    _like(
+        "activation",
         words=("relu", "gelu", "silu"),
-        distribution=None,
         grid=("relu", "silu"),
         help="function between layers",
     ),
-    dataclasses.replace(
-        MLP_TABLE["dropout"],
+    _like(
+        "dropout",
+        (0.0, 0.4),
         default=0.0,
-        distribution=FloatDistribution(0.0, 0.4),
         help="share of features silenced before the last layer at each training step",
     ),
-    dataclasses.replace(
-        MLP_TABLE["optimizer"],
-        default="adamw",
-        distribution=CategoricalDistribution(["sgd", "adamw"]),
-        grid=("sgd", "adamw"),
-    ),
-    _fixed("momentum"),
-    dataclasses.replace(
-        MLP_TABLE["weight_decay"],
-        default=0.01,
-        distribution=FloatDistribution(1e-5, 1e-1, log=True),
-    ),
-    dataclasses.replace(_SMOOTHING, distribution=FloatDistribution(0.0, 0.2), default=0.1),
+    _like("optimizer", ["sgd", "adamw"], default="adamw", grid=("sgd", "adamw")),
+    _like("momentum"),
+    _IMAGE_DECAY,
+    _like(_SMOOTHING, (0.0, 0.2), default=0.1),
     _AUGMENTATION,
-    dataclasses.replace(_SCHEDULE, default="one_cycle"),
+    _like(_SCHEDULE, default="one_cycle"),
     _CLIP,
 )
 
 FINETUNE_TABLE: Space = _table(
-    dataclasses.replace(
-        MLP_TABLE["learning_rate"],
-        distribution=FloatDistribution(1e-4, 1e-2, log=True),
-        help="step size of the new head",
-    ),
+    _like("learning_rate", (1e-4, 1e-2), help="step size of the new head"),
     Hyperparameter(
         name="backbone_rate",
         kind="float",
@@ -285,23 +275,18 @@ FINETUNE_TABLE: Space = _table(
         help="epochs at first in which only the head is trained",
         source="Howard & Ruder 2018: gradual unfreezing",
     ),
-    _fixed("epochs", 10),
-    dataclasses.replace(MLP_TABLE["batch_size"], default=32, distribution=IntDistribution(4, 6)),
-    dataclasses.replace(
-        MLP_TABLE["dropout"],
+    _like("epochs", default=10),
+    _like("batch_size", (16, 64), default=32),
+    _like(
+        "dropout",
         default=0.0,
-        distribution=None,
         help="share of features silenced before the head at each training step",
     ),
-    _fixed("optimizer", "adamw"),
-    _fixed("momentum"),
-    dataclasses.replace(
-        MLP_TABLE["weight_decay"],
-        default=0.01,
-        distribution=FloatDistribution(1e-5, 1e-1, log=True),
-    ),
-    dataclasses.replace(_SMOOTHING, default=0.1),
-    dataclasses.replace(_AUGMENTATION, default="flip_crop"),
+    _like("optimizer", default="adamw"),
+    _like("momentum"),
+    _IMAGE_DECAY,
+    _like(_SMOOTHING, default=0.1),
+    _like(_AUGMENTATION, list(AUGMENTATIONS), default="flip_crop"),
     _SCHEDULE,
     _CLIP,
 )
@@ -341,16 +326,19 @@ def documents(table: Space) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         if function.__doc__ is not None:  # python -OO leaves none
-            lines = "\n".join(map(_lines, table.values()))
-            function.__doc__ = f"{function.__doc__.rstrip()}\n\n    Hyperparameters:\n{lines}\n"
+            texts = [
+                f"{row.name}: {row.help}; {search_range(row)}, default {row.default}."
+                for row in table.values()
+            ]
+            lines = [
+                textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
+                for text in texts
+            ]
+            section = "\n".join(["    Hyperparameters:", *lines])
+            function.__doc__ = f"{function.__doc__.rstrip()}\n\n{section}\n"
         return function
 
     return decorate
-
-
-def _lines(row: Hyperparameter) -> str:
-    text = f"{row.name}: {row.help}; {search_range(row)}, default {row.default}."
-    return textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
 # The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid

@@ -12,6 +12,7 @@ from torch import Tensor
 from objectives._messages import hint
 
 Precision: TypeAlias = Literal["float32", "auto"]
+RandomState: TypeAlias = tuple[Tensor, Tensor | None]  # of the CPU, and of CUDA where it trains
 
 # Multiplications a step and network from which on bfloat16, its roundings included, is faster on a
 # processor with AVX512-BF16: three quarters of the time at 115 million (3 x 256 units, 256 rows),
@@ -19,7 +20,7 @@ Precision: TypeAlias = Literal["float32", "auto"]
 _PAYS = 50e6
 
 
-def check_precision(precision: str) -> Precision:
+def check_precision(precision: Precision) -> Precision:
     """Return ``precision`` if it is a known one.
 
     Raises:
@@ -31,7 +32,7 @@ def check_precision(precision: str) -> Precision:
             f"precision must be one of {', '.join(names)}, got {precision!r}"
             f"{hint(precision, names)}"
         )
-    return precision  # type: ignore[return-value]
+    return precision
 
 
 def product_dtype(
@@ -94,7 +95,8 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         ValueError: if torch knows no such device, or this machine has none.
     """
     if device is None:
-        return best_device()
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
@@ -102,13 +104,6 @@ def pick_device(device: str | torch.device | None) -> torch.device:
             f"device must be one that this machine has, such as 'cpu' or 'cuda', got {device=} "
             f"({str(error).splitlines()[0]})"
         ) from error
-
-
-def best_device() -> torch.device:
-    """Return CUDA or MPS where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 @contextmanager
@@ -119,13 +114,13 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
         yield
 
 
-def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+def random_state(device: torch.device) -> RandomState:
     """Return the states of the CPU's and, on CUDA, of the device's random numbers."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), cuda
 
 
-def set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+def set_random_state(state: RandomState, device: torch.device) -> None:
     """Go back to what `random_state` returned."""
     torch.set_rng_state(state[0])
     if state[1] is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, default_collate
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import is_frame
 from objectives.data.splits import Sealed, check_train, split_rows
-from objectives.data.table import TabularData, content_fingerprint, load_tabular
+from objectives.data.table import Split, TabularData, content_fingerprint, load_tabular
 from objectives.data.targets import read_target
 from objectives.images.data import ImageData, ImageSplit
 from objectives.images.load import load_images
@@ -116,9 +116,10 @@ class ArrayData(Sealed[ArraySplit]):
 
 
 ModuleData: TypeAlias = TabularData | ImageData | ArrayData
+AnySplit: TypeAlias = Split | ImageSplit | ArraySplit
 
 
-def as_inputs(X: Any) -> Inputs:
+def as_inputs(X: object) -> Inputs:
     """Return arrays, tensors, or tuples or dicts of them, as tensors: floats as float32, whole
     numbers as int64.
 
@@ -139,14 +140,13 @@ def as_inputs(X: Any) -> Inputs:
     return tensor.float() if kind.is_floating_point or kind == torch.uint8 else tensor.long()
 
 
-def map_inputs(inputs: Inputs, change: Any) -> Inputs:
+def map_inputs(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     """Return ``inputs`` with ``change(tensor)`` in place of each tensor."""
     if isinstance(inputs, dict):
         return {name: map_inputs(value, change) for name, value in inputs.items()}
     if isinstance(inputs, tuple):
         return tuple(map_inputs(value, change) for value in inputs)
-    changed: Tensor = change(inputs)
-    return changed
+    return change(inputs)
 
 
 def take(inputs: Inputs, index: Tensor) -> Inputs:
@@ -186,7 +186,7 @@ def n_rows(inputs: Inputs) -> int:
     return next(iter(lengths.values()))
 
 
-def call(module: torch.nn.Module, inputs: Inputs) -> Any:
+def call(module: torch.nn.Module, inputs: Inputs) -> object:
     """Call a module: a tuple as its positional arguments, a dict as its named ones."""
     if isinstance(inputs, tuple):
         return module(*inputs)
@@ -229,7 +229,7 @@ def load_arrays(
     task: str | None = None,
     valid_size: float = 0.2,
     test_size: float = 0.2,
-    groups: Any = None,
+    groups: Iterable[object] | None = None,
     seed: int = 0,
 ) -> ArrayData:
     """Split arrays of any shape into train, validation and test rows.
@@ -299,7 +299,7 @@ def _is_frame_pair(dataset: Any) -> bool:
     return pair and not isinstance(dataset[0], Mapping) and is_frame(dataset[0])
 
 
-def _read(dataset: Any) -> tuple[str, Inputs, Any]:
+def _read(dataset: Any) -> tuple[str, Inputs, NDArray[Any]]:
     if isinstance(dataset, tuple | list) and len(dataset) == 2:
         return "arrays", as_inputs(dataset[0]), _labels(dataset[1])
     if not isinstance(dataset, Dataset) and not hasattr(dataset, "__getitem__"):
@@ -327,53 +327,13 @@ def _pair(dataset: Any, row: int) -> Any:
         ) from error
 
 
-def _labels(y: Any) -> Any:
+def _labels(y: object) -> NDArray[Any]:
     labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(f"y must hold one value for each row, got shape {labels.shape}")
     return labels
-
-
-def feed(
-    data: ModuleData,
-    split: Any,
-    *,
-    encoder: TabularEncoder | None,
-    scaler: TargetScaler | None,
-    device: torch.device,
-) -> FedSplit:
-    """Return a split as training takes it, on the device.
-
-    Args:
-        data: that it is of.
-        split: of the training, validation or both kinds of rows.
-        encoder: turns tables into inputs; None for arrays and images.
-        scaler: standardises the values of a regression; None for classes.
-        device: where training happens.
-    """
-    y = to_device(torch.as_tensor(split.y), device)
-    weight = loss_weight(split, data.class_weight)
-    return FedSplit(
-        rows=_rows(data, split, encoder, device),
-        y=y,
-        targets=y if scaler is None else scaler.transform(y).float(),
-        weight=None if weight is None else weight[:, 0].to(device),
-        metric_weight=(
-            None if split.weight is None else to_device(torch.as_tensor(split.weight), device)
-        ),
-    )
-
-
-def _rows(
-    data: ModuleData, split: Any, encoder: TabularEncoder | None, device: torch.device
-) -> Rows:
-    if isinstance(data, ImageData):
-        held = split.images  # what fits in memory goes to the device once
-        return ImageRows(split, device) if held is None else TensorRows(held.to(device))
-    X = split.X if encoder is None else torch.from_numpy(encoder.transform(split.X))
-    return TensorRows(map_inputs(X, lambda tensor: tensor.to(device)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,3 +353,41 @@ class FedSplit:
     targets: Tensor
     weight: Tensor | None = None
     metric_weight: Tensor | None = None
+
+
+def feed(
+    data: ModuleData,
+    split: AnySplit,
+    *,
+    encoder: TabularEncoder | None,
+    scaler: TargetScaler | None,
+    device: torch.device,
+) -> FedSplit:
+    """Return a split as training takes it, on the device.
+
+    Args:
+        data: that it is of.
+        split: of the training, validation or both kinds of rows.
+        encoder: turns tables into inputs; None for arrays and images.
+        scaler: standardises the values of a regression; None for classes.
+        device: where training happens.
+    """
+    rows: Rows
+    if isinstance(split, ImageSplit):
+        held = split.images  # what fits in memory goes to the device once
+        rows = ImageRows(split, device) if held is None else TensorRows(held.to(device))
+    elif isinstance(split, Split):
+        assert encoder is not None, "a table has an encoder"
+        rows = TensorRows(torch.from_numpy(encoder.transform(split.X)).to(device))
+    else:
+        rows = TensorRows(map_inputs(split.X, lambda tensor: tensor.to(device)))
+    y = to_device(torch.as_tensor(split.y), device)
+    weight = loss_weight(split, data.class_weight)
+    own = split.weight
+    return FedSplit(
+        rows=rows,
+        y=y,
+        targets=y if scaler is None else scaler.transform(y).float(),
+        weight=None if weight is None else weight[:, 0].to(device),
+        metric_weight=None if own is None else to_device(torch.as_tensor(own), device),
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias
 
@@ -15,12 +14,11 @@ from torch import Tensor
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, Model, trial_seed
 from objectives.space.hyperparameter import Params
+from objectives.training.cohort import ResumableCohort
 from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
-from objectives.training.losses import Loss
-from objectives.training.recipe import Recipe
+from objectives.training.recipe import Loss, Recipe
 from objectives.training.stack import Member, MemberEpoch, RowOptimizer, Stack
 from objectives.training.stacked_mlp import Shape, StackedMLP
-from objectives.training.state import pack, unpack
 from objectives.training.tensors import Parts
 
 # Measured on two cores: from about 8 members on, a further one makes the others hardly cheaper
@@ -31,9 +29,7 @@ _MAX_MEMBERS = 16
 # by one, which are done earlier and so prune better.
 _ALONE = 10e6
 
-_Key: TypeAlias = tuple[
-    tuple[Any, ...], int
-]  # of trials that train as one, and the rows of an epoch
+_Key: TypeAlias = tuple[Hashable, int]  # of trials that train as one, and the rows of an epoch
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +91,7 @@ class _Trial:
     best: BestEpoch
 
 
-class MLPCohort(Generic[Model]):
+class MLPCohort(ResumableCohort, Generic[Model]):
     """Multilayer perceptrons trained side by side: those of one shape and batch size as one stack.
 
     Args:
@@ -140,11 +136,11 @@ class MLPCohort(Generic[Model]):
         for entry in list(self._stacks):
             for member, epoch in self._train(*entry):
                 by_trial.setdefault(member.number, []).append(epoch)
-        results = {number: self._result(number, epochs) for number, epochs in by_trial.items()}
-        lost = [number for number in self._trials if number not in results]
-        return results | {
-            number: EpochResult.out_of_memory(self._trials[number].members[0].epoch)
-            for number in lost
+        return {
+            number: self._result(trial, by_trial[number])
+            if number in by_trial
+            else EpochResult.out_of_memory(trial.members[0].epoch)
+            for number, trial in self._trials.items()
         }
 
     def drop(self, number: int) -> None:
@@ -156,29 +152,17 @@ class MLPCohort(Generic[Model]):
         self._stacks = [(key, stack) for key, stack in self._stacks if stack.members]
 
     @one_thread()
-    def state(self, number: int) -> bytes:
-        """Return all that the next epochs of a trial follow from."""
+    def _state(self, number: int) -> dict[str, object]:
         trial = self._trials[number]
         members = [member.state() for member in trial.members]
-        return pack({"members": members, "best": trial.best.state()})
+        return {"members": members, "best": trial.best.state()}
 
     @one_thread()
-    def restore(self, number: int, params: Params, state: bytes) -> None:
-        """Take in a trial where `state` left it.
-
-        Raises:
-            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
-        """
-        saved = unpack(state)
-        self.add(number, params)
+    def _load_state(self, number: int, state: Mapping[str, Any]) -> None:
         trial = self._trials[number]
-        try:
-            for member, member_state in zip(trial.members, saved["members"], strict=True):
-                member.load_state(member_state)
-            trial.best.load_state(saved["best"])
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            self.drop(number)
-            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
+        for member, member_state in zip(trial.members, state["members"], strict=True):
+            member.load_state(member_state)
+        trial.best.load_state(state["best"])
 
     @one_thread()
     def model(self, number: int) -> Model:
@@ -218,8 +202,7 @@ class MLPCohort(Generic[Model]):
             other.add(member)
         return [*self._train(key, stack), *self._train(key, other)]
 
-    def _result(self, number: int, steps: list[MemberEpoch]) -> EpochResult:
-        trial = self._trials[number]
+    def _result(self, trial: _Trial, steps: list[MemberEpoch]) -> EpochResult:
         mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
         epoch = trial.members[0].epoch - 1
         if trial.best.update(epoch, mean["value"]):
@@ -227,23 +210,14 @@ class MLPCohort(Generic[Model]):
                 member.best_row = member.row.clone()
         values = [step.value for step in steps]
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        stopped = None
-        if len(steps) < len(trial.members):
-            stopped = "out of memory"
-        elif not all(map(math.isfinite, mean.values())):
-            stopped = f"diverged at epoch {epoch}"
-        elif epoch + 1 >= int(trial.params["epochs"]):
-            stopped = "epochs"
-        elif trial.best.exhausted(epoch):
-            stopped = "patience"
-        duration = sum(step.duration_s for step in steps)
+        stopped = trial.best.stopped(epoch, trial.params, mean.values())
         return EpochResult(
             epoch=epoch,
             **mean,
             value_std=spread,
             learning_rate=steps[0].learning_rate,
-            duration_s=duration,
-            stopped=stopped,
+            duration_s=sum(step.duration_s for step in steps),
+            stopped="out of memory" if len(steps) < len(trial.members) else stopped,
         )
 
     def _member(self, stack: Stack, number: int, k: int, params: Params) -> Member:
@@ -262,11 +236,11 @@ class MLPCohort(Generic[Model]):
             part=k // self._training.n_repeats,
         )
 
-    def batch_key(self, params: Params) -> tuple[Any, ...] | None:
+    def batch_key(self, params: Params) -> Hashable:
         """Return what trials that train as one have in common: shape and batch size."""
         return None if self._is_heavy(params) else self._alike(params)
 
-    def _alike(self, params: Params) -> tuple[Any, ...]:
+    def _alike(self, params: Params) -> Hashable:
         n_rows = max(self._training.tensors.n_epoch_rows)
         return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -18,16 +18,23 @@ from objectives.data.targets import Task
 from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, Model, trial_seed
 from objectives.space.hyperparameter import Params
+from objectives.training.cohort import ResumableCohort
 from objectives.training.device import (
+    RandomState,
     is_out_of_memory,
     own_random_numbers,
     random_state,
     set_random_state,
 )
 from objectives.training.feeds import FedSplit, Inputs, Rows, call
-from objectives.training.losses import Clip, LossFunction, ValueLoss, columns, default_loss
-from objectives.training.optimizers import schedule_factor
-from objectives.training.state import pack, unpack
+from objectives.training.recipe import (
+    Clip,
+    LossFunction,
+    ValueLoss,
+    columns,
+    default_loss,
+    schedule_factor,
+)
 
 _EVALUATED_ROWS = 512  # a batch: few enough for the memory of a large network's activations
 
@@ -41,23 +48,13 @@ class _Trial:
     optimizer: torch.optim.Optimizer
     rates: list[float]
     order: torch.Generator
-    noise: Any
+    noise: RandomState
     best: BestEpoch
     epoch: int = 0
     best_state: dict[str, Tensor] = field(default_factory=dict)
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `ModuleCohort.state` wrote."""
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        _in_the_layout_of_their_parameters(self.optimizer)
-        self.order.set_state(state["order"])
-        self.noise, self.best_state = state["noise"], state["best_state"]
-        self.best.load_state(state["best"])
-        self.epoch = int(state["epoch"])
 
-
-class ModuleCohort(Generic[Model]):
+class ModuleCohort(ResumableCohort, Generic[Model]):
     """Trials of any module, one at a time.
 
     Args:
@@ -76,7 +73,7 @@ class ModuleCohort(Generic[Model]):
         """Say whether none trains: modules of a user's own do not train faster side by side."""
         return not self._trials and not self._too_large
 
-    def batch_key(self, params: Params) -> tuple[Any, ...]:
+    def batch_key(self, params: Params) -> Hashable:
         """Return what trials have in common that train as one: nothing but being the same."""
         return tuple(sorted((name, str(value)) for name, value in params.items()))
 
@@ -126,51 +123,50 @@ class ModuleCohort(Generic[Model]):
 
     def model(self, number: int) -> Model:
         """Return the fitted model of a trial, with the weights of its best epoch so far."""
-        trial = self._trials[number]
-        module = _on_the_cpu(trial.module)
-        if trial.best_state:
-            module.load_state_dict(trial.best_state)
-        return self._fitted(module, trial.params)
-
-    def state(self, number: int) -> bytes:
-        """Return all that the next epochs of a trial follow from."""
-        trial = self._trials[number]
-        return pack(
-            {
-                "module": trial.module.state_dict(),
-                "optimizer": trial.optimizer.state_dict(),
-                "order": trial.order.get_state(),
-                "noise": trial.noise,
-                "epoch": trial.epoch,
-                "best": trial.best.state(),
-                "best_state": trial.best_state,
-            }
-        )
-
-    def restore(self, number: int, params: Params, state: bytes) -> None:
-        """Take in a trial where `state` left it.
-
-        Raises:
-            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
-        """
-        saved = unpack(state)
-        self.add(number, params)
-        try:
-            if number in self._trials:
-                self._trials[number].load_state(saved)
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            self.drop(number)
-            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
+        return self._model(self._trials[number], self._trials[number].best_state)
 
     def last_model(self, number: int) -> Model:
         """Return the fitted model of a trial with its weights as they are now."""
+        return self._model(self._trials[number], {})
+
+    def _model(self, trial: _Trial, state: Mapping[str, Tensor]) -> Model:
+        # on the CPU, in the plain layout that files hold
+        module = copy.deepcopy(trial.module).cpu().to(memory_format=torch.contiguous_format)
+        if state:
+            module.load_state_dict(state)
+        return self._fitted(module, trial.params)
+
+    def _state(self, number: int) -> dict[str, object]:
         trial = self._trials[number]
-        return self._fitted(_on_the_cpu(trial.module), trial.params)
+        return {
+            "module": trial.module.state_dict(),
+            "optimizer": trial.optimizer.state_dict(),
+            "order": trial.order.get_state(),
+            "noise": trial.noise,
+            "epoch": trial.epoch,
+            "best": trial.best.state(),
+            "best_state": trial.best_state,
+        }
+
+    def _load_state(self, number: int, state: Mapping[str, Any]) -> None:
+        if number in self._too_large:
+            return
+        trial = self._trials[number]
+        trial.module.load_state_dict(state["module"])
+        trial.optimizer.load_state_dict(state["optimizer"])
+        # torch's fused optimizers rely on moments that lie in memory as their parameters do
+        for parameter, moments in trial.optimizer.state.items():
+            for name, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        trial.order.set_state(state["order"])
+        trial.noise, trial.best_state = state["noise"], state["best_state"]
+        trial.best.load_state(state["best"])
+        trial.epoch = int(state["epoch"])
 
     def _epoch(self, trial: _Trial) -> EpochResult:
         start, epoch, shared = time.perf_counter(), trial.epoch, self._training
-        if shared.before_epoch is not None:
-            shared.before_epoch(trial.module, trial.params, epoch)
+        shared.before_epoch(trial.module, trial.params, epoch)
         with own_random_numbers(shared.device):
             set_random_state(trial.noise, shared.device)
             train_loss, rate = self._train(trial)
@@ -187,16 +183,8 @@ class ModuleCohort(Generic[Model]):
             train_loss=train_loss,
             learning_rate=rate,
             duration_s=time.perf_counter() - start,
-            stopped=self._stopped(trial, (value, valid_loss, train_loss)),
+            stopped=trial.best.stopped(epoch, trial.params, (value, valid_loss, train_loss)),
         )
-
-    def _stopped(self, trial: _Trial, numbers: tuple[float, ...]) -> str | None:
-        epoch = trial.epoch - 1
-        if not all(map(math.isfinite, numbers)):
-            return f"diverged at epoch {epoch}"
-        if trial.epoch >= int(trial.params["epochs"]):
-            return "epochs"
-        return "patience" if trial.best.exhausted(epoch) else None
 
     def _train(self, trial: _Trial) -> tuple[float, float]:
         """Make one epoch's steps; return the mean loss and the last step's learning rate."""
@@ -212,30 +200,22 @@ class ModuleCohort(Generic[Model]):
         factor = 0.0
         for step, inputs in enumerate(shared.train.rows.stream(order, size)):
             index = rows[step * size : (step + 1) * size]
-            if shared.change is not None:
-                inputs = shared.change(inputs, params, trial.order)
-            factor = self._factor(trial, step / n_steps)
+            inputs = shared.change(inputs, params, trial.order)
+            progress = (trial.epoch + step / n_steps) / int(params["epochs"])
+            factor = schedule_factor(shared.schedule or str(params["schedule"]), progress)
             for group, rate in zip(trial.optimizer.param_groups, trial.rates, strict=True):
                 group["lr"] = rate * factor
             trial.optimizer.zero_grad(set_to_none=True)
             loss = self._loss(call(trial.module, inputs), shared.train, index, params)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._clip(trial)
+            torch.autograd.backward(loss)
+            longest = float(params.get("clip_norm", 0.0))
+            if shared.clip is not None:
+                shared.clip(list(trial.module.parameters()))
+            elif longest:
+                nn.utils.clip_grad_norm_(trial.module.parameters(), longest)
             trial.optimizer.step()
             total += loss.detach() * len(index)
         return float(total) / len(order), float(params["learning_rate"]) * factor
-
-    def _clip(self, trial: _Trial) -> None:
-        parameters, longest = trial.module.parameters(), float(trial.params.get("clip_norm", 0.0))
-        if self._training.clip is not None:
-            self._training.clip(list(parameters))
-        elif longest:
-            nn.utils.clip_grad_norm_(parameters, longest)
-
-    def _factor(self, trial: _Trial, share: float) -> float:
-        progress = (trial.epoch + share) / int(trial.params["epochs"])
-        schedule = self._training.schedule or str(trial.params["schedule"])
-        return schedule_factor(schedule, progress)
 
     def _loss(self, outputs: Any, split: FedSplit, index: Tensor | slice, params: Params) -> Tensor:
         shared = self._training
@@ -268,7 +248,7 @@ class ModuleCohort(Generic[Model]):
         return float(value[0]), float(total) / len(split.rows)
 
 
-def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, Any]]:
+def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, object]]:
     """Yield which rows, and what the module gives for them, in order and without gradients."""
     module.eval()
     order = torch.arange(len(rows))
@@ -276,19 +256,6 @@ def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, Any]]:
         for batch, inputs in enumerate(rows.stream(order, _EVALUATED_ROWS)):
             start = batch * _EVALUATED_ROWS
             yield slice(start, start + _EVALUATED_ROWS), call(module, inputs)
-
-
-def _on_the_cpu(module: nn.Module) -> nn.Module:
-    """Copy a module to the CPU, in the plain layout that files hold."""
-    return copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)
-
-
-def _in_the_layout_of_their_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Lay moments out in memory as their parameters are, which torch's fused optimizers rely on."""
-    for parameter, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,8 +291,8 @@ class ModuleTraining:
     loss: LossFunction | None
     schedule: Callable[[float], float] | None
     clip: Clip | None
-    change: Callable[[Inputs, Params, torch.Generator], Inputs] | None
-    before_epoch: Callable[[nn.Module, Params, int], None] | None
+    change: Callable[[Inputs, Params, torch.Generator], Inputs]
+    before_epoch: Callable[[nn.Module, Params, int], None]
     scaler: TargetScaler | None
     patience: int | None
     seed: int

@@ -16,8 +16,7 @@ from objectives.metrics import Metric
 from objectives.space.hyperparameter import Params
 from objectives.training.device import one_thread
 from objectives.training.kernels import STEPS, Steps
-from objectives.training.losses import Loss
-from objectives.training.recipe import Recipe
+from objectives.training.recipe import Loss, Recipe, schedule_factor
 from objectives.training.stacked_mlp import Shape, StackedMLP, Tape
 from objectives.training.tensors import Parts
 
@@ -158,7 +157,9 @@ class Stack:
 
     def _rate(self, member: Member, step: int, n_steps: int) -> float:
         progress = (member.epoch + step / n_steps) / int(member.params["epochs"])
-        return float(member.params["learning_rate"]) * self._recipe.learning_rate_factor(progress)
+        return float(member.params["learning_rate"]) * schedule_factor(
+            self._recipe.schedule, progress
+        )
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Masks]]:
         """Yield the epoch's rows, some steps at a time.

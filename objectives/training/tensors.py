@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -210,7 +210,19 @@ def _targets(y: NDArray[np.generic], data: TabularData, scaler: TargetScaler | N
     return torch.nn.functional.one_hot(torch.as_tensor(y), len(data.classes)).float()
 
 
-def loss_weight(split: Any, class_weight: Mapping[int, float] | None) -> Tensor | None:
+class Weighted(Protocol):
+    """A split whose rows may have weights."""
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """Class codes, or values."""
+
+    @property
+    def weight(self) -> NDArray[np.float64] | None:
+        """Weight of each row; None if all count the same."""
+
+
+def loss_weight(split: Weighted, class_weight: Mapping[int, float] | None) -> Tensor | None:
     """Return the weights (n, 1) of a split's rows in the loss: sample weight times class weight.
 
     Their mean is 1, so that losses of several splits can be compared, whatever unit the weights

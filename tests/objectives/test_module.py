@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from objectives.module import ModuleObjective
 from objectives.space.space import defaults
-from objectives.training.optimizers import schedule_factor
+from objectives.training.recipe import schedule_factor
 from tests.objectives.networks import (
     KINDS,
     SIGNALS,

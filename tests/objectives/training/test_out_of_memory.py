@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from objectives.metrics import log_loss
+from objectives.metrics import METRICS
 from tests.objectives.training.test_mlp_cohort import DEFAULTS, make_objective, numbers, run
 
 
@@ -26,7 +26,7 @@ def test_an_epoch_that_ran_out_of_memory_is_taken_back_and_trained_again_in_halv
     def scarce(outputs: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         if len(outputs) > 2:  # when all steps of the epoch have been made
             raise MemoryError
-        return log_loss(outputs, y, weight)
+        return METRICS["log_loss"].batched_scorer(outputs, y, weight)
 
     objective.metric = dataclasses.replace(objective.metric, batched_scorer=scarce)
     cohort = objective.cohort(seed=0)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from objectives.metrics import get_metric
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
-from objectives.training.losses import Loss
-from objectives.training.recipe import RECIPES, Recipe
+from objectives.training.recipe import RECIPES, Loss, Recipe
 from objectives.training.stack import (
     Member,
     MemberEpoch,

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 
 from objectives.space.space import defaults
-from objectives.training.state import pack, unpack
+from objectives.training.cohort import pack, unpack
 from tests.objectives.test_contract import every_objective, numbers
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

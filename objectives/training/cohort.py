@@ -1,15 +1,57 @@
-"""States of training as bytes, which hold tensors and plain values and run no code when read."""
+"""Cohorts whose trials are cut off and continue, by states that run no code when read."""
 
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from objectives.space.hyperparameter import Params
 
-def pack(state: Any) -> bytes:
+
+class ResumableCohort(ABC):
+    """What cohorts share that write the state of a trial and take it in again."""
+
+    @abstractmethod
+    def add(self, number: int, params: Params) -> None:
+        """Take in a trial."""
+
+    @abstractmethod
+    def drop(self, number: int) -> None:
+        """Let a trial go and free its memory; a number that is not here is no error."""
+
+    @abstractmethod
+    def _state(self, number: int) -> Mapping[str, object]:
+        """Return what `pack` takes."""
+
+    @abstractmethod
+    def _load_state(self, number: int, state: Mapping[str, Any]) -> None:
+        """Put a trial that was just taken in where `_state` left it."""
+
+    def state(self, number: int) -> bytes:
+        """Return all that the next epochs of a trial follow from."""
+        return pack(self._state(number))
+
+    def restore(self, number: int, params: Params, state: bytes) -> None:
+        """Take in a trial where `state` left it.
+
+        Raises:
+            ValueError: if ``state`` is damaged or of another trial, which is then not taken in.
+        """
+        saved = unpack(state)
+        self.add(number, params)
+        try:
+            self._load_state(number, saved)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            self.drop(number)
+            raise ValueError(f"state must be of trial {number}, got another ({error})") from error
+
+
+def pack(state: object) -> bytes:
     """Return a state as bytes.
 
     Args:
