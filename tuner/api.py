@@ -237,6 +237,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, Any], **data: Any) -> TuningRe
     from objectives.space.space import complete, defaults, fit_into, make_space
     from tuner.search.samplers import LISTED
     from tuner.storage.call import describe_call
+    from tuner.storage.study import would_continue
 
     space = _user_space(entry, arguments)
     if "build" not in data:  # whose own hyperparameters are known only with it
@@ -244,9 +245,14 @@ def _tune(entry: ReadyMade, options: Mapping[str, Any], **data: Any) -> TuningRe
         for params in arguments["enqueue"]:
             complete(rows, params)
     passed = {"metric", "patience", "seed", "device"} | (entry.own_arguments & options.keys())
-    objective = entry.objective(
-        *data.values(), space=space, **{name: arguments[name] for name in passed}
-    )
+    passed |= {"folds"} & arguments.keys()  # whose default is "auto" here alone
+    given = {"space": space} | {name: arguments[name] for name in passed}
+    objective = entry.objective(*data.values(), **given)
+    if arguments.get("folds") == "auto":
+        begun = _begun_study(arguments)
+        if begun is not None and would_continue(begun, objective.record, with_its="folds"):
+            options = dict(options) | {"folds": begun.get("folds")}
+            objective = entry.objective(*data.values(), **given | {"folds": options["folds"]})
     rows = objective.space
     firsts = [complete(rows, params) for params in arguments["enqueue"]]
     if arguments["include_default"] and arguments["sampler"] not in LISTED:
@@ -266,6 +272,19 @@ def _tune(entry: ReadyMade, options: Mapping[str, Any], **data: Any) -> TuningRe
         record=objective.record,
         call=describe_call(entry.function, data | dict(options), _defaults(entry)),
     )
+
+
+def _begun_study(arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the record of the study that a call continues or starts from, if there is one."""
+    from tuner.storage.study import RECORD, stored_record
+
+    source, storage = arguments["start_from"], arguments["storage"]
+    names = [arguments["study_name"], *([source] if isinstance(source, str) else [])]
+    for name in names if storage is not None else []:
+        if (record := stored_record(storage, name)) is not None:
+            return record
+    record = getattr(getattr(source, "study", source), "user_attrs", {}).get(RECORD)
+    return record if isinstance(record, Mapping) else None
 
 
 def _checked(entry: ReadyMade | None, options: Mapping[str, Any]) -> dict[str, Any]:

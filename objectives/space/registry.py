@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal[
     "a text",
     "a whole number",
+    "auto, none or a whole number",
     "a number",
     "true or false",
     "a list",
@@ -223,14 +224,15 @@ class MLPArguments(TableArguments, total=False):
         ),
     ]
     folds: Annotated[
-        int | None,
+        Literal["auto"] | int | None,
         Argument(
-            None,
-            "Cross-validate each trial on so many folds of the training and validation rows. The "
-            "test split stays out. The folds train side by side, and a trial's value is their "
-            "mean. The result's ``model`` predicts by the mean of the folds' networks; ``refit()`` "
-            "trains one network on all those rows instead.",
-            "a whole number",
+            "auto",
+            "Cross-validate each trial on so many folds of the training and validation rows. With "
+            "``auto`` there are 5 where these are at most 2,000 and not split by time, else none. "
+            "A stored study keeps its own. The folds train side by side, and a trial's value is "
+            "their mean. The result's ``model`` predicts by the mean of the folds' networks; "
+            "``refit()`` trains one network on all those rows instead.",
+            "auto, none or a whole number",
         ),
     ]
     recipe: Annotated[

@@ -9,7 +9,7 @@ from objectives.models.intervals import share_interval
 from tuner import tune, tune_mlp
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
-FAST = {"epochs": 4, "space": SMALL, "show_progress_bar": False}
+FAST = {"epochs": 4, "space": SMALL, "folds": None, "show_progress_bar": False}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_several_repeats_a_trial_give_one_row_and_one_model(tmp_path):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_folds_give_one_row_a_trial_with_its_spread_and_a_model_of_all_folds(n_jobs, tmp_path):
-    result = tune_mlp("iris", n_trials=3, folds=3, n_jobs=n_jobs, sampler="random", **FAST)
+    result = tune_mlp("iris", n_trials=3, n_jobs=n_jobs, sampler="random", **FAST | {"folds": 3})
 
     frame = result.trials_dataframe()
     assert len(frame) == 3

@@ -18,6 +18,7 @@ _FILES = ("data", "out", "save_model")
 _KINDS: dict[str, tuple[type, ...]] = {
     "a text": (str,),
     "a whole number": (int,),
+    "auto, none or a whole number": (int, str, bool),
     "a number": (int, float),
     "true or false": (bool,),
     "a table": (dict,),
@@ -155,11 +156,16 @@ def parse_assignments(texts: Sequence[str], what: str) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not name or not sign:
             raise ValueError(f"{what} must be name=value, such as dropout=0, got {text!r}")
-        assignments[name.strip()] = _scalar(value.strip())
+        assignments[name.strip()] = parse_scalar(value.strip())
     return assignments
 
 
-def _scalar(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
+    """Read a JSON number, true, false, null, or else a text.
+
+    >>> parse_scalar("5"), parse_scalar("null"), parse_scalar("auto")
+    (5, None, 'auto')
+    """
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

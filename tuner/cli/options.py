@@ -31,6 +31,7 @@ FIGURES = (
 _TYPES: dict[str, type] = {
     "a text": str,
     "a whole number": int,
+    "auto, none or a whole number": str,
     "a number": float,
     "true or false": bool,
 }

@@ -15,7 +15,13 @@ import typer
 
 from objectives.space.registry import ReadyMade
 from tuner.cli import options as o
-from tuner.cli.config import parse_assignments, parse_space, read_config, read_json
+from tuner.cli.config import (
+    parse_assignments,
+    parse_scalar,
+    parse_space,
+    read_config,
+    read_json,
+)
 from tuner.cli.console import (
     NO_RESULT,
     Interruption,
@@ -28,7 +34,7 @@ from tuner.cli.console import (
     stop_interrupted,
     tell,
 )
-from tuner.search.arguments import check_arguments, check_data
+from tuner.search.arguments import arguments_for, check_arguments, check_data
 
 if TYPE_CHECKING:
     import optuna
@@ -60,11 +66,20 @@ def begin(entry: ReadyMade, ctx: typer.Context) -> None:
         data, out, model = (options.pop(name, None) for name in ("data", "out", "save_model"))
         if data is None:
             raise ValueError("DATA must be given, got none; name it, or give data in --config")
-        if options.get("weights") == "none":
-            options["weights"] = None
+        _read_words(entry, options)
         check_arguments(entry, options)
         check_data(entry, data)
         _search_and_print(entry.function, data, options, out, model, as_json=typed["as_json"])
+
+
+def _read_words(entry: ReadyMade, options: dict[str, Any]) -> None:
+    """Replace texts that stand for no value, or for a number, by what they stand for."""
+    if options.get("weights") == "none":
+        options["weights"] = None
+    for name, argument in arguments_for(entry).items():
+        value = options.get(name)
+        if argument.kind == "auto, none or a whole number" and isinstance(value, str):
+            options[name] = None if value == "none" else parse_scalar(value)
 
 
 def _was_typed(ctx: typer.Context, name: str) -> bool:

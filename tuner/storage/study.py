@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,6 @@ _COMPARED = (
     "recipe",
     "patience",
     "n_repeats",
-    "folds",
     "precision",
     "backbone",
     "weights",
@@ -49,6 +48,7 @@ _COMPARED = (
     "fingerprint",
     "class_weight",
     "categorical",
+    "folds",  # which may follow from the data
     "grid",
     "seed",
 )
@@ -320,3 +320,26 @@ def load_study(
             f"study_name must be one of those in the storage ({listed}), got {study_name!r}"
         )
     return TunedStudy(study_name=study_name, storage=opened)
+
+
+def would_continue(stored: Mapping[str, Any], asked: Mapping[str, Any], *, with_its: str) -> bool:
+    """Say whether two studies of the same data differ in what ``with_its`` names, and only there.
+
+    Space, grid and seed are not looked at.
+    """
+    ignored = ("space", "grid", "seed")
+    differs = stored.get(with_its) != asked.get(with_its)
+    return differs and difference(stored, asked, but=(with_its, *ignored)) is None
+
+
+def stored_record(
+    storage: str | os.PathLike[str] | BaseStorage, study_name: str
+) -> Mapping[str, Any] | None:
+    """Return what a stored study is about; None if there is no such study, or it does not tell.
+
+    What keeps the storage from being read is told where the study is opened.
+    """
+    with suppress(ValueError, OSError, ImportError), storage_errors(storage):
+        record = load_study(storage, study_name).user_attrs.get(RECORD)
+        return record if isinstance(record, Mapping) else None
+    return None

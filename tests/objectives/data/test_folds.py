@@ -200,3 +200,26 @@ def test_parts_of_nearly_one_size_take_equally_many_rows_an_epoch(
         drawn = parts.draw(part, torch.Generator().manual_seed(0)) - parts.first[part]
         assert len(set(drawn.tolist())) == n_epoch_rows[part]
         assert 0 <= int(drawn.min()) <= int(drawn.max()) < n
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "folds"),
+    [
+        ("iris", {}, 5),
+        ("iris", {"groups": list(range(50)) * 3}, 5),
+        ("iris", {"groups": list(range(5)) * 30}, None),  # 4 groups are left beside the test split
+        ("iris", {"time": list(range(150)), "task": "regression"}, None),
+        ("rare", {}, None),
+        ("long", {}, None),
+    ],
+)
+def test_folds_are_chosen_for_small_tables_that_can_be_divided(
+    data: str, options: dict[str, Any], folds: int | None
+) -> None:
+    n = {"rare": 60, "long": 2600}.get(data, 0)
+    rows = (np.arange(2.0 * n).reshape(n, 2), np.arange(n) < (4 if data == "rare" else n // 2))
+    objective = MLPObjective(rows if n else data, folds="auto", space={"epochs": 1}, **options)
+
+    assert objective.folds == folds
+    assert objective.record["folds"] == folds
+    assert objective.n_members == (folds or 1)

@@ -30,6 +30,7 @@ def first(iris):
         space=SMALL,
         study_name="first",
         epochs=8,
+        folds=None,  # or another seed would give other folds
         **QUIET,
     )
 

@@ -28,7 +28,7 @@ OTHERS = {
     "seed of the split": ({"seed": 9}, "split seed"),
     "sizes": ({"valid_size": 0.3}, "split valid_size"),
     "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
-    "folds": ({"folds": 3}, "folds None, now 3"),
+    "folds": ({"folds": 3}, "folds 5, now 3"),
     "precision": ({"precision": "auto"}, "precision 'float32', now 'auto'"),
     "epochs": ({"epochs": 3}, "epochs fixed at 2, now fixed at 3"),
     "groups": ({"groups": list(range(50)) * 3}, "split kind 'stratified', now 'group'"),
@@ -140,3 +140,16 @@ def test_other_data_under_the_same_name_are_noticed(tmp_path):
 
     with pytest.raises(StudyMismatchError, match="other data"):
         tune_mlp("wine", **call)
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_default_call_continues_a_study_with_the_folds_it_was_begun_with(folds, tmp_path):
+    call = {"storage": tmp_path / "s.journal", "space": SPACE, **FAST}
+    tune_mlp("iris", folds=folds, n_trials=1, **call)
+
+    result = tune_mlp("iris", n_trials=2, **call)
+
+    assert len(result.study.trials) == 2
+    assert result.objective.record["folds"] == folds
+    begun = tune_mlp("iris", start_from=result, n_trials=3, space=SPACE, **FAST)
+    assert begun.objective.folds == folds
