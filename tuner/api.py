@@ -13,6 +13,7 @@ from objectives.space.registry import (
     ImageArguments,
     MLPArguments,
     ModuleArguments,
+    Options,
     ReadyMade,
 )
 from tuner.search.arguments import (
@@ -26,9 +27,11 @@ from tuner.search.arguments import (
 
 if TYPE_CHECKING:
     import optuna
+    from torch import nn
 
     from objectives.objective import Objective
     from tuner.result import TuningResult
+    from tuner.search.loop import Tuned
 
 
 class MLPSearch(SearchArguments, MLPArguments, total=False):
@@ -48,7 +51,7 @@ class ModuleSearch(SearchArguments, ModuleArguments, total=False):
 
 
 @documented(READY_MADE["mlp"])
-def tune_mlp(dataset: Any, **options: Unpack[MLPSearch]) -> TuningResult:
+def tune_mlp(dataset: object, **options: Unpack[MLPSearch]) -> TuningResult:
     """Find the best multilayer perceptron for a table: one call, from data to fitted model.
 
     Args:
@@ -79,7 +82,7 @@ def tune_mlp(dataset: Any, **options: Unpack[MLPSearch]) -> TuningResult:
 
 
 @documented(READY_MADE["cnn"])
-def tune_cnn(dataset: Any, **options: Unpack[CNNSearch]) -> TuningResult:
+def tune_cnn(dataset: object, **options: Unpack[CNNSearch]) -> TuningResult:
     """Find the best small residual network for images of 8 to 128 pixels.
 
     Args:
@@ -104,7 +107,7 @@ def tune_cnn(dataset: Any, **options: Unpack[CNNSearch]) -> TuningResult:
 
 
 @documented(READY_MADE["finetune"])
-def tune_finetune(dataset: Any, **options: Unpack[FinetuneSearch]) -> TuningResult:
+def tune_finetune(dataset: object, **options: Unpack[FinetuneSearch]) -> TuningResult:
     """Find out how best to fine-tune a pretrained network of torchvision on images.
 
     The space holds the head's learning rate, the backbone's as a share of it, and how many epochs
@@ -127,7 +130,7 @@ def tune_finetune(dataset: Any, **options: Unpack[FinetuneSearch]) -> TuningResu
 
 @documented(READY_MADE["module"])
 def tune_module(
-    build: Callable[..., Any], dataset: Any, **options: Unpack[ModuleSearch]
+    build: Callable[..., nn.Module], dataset: object, **options: Unpack[ModuleSearch]
 ) -> TuningResult:
     """Find the best hyperparameters of a network of your own: you bring ``build``, the rest is as
     in `tune_mlp`.
@@ -204,17 +207,21 @@ def tune(
             "executor=concurrent.futures.ProcessPoolExecutor() and a storage"
         )
     from objectives.space.space import free_space
+    from tuner.search.loop import has_cohorts
     from tuner.search.plan import given
     from tuner.storage.call import describe_call
 
-    ready_made = hasattr(objective, "cohort")
-    ready: Any = objective if ready_made else None
+    ready = objective if has_cohorts(objective) else None
     rows = free_space(space or {}) if ready is None else dict(ready.space)
     if sampler == "grid" and not rows:
         raise ValueError(
             "space must be given for sampler='grid', got none; give space={name: [levels]}"
         )
-    own_record = {"objective": "own", "metric": None, "function": name_of(objective)}
+    own_record: dict[str, object] = {
+        "objective": "own",
+        "metric": None,
+        "function": name_of(objective),
+    }
     if ready is not None:
         arguments["direction"] = ready.metric.direction
         own_record["metric"] = ready.metric.name
@@ -230,7 +237,7 @@ def tune(
     )
 
 
-def _tune(entry: ReadyMade, options: Mapping[str, Any], **data: Any) -> TuningResult:
+def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> TuningResult:
     """Search with a ready-made objective of ``data``: the dataset and, before it, ``build``."""
     arguments = _checked(entry, options)
     check_data(entry, data["dataset"])
@@ -274,7 +281,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, Any], **data: Any) -> TuningRe
     )
 
 
-def _begun_study(arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _begun_study(arguments: Options) -> Mapping[str, Any] | None:
     """Return the record of the study that a call continues or starts from, if there is one."""
     from tuner.storage.study import RECORD, stored_record
 
@@ -287,7 +294,7 @@ def _begun_study(arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return record if isinstance(record, Mapping) else None
 
 
-def _checked(entry: ReadyMade | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(entry: ReadyMade | None, options: Mapping[str, object]) -> Options:
     """Return all arguments, defaults included, after the checks that do not need torch."""
     check_arguments(entry, options)
     from tuner.search.samplers import check_sampler
@@ -297,7 +304,7 @@ def _checked(entry: ReadyMade | None, options: Mapping[str, Any]) -> dict[str, A
     return arguments
 
 
-def _user_space(entry: ReadyMade, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _user_space(entry: ReadyMade, arguments: Options) -> Options:
     """Return the space as asked for; a grid or manual search varies only what is named."""
     from tuner.search.samplers import LISTED
 
@@ -311,39 +318,21 @@ def _user_space(entry: ReadyMade, arguments: Mapping[str, Any]) -> dict[str, Any
     return fixed | space
 
 
-def _defaults(entry: ReadyMade | None) -> dict[str, Any]:
+def _defaults(entry: ReadyMade | None) -> Options:
     return {name: argument.default for name, argument in arguments_for(entry).items()}
 
 
-def _search(
-    objective: Any, arguments: Mapping[str, Any], *, space: Any, firsts: Any, record: Any, call: Any
-) -> TuningResult:
+def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResult:
     """Make a plan of the arguments, run it, and wrap what it leaves in a result."""
     from tuner.result import TuningResult
     from tuner.search.optimize import optimize
     from tuner.search.plan import Plan
 
-    planned = ("direction", "sampler", "pruner", "n_trials", "timeout", "trials", "seed", "n_jobs")
-    plan = Plan(
-        space=space,
-        firsts=firsts,
-        record=record,
-        call=call,
-        max_steps=arguments["max_steps"],
-        checkpoint=arguments.get("checkpoint"),
-        artifact_store=arguments.get("artifact_store"),
-        **{name: arguments[name] for name in planned},
-    )
-    outcome = optimize(
-        plan,
-        objective,
-        arguments["storage"],
-        arguments["study_name"],
-        arguments["callbacks"],
-        arguments["show_progress_bar"],
-        arguments["executor"],
-        arguments["start_from"],
-    )
+    names = ("direction", "sampler", "pruner", "n_trials", "timeout", "trials", "seed", "n_jobs")
+    optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
+    planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
+    passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
+    outcome = optimize(Plan(**planned), objective, *(arguments[name] for name in passed))
     return TuningResult(
         study=outcome.study,
         objective=outcome.objective,
@@ -353,7 +342,7 @@ def _search(
     )
 
 
-def _check_sendable(objective: Any) -> None:
+def _check_sendable(objective: object) -> None:
     """Raise ValueError unless the user's own functions can be sent to other processes."""
     try:
         pickle.dumps(getattr(objective, "functions", ()))

@@ -18,15 +18,24 @@ from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_sto
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
 from tuner.storage.study import OPENINGS, RECORD, load_study
-from tuner.storage.trial_attrs import finished, records, trained_as, trial_params
+from tuner.storage.trial_attrs import (
+    count_states,
+    finished,
+    has_complete,
+    records,
+    trained_as,
+    trial_params,
+)
 from tuner.storage.view import view_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import nn
 
     from objectives.metrics import Metric
     from objectives.models.mlp import FittedModel
+    from objectives.objective import NetworkObjective
     from tuner.diagnosis.diagnosis import Diagnosis
 
 
@@ -57,7 +66,7 @@ class TuningResult:
         continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None] | None = None,
         artifacts: Artifacts | None = None,
         rebuild: Callable[[], TuningResult] | None = None,
-        build: Callable[..., Any] | None = None,
+        build: Callable[..., nn.Module] | None = None,
     ) -> None:
         self.study, self._objective = study, objective
         self._model, self._continue = model, continue_search
@@ -83,8 +92,7 @@ class TuningResult:
         Raises:
             ValueError: if no trial is complete.
         """
-        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        if not complete:
+        if not has_complete(self.study):
             raise ValueError(
                 "best_trial must be a complete trial, got none so far; raise n_trials or timeout"
             )
@@ -100,8 +108,7 @@ class TuningResult:
     @property
     def best_params(self) -> dict[str, Any]:
         """The best trial's configuration, fixed hyperparameters included."""
-        trial = self.best_trial
-        return trial_params(trial)
+        return trial_params(self.best_trial)
 
     @property
     def best_value(self) -> float:
@@ -117,10 +124,10 @@ class TuningResult:
         Raises:
             ValueError: if no trial is complete, or the objective reports no epochs.
         """
-        found = records(self.best_trial).get("best_epoch")
-        if found is None:
+        epoch = records(self.best_trial).get("best_epoch")
+        if epoch is None:
             raise ValueError("best_epoch must be of an objective with epochs, got a plain function")
-        return int(found)
+        return int(epoch)
 
     @property
     def model(self) -> FittedModel:
@@ -134,8 +141,8 @@ class TuningResult:
         """
         best = self.best_trial
         if self._model is None or self._model[0] != best.number:
-            kept = self._artifacts.model(best, self._load)
-            self._model = (best.number, self.model_of(best.number) if kept is None else kept)
+            stored = self._artifacts.model(best, self._load)
+            self._model = (best.number, self.model_of(best.number) if stored is None else stored)
         return self._model[1]
 
     def model_of(self, number: int) -> FittedModel:
@@ -146,19 +153,20 @@ class TuningResult:
             TypeError: if the objective is a plain function, which keeps no model.
             ValueError: if there is no such trial, or none of its epochs has a value.
         """
-        self._needs_objective("model")
-        trials = {trial.number: trial for trial in tables.finished(self.study)}
+        objective = self._with_cohorts("model")
+        trials = {trial.number: trial for trial in finished(self.study)}
         if number not in trials or "best_epoch" not in records(trials[number]):
             raise ValueError(
                 f"number must be a trial with a best epoch, got {number}; see trials_dataframe()"
             )
         trial = trials[number]
         seed, number = trained_as(self.study, trial)
-        cohort = self.objective.cohort(seed=seed)
+        cohort = objective.cohort(seed=seed)
         cohort.add(number, trial_params(trial))
         for _ in range(int(records(trial)["best_epoch"]) + 1):
             cohort.train_epoch()
-        return cohort.model(number)  # type: ignore[no-any-return]
+        model: FittedModel = cohort.model(number)
+        return model
 
     def refit(self) -> FittedModel:
         """Train the best configuration on training and validation rows, for the best number of
@@ -167,11 +175,9 @@ class TuningResult:
         The rows that chose the configuration then help to fit it; how good it is only the test
         split can say.
         """
-        self._needs_objective("refit")
-        epochs = self.best_epoch + 1
+        objective, epochs = self._with_cohorts("refit"), self.best_epoch + 1
         seed, number = trained_as(self.study, self.best_trial)
-        model = self.objective.refit(self.best_params, epochs=epochs, seed=seed, number=number)
-        return model  # type: ignore[no-any-return]
+        return objective.refit(self.best_params, epochs=epochs, seed=seed, number=number)
 
     def test_score(self, model: FittedModel | None = None) -> TestScore:
         """Open the test split and return the metric on it; each opening is recorded in the study.
@@ -179,17 +185,12 @@ class TuningResult:
         Args:
             model: the model to score; by default `model`.
         """
-        self._needs_objective("test_score")
+        self._with_cohorts("test_score")
         model = self.model if model is None else model
         score = score_test(model, self.objective.data.open_test(), self.objective.metric)
-        entry = {
-            "trial": self.best_trial.number,
-            "value": score.value,
-            "low": score.low,
-            "high": score.high,
-            "n": score.n,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        numbers = {name: getattr(score, name) for name in ("value", "low", "high", "n")}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = {"trial": self.best_trial.number, **numbers, "at": now}
         self.study.set_user_attr(OPENINGS, [*self.study.user_attrs.get(OPENINGS, []), entry])
         return score
 
@@ -202,11 +203,11 @@ class TuningResult:
         Raises:
             ValueError: for an unknown hyperparameter or an impossible value.
         """
-        base = self.best_params if tables.has_complete(self.study) else {}
-        assert self.objective is not None, "it brings what goes on with the search"
-        found = self._continue({**base, **params})  # type: ignore[misc]
-        if found is not None:
-            self._model = found
+        base = self.best_params if has_complete(self.study) else {}
+        assert self.objective is not None, "it brings what continues the search"
+        assert self._continue is not None
+        trained = self._continue({**base, **params})
+        self._model = self._model if trained is None else trained
         return self
 
     def trials_dataframe(self) -> pd.DataFrame:
@@ -230,7 +231,7 @@ class TuningResult:
         """
         from tuner.plots.figures import draw
 
-        if kind != "predictions" or not tables.has_complete(self.study):
+        if kind != "predictions" or not has_complete(self.study):
             return draw(self.study, kind)
         return draw(self.study, kind, model=self.model, data=self.objective.data)
 
@@ -249,8 +250,7 @@ class TuningResult:
         """
         from tuner.diagnosis.confirm import confirm
 
-        self._needs_objective("confirm")
-        return confirm(self.study, self.objective, k=k, seeds=seeds, seed=seed)
+        return confirm(self.study, self._with_cohorts("confirm"), k=k, seeds=seeds, seed=seed)
 
     def report(
         self, path: str | os.PathLike[str], *, confirmed: pd.DataFrame | None = None
@@ -269,7 +269,7 @@ class TuningResult:
         """
         from tuner.report.html import write_report
 
-        best = self.best_trial.number if tables.has_complete(self.study) else None
+        best = self.best_trial.number if has_complete(self.study) else None
         number, model = self._model or (None, None)
         model = model if number == best else None
         return write_report(
@@ -282,17 +282,19 @@ class TuningResult:
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))
 
-    def _needs_objective(self, what: str) -> None:
+    def _with_cohorts(self, what: str) -> NetworkObjective[FittedModel]:
         if not hasattr(self.objective, "cohort"):
             raise TypeError(
                 f"{what} must come from a ready-made objective, got a function, which keeps none"
             )
+        objective: NetworkObjective[FittedModel] = self.objective
+        return objective
 
     def __repr__(self) -> str:
         """Return a summary that can be read at a glance."""
-        name, n_trials = self.study.study_name, len(tables.finished(self.study))
-        head = f"TuningResult: study {name!r}, {tables.count_states(self.study) or 'no trials yet'}"
-        if not n_trials or not tables.has_complete(self.study):
+        name, n_trials = self.study.study_name, len(finished(self.study))
+        head = f"TuningResult: study {name!r}, {count_states(self.study) or 'no trials yet'}"
+        if not n_trials or not has_complete(self.study):
             return head
         record = self.study.user_attrs.get(RECORD, {})
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
@@ -301,7 +303,7 @@ class TuningResult:
         return f"{head}\n  {best}\n  {params}"
 
     def _repr_html_(self) -> str:
-        from tuner.report.notebook import result_html
+        from tuner.report.html import result_html
 
         return result_html(view_of(self.study, self._objective))
 
@@ -310,8 +312,8 @@ def load_result(
     storage: str | os.PathLike[str] | BaseStorage,
     study_name: str | None = None,
     *,
-    data: Any = None,
-    build: Callable[..., Any] | None = None,
+    data: object = None,
+    build: Callable[..., nn.Module] | None = None,
     artifact_store: str | os.PathLike[str] | ArtifactStore | None = None,
 ) -> TuningResult:
     """Load the result of a study, without the call that made it and without training.
@@ -348,7 +350,7 @@ def load_result(
     def rebuild() -> TuningResult:
         import tuner
 
-        entry, dataset, options = recorded_call(study, data=data)
+        function, dataset, options = recorded_call(study, data=data)
         options |= {
             "storage": storage,
             "study_name": study.study_name,
@@ -356,7 +358,7 @@ def load_result(
             "n_trials": max(1, len(finished(study))),
             "show_progress_bar": False,
         }
-        result: TuningResult = getattr(tuner, entry)(dataset, **options)
+        result: TuningResult = getattr(tuner, function)(dataset, **options)
         return result
 
     where = default_folder(storage) if artifact_store is None else artifact_store

@@ -15,30 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_object_dtype, is_string_dtype
 
-from tuner.storage.trial_attrs import (
-    count_states,
-    finished,
-    has_complete,
-    study_metric,
-    trial_params,
-)
 from tuner.storage.view import TRIAL_COLUMNS, StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
 
 
-__all__ = [
-    "TRIAL_COLUMNS",
-    "count_states",
-    "curves_dataframe",
-    "export",
-    "finished",
-    "has_complete",
-    "study_metric",
-    "trial_params",
-    "trials_dataframe",
-]
+__all__ = ["TRIAL_COLUMNS", "curves_dataframe", "export", "trials_dataframe"]
 
 
 def trials_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
@@ -185,15 +168,10 @@ def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    _map_text(frame, _defuse_line).to_csv(path, index=False, lineterminator="\n")
-
-
-def _write_csv_gz(frame: pd.DataFrame, path: Path) -> None:
     # Without a time stamp the same table gives the same bytes.
-    compression: Any = {"method": "gzip", "mtime": 0}
-    _map_text(frame, _defuse_line).to_csv(
-        path, index=False, lineterminator="\n", compression=compression
-    )
+    zipped: Any = {"method": "gzip", "mtime": 0} if path.name.lower().endswith(".gz") else None
+    text = _map_text(frame, lambda text: _FORMULA_INSIDE.sub("'", _defuse(text)))
+    text.to_csv(path, index=False, lineterminator="\n", compression=zipped)
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -223,7 +201,7 @@ def _write_xlsx(frame: pd.DataFrame, path: Path) -> None:
     _map_text(clean, _defuse).to_excel(path, engine="openpyxl", index=False)
 
 
-def _json_cell(cell: Any) -> Any:
+def _json_cell(cell: object) -> object:
     """A cell without NaN and infinity, which JSON lacks, also inside a user attribute."""
     if isinstance(cell, Mapping):
         return {str(name): _json_cell(value) for name, value in cell.items()}
@@ -238,12 +216,8 @@ def _defuse(text: str) -> str:
     return _FORMULA.sub("'", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _defuse_line(text: str) -> str:
-    return _FORMULA_INSIDE.sub("'", _defuse(text))
-
-
 def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    def changed(cell: Any) -> Any:
+    def changed(cell: object) -> object:
         return change(cell) if isinstance(cell, str) else cell
 
     frame = frame.copy()
@@ -267,7 +241,7 @@ def _require(library: str, *, extra: str, path: Path) -> None:
 
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     ".csv": _write_csv,
-    ".csv.gz": _write_csv_gz,
+    ".csv.gz": _write_csv,
     ".parquet": _write_parquet,
     ".json": _write_json,
     ".xlsx": _write_xlsx,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal["float", "int", "choice"]
 Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 Params: TypeAlias = Mapping[str, Value]  # a configuration
 UserSpace: TypeAlias = Mapping[str, object]  # as written: values, lists, ranges, distributions
+Described: TypeAlias = Mapping[str, Any]  # an entry of the space that a study records
 Space: TypeAlias = "Mapping[str, Hyperparameter]"
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu")

@@ -5,18 +5,21 @@ line, configuration files, model files) reads it here. Reading it loads neither 
 what an entry names is imported when it is asked for.
 """
 
+import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
 from objectives._messages import hint, nearest
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space
 
+Options: TypeAlias = dict[str, Any]  # arguments of an entry point, by name
 Kind = Literal[
     "a text",
     "a whole number",
@@ -33,7 +36,6 @@ Kind = Literal[
 
 TABLES = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 IMAGES = ("digits",)
-TASKS = ("binary", "multiclass", "regression")
 METRICS = (
     "accuracy",
     "balanced_accuracy",
@@ -45,7 +47,10 @@ METRICS = (
     "r2",
 )
 RECIPES = ("modern", "plain")
-PRECISIONS = ("float32", "auto")
+Task = Literal["binary", "multiclass", "regression"]
+TASKS = get_args(Task)
+Precision = Literal["float32", "auto"]
+PRECISIONS = get_args(Precision)
 # Common backbones; torchvision has many more.
 BACKBONES = (
     "resnet18",
@@ -64,21 +69,22 @@ class Argument:
 
     Args:
         default: what it is when it is left out.
-        help: what it does. The command line shows the first sentence.
         kind: what a configuration file may hold for it.
         choices: names that a text may be.
         open_choices: whether other names are legal as well.
         typed: what the command line reads; by default it follows from ``kind``.
         on_command_line: whether the command line has an option of this name.
+        help: what it does, as the docstring of its definition says. The command line shows the
+            first sentence.
     """
 
     default: object
-    help: str
     kind: Kind = "any value"
     choices: tuple[str, ...] = ()
     open_choices: bool = False
     typed: type | None = None
     on_command_line: bool = True
+    help: str = ""
 
     def check(self, name: str, value: object) -> None:
         """Raise ValueError if ``value`` is a text that none of the choices is."""
@@ -91,248 +97,158 @@ class Argument:
 
 
 class DataArguments(TypedDict, total=False):
-    """How any data is split and weighted."""
+    """How any data is split and weighted.
 
-    task: Annotated[
-        Literal["binary", "multiclass", "regression"] | None,
-        Argument(
-            None,
-            "``binary``, ``multiclass`` or ``regression``; by default inferred from the target.",
-            "a text",
-            TASKS,
-        ),
-    ]
-    valid_size: Annotated[
-        float,
-        Argument(
-            0.2,
-            "Share of the rows for validation. Where folders of images give a split, it stays.",
-            "a number",
-        ),
-    ]
-    test_size: Annotated[float, Argument(0.2, "Share of the rows for the test.", "a number")]
-    groups: Annotated[
-        Any,
-        Argument(
-            None,
-            "A column, or a value for each row; rows of one group stay in one split. The column is "
-            "no feature. For a folder of images: a function of the path.",
-        ),
-    ]
-    class_weight: Annotated[
-        str | Mapping[Any, float] | None,
-        Argument(
-            None,
-            "``balanced`` (inverse to the frequency in the training split), or a weight for each "
-            "label; labels not named weigh 1.",
-            typed=str,
-        ),
-    ]
+    Args:
+        task: ``binary``, ``multiclass`` or ``regression``; by default inferred from the target.
+        valid_size: Share of the rows for validation. Where folders of images give a split, it
+            stays.
+        test_size: Share of the rows for the test.
+        groups: A column, or a value for each row; rows of one group stay in one split. The column
+            is no feature. For a folder of images: a function of the path.
+        class_weight: ``balanced`` (inverse to the frequency in the training split), or a weight for
+            each label; labels not named weigh 1.
+    """
+
+    task: Annotated[Task | None, Argument(None, "a text", TASKS)]
+    valid_size: Annotated[float, Argument(0.2, "a number")]
+    test_size: Annotated[float, Argument(0.2, "a number")]
+    groups: Annotated[object, Argument(None)]
+    class_weight: Annotated[str | Mapping[Any, float] | None, Argument(None, typed=str)]
 
 
 class TableArguments(DataArguments, total=False):
-    """How a table is read."""
+    """How a table is read.
 
-    target: Annotated[str | None, Argument(None, "Column to predict.", "a text")]
-    time: Annotated[
-        Any,
-        Argument(
-            None,
-            "A column, or a value for each row; the earliest rows train, the latest test. The "
-            "column is no feature.",
-        ),
-    ]
-    categorical: Annotated[
-        Sequence[str] | None,
-        Argument(
-            None,
-            "Columns to treat as categories besides text, such as few-valued integers.",
-            "a list",
-        ),
-    ]
-    sample_weight: Annotated[
-        Any, Argument(None, "A column, or a weight for each row. The column is no feature.")
-    ]
-    encoding: Annotated[
-        str | None,
-        Argument(
-            None,
-            "Of a file of text, such as ``cp1252``; by default UTF-8, or what its first bytes say.",
-            "a text",
-        ),
-    ]
-    drop_missing_target: Annotated[
-        bool, Argument(False, "Whether to leave out rows without a target.", "true or false")
-    ]
-    rare_classes: Annotated[
-        str | None,
-        Argument(
-            None, "``drop`` to leave out classes of fewer than 3 rows; None refuses them.", "a text"
-        ),
-    ]
+    Args:
+        target: Column to predict.
+        time: A column, or a value for each row; the earliest rows train, the latest test. The
+            column is no feature.
+        categorical: Columns to treat as categories besides text, such as few-valued integers.
+        sample_weight: A column, or a weight for each row. The column is no feature.
+        encoding: Of a file of text, such as ``cp1252``; by default UTF-8, or what its first bytes
+            say.
+        drop_missing_target: Whether to leave out rows without a target.
+        rare_classes: ``drop`` to leave out classes of fewer than 3 rows; None refuses them.
+    """
+
+    target: Annotated[str | None, Argument(None, "a text")]
+    time: Annotated[object, Argument(None)]
+    categorical: Annotated[Sequence[str] | None, Argument(None, "a list")]
+    sample_weight: Annotated[object, Argument(None)]
+    encoding: Annotated[str | None, Argument(None, "a text")]
+    drop_missing_target: Annotated[bool, Argument(False, "true or false")]
+    rare_classes: Annotated[str | None, Argument(None, "a text")]
 
 
 class ImageArguments(DataArguments, total=False):
-    """How images are read."""
+    """How images are read.
 
-    image_size: Annotated[
-        int | tuple[int, int] | None,
-        Argument(
-            None,
-            "Height and width that images are stretched to, or a number for both. By default the "
-            "size they have, or the median height and width if they differ; a pretrained backbone "
-            "takes what its weights were trained with.",
-            typed=int,
-        ),
-    ]
-    skip_corrupt: Annotated[
-        bool,
-        Argument(
-            False,
-            "Whether to leave out images that cannot be read, with a warning.",
-            "true or false",
-        ),
-    ]
-    max_bytes: Annotated[
-        int,
-        Argument(
-            2 * 2**30,
-            "Images that need more memory than this are read from disk when they are needed.",
-            "a whole number",
-        ),
-    ]
-    n_workers: Annotated[
-        int | None,
-        Argument(
-            None,
-            "Processes that read streamed images; by default one for each core, 4 at most.",
-            "a whole number",
-        ),
-    ]
+    Args:
+        image_size: Height and width that images are stretched to, or a number for both. By default
+            the size they have, or the median height and width if they differ; a pretrained backbone
+            takes what its weights were trained with.
+        skip_corrupt: Whether to leave out images that cannot be read, with a warning.
+        max_bytes: Images that need more memory than this are read from disk when they are needed.
+        n_workers: Processes that read streamed images; by default one for each core, 4 at most.
+    """
+
+    image_size: Annotated[int | tuple[int, int] | None, Argument(None, typed=int)]
+    skip_corrupt: Annotated[bool, Argument(False, "true or false")]
+    max_bytes: Annotated[int, Argument(2 * 2**30, "a whole number")]
+    n_workers: Annotated[int | None, Argument(None, "a whole number")]
 
 
 class MLPArguments(TableArguments, total=False):
-    """What `objectives.mlp.MLPObjective` takes besides the search space."""
+    """What `objectives.mlp.MLPObjective` takes besides the search space.
 
-    n_repeats: Annotated[
-        int,
-        Argument(
-            1,
-            "Networks a trial, alike but for their seeds; their mean is the trial's value. The "
-            "fitted model predicts by all of them.",
-            "a whole number",
-        ),
-    ]
-    folds: Annotated[
-        Literal["auto"] | int | None,
-        Argument(
-            "auto",
-            "Cross-validate each trial on so many folds of the training and validation rows. With "
-            "``auto`` there are 5 where these are at most 2,000 and not split by time, else none. "
-            "A stored study keeps its own. The folds train side by side, and a trial's value is "
-            "their mean. The result's ``model`` predicts by the mean of the folds' networks; "
-            "``refit()`` trains one network on all those rows instead.",
-            "auto, none or a whole number",
-        ),
-    ]
-    recipe: Annotated[
-        str,
-        Argument(
-            "modern",
-            "What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the textbook's "
-            "network.",
-            "a text",
-            RECIPES,
-        ),
-    ]
-    precision: Annotated[
-        Literal["float32", "auto"],
-        Argument(
-            "float32",
-            "Of the matrix products of training: ``float32``, or ``auto`` for bfloat16 where that "
-            "is faster. With ``auto``, large networks train about 1.5 times as fast on processors "
-            "that have bfloat16; weights, loss and metric stay float32. Another kind of processor "
-            "then gives another table.",
-            "a text",
-            PRECISIONS,
-        ),
-    ]
+    Args:
+        n_repeats: Networks a trial, alike but for their seeds; their mean is the trial's value. The
+            fitted model predicts by all of them.
+        folds: Cross-validate each trial on so many folds of the training and validation rows. With
+            ``auto`` there are 5 where these are at most 2,000 and not split by time, else none. A
+            stored study keeps its own. The folds train side by side, and a trial's value is their
+            mean. The result's ``model`` predicts by the mean of the folds' networks; ``refit()``
+            trains one network on all those rows instead.
+        recipe: What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the
+            textbook's network.
+        precision: Of the matrix products of training: ``float32``, or ``auto`` for bfloat16 where
+            that is faster. With ``auto``, large networks train about 1.5 times as fast on
+            processors that have bfloat16; weights, loss and metric stay float32. Another kind of
+            processor then gives another table.
+    """
+
+    n_repeats: Annotated[int, Argument(1, "a whole number")]
+    folds: Annotated[Literal["auto"] | int | None, Argument("auto", "auto, none or a whole number")]
+    recipe: Annotated[str, Argument("modern", "a text", RECIPES)]
+    precision: Annotated[Precision, Argument("float32", "a text", PRECISIONS)]
 
 
 class FinetuneArguments(ImageArguments, total=False):
-    """What `objectives.finetune.FinetuneObjective` takes besides the search space."""
+    """What `objectives.finetune.FinetuneObjective` takes besides the search space.
 
-    backbone: Annotated[
-        str,
-        Argument(
-            "resnet18",
-            f"A classification network of torchvision, such as {', '.join(BACKBONES[:-1])} or "
-            f"{BACKBONES[-1]}. A new head replaces its last linear layer.",
-            "a text",
-            BACKBONES,
-            open_choices=True,
-        ),
-    ]
-    weights: Annotated[
-        str | os.PathLike[str] | None,
-        Argument(
-            "DEFAULT",
-            "``DEFAULT`` or another name of torchvision's weights, downloaded once; a .pth or "
-            ".safetensors file of a state dict, loaded without running code; or none for random "
-            "weights.",
-            "a text",
-        ),
-    ]
+    Args:
+        backbone: A classification network of torchvision, such as {choices}. A new head replaces
+            its last linear layer.
+        weights: ``DEFAULT`` or another name of torchvision's weights, downloaded once; a .pth or
+            .safetensors file of a state dict, loaded without running code; or none for random
+            weights.
+    """
+
+    backbone: Annotated[str, Argument("resnet18", "a text", BACKBONES, open_choices=True)]
+    weights: Annotated[str | os.PathLike[str] | None, Argument("DEFAULT", "a text")]
 
 
 class ModuleArguments(TableArguments, ImageArguments, total=False):
-    """What `objectives.module.ModuleObjective` takes besides the search space."""
+    """What `objectives.module.ModuleObjective` takes besides the search space.
 
-    loss: Annotated[
-        str | Callable[..., Any] | None,
-        Argument(
-            None,
-            "``cross_entropy``, ``mse``, ``mae``, ``huber``, or a function of outputs and targets.",
-        ),
-    ]
-    optimizer: Annotated[
-        str | Callable[..., Any] | None,
-        Argument(
-            None,
-            "``sgd``, ``adam``, ``adamw``, or a function of parameters and hyperparameters that "
-            "returns a torch optimizer.",
-        ),
-    ]
-    schedule: Annotated[
-        str | Callable[[float], float] | None,
-        Argument(
-            None,
-            "``none``, ``cosine``, ``one_cycle``, or a function of progress (0 to 1) that returns "
-            "the factor on the learning rate.",
-        ),
-    ]
-    clip: Annotated[
-        Callable[..., Any] | None,
-        Argument(
-            None,
-            "A function of the module's parameters that changes their gradients before each step, "
-            "in place of the hyperparameter ``clip_norm``.",
-        ),
-    ]
+    Args:
+        loss: ``cross_entropy``, ``mse``, ``mae``, ``huber``, or a function of outputs and targets.
+        optimizer: ``sgd``, ``adam``, ``adamw``, or a function of parameters and hyperparameters
+            that returns a torch optimizer.
+        schedule: ``none``, ``cosine``, ``one_cycle``, or a function of progress (0 to 1) that
+            returns the factor on the learning rate.
+        clip: A function of the module's parameters that changes their gradients before each step,
+            in place of the hyperparameter ``clip_norm``.
+    """
+
+    loss: Annotated[str | Callable[..., Any] | None, Argument(None)]
+    optimizer: Annotated[str | Callable[..., Any] | None, Argument(None)]
+    schedule: Annotated[str | Callable[[float], float] | None, Argument(None)]
+    clip: Annotated[Callable[..., object] | None, Argument(None)]
+
+
+def listing(names: Sequence[str]) -> str:
+    """Write names as a sentence has them.
+
+    Example:
+        >>> listing(("history", "curves", "rank"))
+        'history, curves or rank'
+    """
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def arguments_of(*definitions: type) -> dict[str, Argument]:
-    """Return the arguments that TypedDicts define, by name.
+    """Return the arguments that TypedDicts define and explain, by name.
 
     Example:
         >>> arguments_of(MLPArguments)["n_repeats"].default
         1
     """
-    return {
-        name: get_args(annotation)[1]
-        for definition in definitions
-        for name, annotation in definition.__annotations__.items()
-    }
+    known: dict[str, Argument] = {}
+    for definition in definitions:
+        entries = dict(_ENTRY.findall(inspect.getdoc(definition) or ""))  # python -OO leaves none
+        for name, annotation in definition.__annotations__.items():
+            argument = known.get(name, get_args(annotation)[1])
+            if name in entries:
+                text = " ".join(entries[name].split())
+                text = text.replace("{choices}", listing(argument.choices))
+                argument = replace(argument, help=text)
+            known[name] = argument
+    return known
+
+
+_ENTRY = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +259,7 @@ class ReadyMade:
         kind: the name its studies and model files record.
         class_name: of the objective, in the module ``objectives.<kind>``.
         table_name: of its documented hyperparameters, in `objectives.space.tables`.
-        definition: TypedDict of what it takes besides the search space.
+        definitions: TypedDicts of what it takes besides the search space.
         data: what it trains on.
         patience: epochs without improvement after which a trial ends, by default.
         command: what its command says of itself; empty if the command line cannot begin a search.
@@ -354,7 +270,7 @@ class ReadyMade:
     kind: str
     class_name: str
     table_name: str
-    definition: type
+    definitions: tuple[type, ...]
     data: Literal["table", "images", "any"]
     patience: int
     command: str = ""
@@ -385,15 +301,17 @@ class ReadyMade:
     @property
     def own_arguments(self) -> frozenset[str]:
         """Names of what the objective takes besides the search space, its data's included."""
-        return frozenset(arguments_of(self.definition))
+        return frozenset(arguments_of(*self.definitions))
 
 
+_OF_TABLES = (DataArguments, TableArguments)
+_OF_IMAGES = (DataArguments, ImageArguments)
 _ALL = (
     ReadyMade(
         kind="mlp",
         class_name="MLPObjective",
         table_name="MLP_TABLE",
-        definition=MLPArguments,
+        definitions=(*_OF_TABLES, MLPArguments),
         data="table",
         patience=20,
         command="Tune a multilayer perceptron on a table and print the best configuration.",
@@ -404,7 +322,7 @@ _ALL = (
         kind="cnn",
         class_name="CNNObjective",
         table_name="CNN_TABLE",
-        definition=ImageArguments,
+        definitions=_OF_IMAGES,
         data="images",
         patience=10,
         command="Tune a small residual network on images and print the best configuration.",
@@ -414,7 +332,7 @@ _ALL = (
         kind="finetune",
         class_name="FinetuneObjective",
         table_name="FINETUNE_TABLE",
-        definition=FinetuneArguments,
+        definitions=(*_OF_IMAGES, FinetuneArguments),
         data="images",
         patience=5,
         command="Fine-tune a pretrained network of torchvision on images and print the best "
@@ -425,7 +343,7 @@ _ALL = (
         kind="module",
         class_name="ModuleObjective",
         table_name="TRAINING_TABLE",
-        definition=ModuleArguments,
+        definitions=(*_OF_TABLES, ImageArguments, ModuleArguments),
         data="any",
         patience=10,
     ),

@@ -6,7 +6,6 @@ Names, ranges and sources are those of `MLP_TABLE`; the other tables change what
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -319,28 +318,3 @@ def cells(row: Hyperparameter) -> tuple[str, ...]:
     """Return a row of the table, in the order of `HEADER`."""
     levels = ", ".join(map(str, row.grid))
     return row.name, search_range(row), levels, str(row.default), row.help, row.source
-
-
-def documents(table: Space) -> Callable[[F], F]:
-    """Add the hyperparameters of ``table`` to a function's docstring, as its last section."""
-
-    def decorate(function: F) -> F:
-        if function.__doc__ is not None:  # python -OO leaves none
-            texts = [
-                f"{row.name}: {row.help}; {search_range(row)}, default {row.default}."
-                for row in table.values()
-            ]
-            lines = [
-                textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
-                for text in texts
-            ]
-            section = "\n".join(["    Hyperparameters:", *lines])
-            function.__doc__ = f"{function.__doc__.rstrip()}\n\n{section}\n"
-        return function
-
-    return decorate
-
-
-# The product of all grid levels is far beyond reach (115,200 cells without epochs), so a grid
-# without a space starts here.
-STARTER_GRID = ("learning_rate", "dropout", "activation")

@@ -11,11 +11,10 @@ from typing import Annotated
 import typer
 
 from objectives.space.registry import READY_MADE
-from tuner.cli.console import EXIT_CODES
+from tuner.cli.console import EXIT_CODES, one_line_errors
 from tuner.cli.options import SearchCommand, search_command
-from tuner.cli.predict import predict
 from tuner.cli.search import begin, resume, try_params, worker
-from tuner.cli.studies import dashboard, diagnose, export, plot, report, show
+from tuner.cli.studies import dashboard, diagnose, export, plot, predict, report, show
 
 app = typer.Typer(
     name="tuner",
@@ -28,10 +27,10 @@ app = typer.Typer(
 
 for _entry in READY_MADE.values():
     if _entry.command:
-        app.command(cls=SearchCommand)(search_command(_entry, begin))
-app.command("try")(try_params)
+        app.command(cls=SearchCommand)(one_line_errors()(search_command(_entry, begin)))
+app.command("try")(one_line_errors()(try_params))
 for _command in (resume, worker, show, export, plot, diagnose, report, predict, dashboard):
-    app.command()(_command)
+    app.command()(one_line_errors()(_command))
 
 
 def _print_version(asked: bool) -> None:

@@ -1,20 +1,33 @@
-"""Arguments and options of the commands, made from the definitions of the entry points."""
+"""Arguments of the commands, made from the definitions of the entry points: as options, in
+configuration files, and in JSON.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from objectives.space.registry import IMAGES, READY_MADE, TABLES, Argument, ReadyMade
+from objectives._messages import nearest
+from objectives.space.registry import (
+    IMAGES,
+    READY_MADE,
+    TABLES,
+    Argument,
+    Options,
+    ReadyMade,
+    listing,
+)
 from tuner.search.arguments import arguments_for
 
 if TYPE_CHECKING:
-    from objectives.space.hyperparameter import Space
+    from objectives.space.hyperparameter import UserSpace
 
 FIGURES = (
     "overview",
@@ -51,16 +64,6 @@ def completer(names: tuple[str, ...]) -> Callable[[str], list[str]]:
     return complete
 
 
-def listing(names: tuple[str, ...]) -> str:
-    """Write names as a sentence has them.
-
-    Example:
-        >>> listing(("history", "curves", "rank"))
-        'history, curves or rank'
-    """
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
 def option(argument: Argument) -> Any:
     """Return typer's option for an argument; its help is the first sentence of the argument's."""
     sentence = argument.help.partition(". ")[0].rstrip(".").replace("``", "")
@@ -94,20 +97,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _DATA = {
-    "table": Annotated[
+    kind: Annotated[
         str | None,
-        typer.Argument(
-            help=f"A .csv or .parquet file, or one of {listing(TABLES)}.",
-            autocompletion=completer(TABLES),
-        ),
-    ],
-    "images": Annotated[
-        str | None,
-        typer.Argument(
-            help=f"A folder with a folder of images a class, or {listing(IMAGES)}.",
-            autocompletion=completer(IMAGES),
-        ),
-    ],
+        typer.Argument(help=f"{what} {listing(names)}.", autocompletion=completer(names)),
+    ]
+    for kind, what, names in (
+        ("table", "A .csv or .parquet file, or one of", TABLES),
+        ("images", "A folder with a folder of images a class, or", IMAGES),
+    )
 }
 _CONFIG = Annotated[
     Path | None,
@@ -117,42 +114,29 @@ _CONFIG = Annotated[
     ),
 ]
 
+
+def _text(explained: str) -> object:
+    return Annotated[str | None, typer.Option(help=explained)]
+
+
 # What only the command line has, or reads in its own way.
-_OWN: dict[str, tuple[object, object]] = {
-    "space": (
-        None,
-        Annotated[
-            str | None,
-            typer.Option(
-                help="JSON, or a file of it: a value fixes a hyperparameter, a list gives its "
-                'choices, an object its range: {"dropout": 0, "learning_rate": {"low": 0.001, '
-                '"high": 0.1}}.'
-            ),
-        ],
+_OWN = {
+    "space": _text(
+        "JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, an "
+        'object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
     ),
-    "fix": (
-        None,
-        Annotated[
-            list[str] | None,
-            typer.Option(
-                metavar="NAME=VALUE",
-                help="Fix one hyperparameter, such as dropout=0; may be repeated.",
-            ),
-        ],
-    ),
-    "trials": (
-        None,
-        Annotated[
-            str | None,
-            typer.Option(
-                help="JSON list of configurations, or a file of it, for the manual sampler."
-            ),
-        ],
-    ),
-    "out": (None, Out),
-    "save_model": (None, SaveModel),
-    "quiet": (False, Quiet),
-    "as_json": (False, AsJson),
+    "fix": Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Fix one hyperparameter, such as dropout=0; may be repeated.",
+        ),
+    ],
+    "trials": _text("JSON list of configurations, or a file of it, for the manual sampler."),
+    "out": Out,
+    "save_model": SaveModel,
+    "quiet": Quiet,
+    "as_json": AsJson,
 }
 
 NOT_PASSED_ON = ("data", "config", *_OWN)
@@ -175,7 +159,7 @@ def search_command(
     parameters = list(_parameters(entry))
     command.__name__, command.__doc__ = entry.kind, entry.command
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    vars(command)["__signature__"] = inspect.Signature(parameters)
     return command
 
 
@@ -195,8 +179,8 @@ def _parameters(entry: ReadyMade) -> Iterator[inspect.Parameter]:
             continue
         annotation: object = typed if argument.default is not None else typed | None
         yield parameter(name, Annotated[annotation, option(argument)], argument.default)
-    for name, (default, annotation) in _OWN.items():
-        yield parameter(name, annotation, default)
+    for name, annotation in _OWN.items():
+        yield parameter(name, annotation, False if annotation in (Quiet, AsJson) else None)
 
 
 class SearchCommand(TyperCommand):
@@ -206,24 +190,175 @@ class SearchCommand(TyperCommand):
         """Write the help that typer makes, then the hyperparameters."""
         super().format_help(ctx, formatter)
         # Only now, so that `tuner --help` need not import Optuna.
-        print_hyperparameters(READY_MADE[str(self.name)].table)
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        from objectives.space.tables import search_range
+
+        shown = Table(
+            box=SIMPLE_HEAD, title="Hyperparameters, for --space and --fix", title_justify="left"
+        )
+        shown.add_column("name", no_wrap=True)
+        for head in ("range", "default", "meaning"):
+            shown.add_column(head)
+        for row in READY_MADE[str(self.name)].table.values():
+            shown.add_row(row.name, search_range(row), str(row.default), row.help)
+        Console().print(shown)
 
 
-def print_hyperparameters(table: Space) -> None:
-    """Print name, range, default and meaning of each hyperparameter."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+# Of the command and not of the function.
+_FILES = ("data", "out", "save_model")
 
-    from objectives.space.tables import search_range
 
-    shown = Table(
-        box=SIMPLE_HEAD, title="Hyperparameters, for --space and --fix", title_justify="left"
-    )
-    shown.add_column("name", no_wrap=True)
-    shown.add_column("range")
-    shown.add_column("default")
-    shown.add_column("meaning")
-    for row in table.values():
-        shown.add_row(row.name, search_range(row), str(row.default), row.help)
-    Console().print(shown)
+def read_config(path: Path, entry: ReadyMade) -> Options:
+    """Read the arguments of a search from a TOML file.
+
+    Args:
+        path: the file. Relative paths in it start from its folder.
+        entry: the objective that is tuned.
+
+    Returns:
+        The arguments; the dataset is called ``data``, as on the command line.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no TOML, or holds an unknown name or a value of the wrong kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--config must be a file that exists, got {str(path)!r}")
+    try:
+        arguments = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of TOML, and of text that is not UTF-8
+        raise ValueError(f"--config must be a file of TOML, got {str(path)!r}: {error}") from error
+    kinds: dict[str, str] = dict.fromkeys((*_FILES, "dataset"), "a text")
+    kinds |= {name: argument.kind for name, argument in arguments_for(entry).items()}
+    known = sorted(name for name, kind in kinds.items() if kind != "an object")
+    for name, value in arguments.items():
+        if name not in known:
+            cure = "put it into [space]" if name in entry.table else nearest(name, known)
+            raise ValueError(
+                f"{path} must hold arguments of {entry.function}, got {name!r}; {cure}"
+            )
+        if not _is_of_kind(kinds[name], value):
+            raise ValueError(f"{name} must be {kinds[name]}, got {name} = {value!r} in {path}")
+    if "dataset" in arguments:
+        arguments.setdefault("data", arguments.pop("dataset"))
+    return arguments | _located(arguments, path.parent)
+
+
+def _is_of_kind(kind: str, value: object) -> bool:
+    match kind:
+        case "a list of tables":
+            return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+        case "a table":
+            return isinstance(value, dict)
+        case "a list":
+            return isinstance(value, list)
+        case "auto, none or a whole number":
+            return isinstance(value, int | str)
+        case "a number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+    return kind not in _TYPES or type(value) is _TYPES[kind]
+
+
+def _located(arguments: Options, folder: Path) -> dict[str, str]:
+    """Return the paths among the arguments, as they are from where the command runs."""
+
+    def is_path(name: str, value: str) -> bool:
+        match name:
+            case "out" | "save_model" | "artifact_store":
+                return True
+            case "storage":
+                return "://" not in value
+            case "weights":
+                return value.endswith((".pth", ".safetensors"))
+            case "data":  # a name without suffix or folder is built in, unless it exists
+                named = Path(value)
+                is_name = not named.suffix and named.name == value
+                return "://" not in value and (not is_name or (folder / value).exists())
+        return False
+
+    return {
+        name: str(folder / value)
+        for name, value in arguments.items()
+        if isinstance(value, str) and is_path(name, value)
+    }
+
+
+def read_json(text: str, option: str, kind: type) -> Any:
+    """Read an option's value: JSON itself, or the path of a file of JSON.
+
+    Args:
+        text: what was typed.
+        option: the option's name, for messages.
+        kind: what the JSON must be.
+
+    Raises:
+        ValueError: if it is not JSON of that kind.
+        FileNotFoundError: if it is neither JSON nor a file that exists.
+    """
+    inline = text.lstrip().startswith(("{", "["))
+    if not inline and not Path(text).is_file():
+        raise FileNotFoundError(f"{option} must be JSON or a file that exists, got {text!r}")
+    source = text if inline else Path(text).read_text(encoding="utf-8")
+    try:
+        value = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{option} must be JSON, got {text!r}: {error}") from error
+    if not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "a list"
+        raise ValueError(f"{option} must be {wanted} in JSON, got {text!r}")
+    return value
+
+
+def parse_space(text: str) -> UserSpace:
+    """Read ``--space``: a value fixes a hyperparameter, a list is its choices, an object its range.
+
+    Raises:
+        ValueError: if it is not a JSON object, or a range lacks ``low`` or ``high``.
+        FileNotFoundError: if it is neither JSON nor a file that exists.
+
+    Example:
+        >>> parse_space('{"n_layers": 2, "activation": ["relu"], "dropout": {"low": 0, "high": 1}}')
+        {'n_layers': 2, 'activation': ['relu'], 'dropout': (0, 1)}
+    """
+    from tuner.storage.call import read_space
+
+    return read_space(read_json(text, "--space", dict), source="--space")
+
+
+def parse_assignments(texts: Sequence[str], what: str) -> dict[str, object]:
+    """Read ``name=value``, where a value is a JSON number, true, false, null or else a text.
+
+    Args:
+        texts: what was typed.
+        what: the option's or argument's name, for messages.
+
+    Raises:
+        ValueError: if one has no name or no ``=``.
+
+    Example:
+        >>> parse_assignments(["dropout=0", "optimizer=sgd", "batch_size=full"], "--fix")
+        {'dropout': 0, 'optimizer': 'sgd', 'batch_size': 'full'}
+    """
+    assignments = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise ValueError(f"{what} must be name=value, such as dropout=0, got {text!r}")
+        assignments[name.strip()] = parse_scalar(value.strip())
+    return assignments
+
+
+def parse_scalar(text: str) -> object:
+    """Read a JSON number, true, false, null, or else a text.
+
+    >>> parse_scalar("5"), parse_scalar("null"), parse_scalar("auto")
+    (5, None, 'auto')
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return text if isinstance(value, dict | list) else value

@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from objectives.space.registry import ReadyMade
+from objectives.space.registry import Options, ReadyMade
 from tuner.cli import options as o
-from tuner.cli.config import (
-    parse_assignments,
-    parse_scalar,
-    parse_space,
-    read_config,
-    read_json,
-)
 from tuner.cli.console import (
     NO_RESULT,
-    Interruption,
     check_folder,
     echo,
-    one_line_errors,
-    print_json,
+    interruptions,
     print_result,
     print_trial,
     stop_interrupted,
     tell,
 )
+from tuner.cli.options import parse_assignments, parse_scalar, parse_space, read_config, read_json
 from tuner.search.arguments import arguments_for, check_arguments, check_data
 
 if TYPE_CHECKING:
@@ -52,34 +44,28 @@ def begin(entry: ReadyMade, ctx: typer.Context) -> None:
     Raises:
         typer.Exit: for mistakes, an interruption, or a search without a complete trial.
     """
-    with one_line_errors():
-        typed = ctx.params
-        options = {
-            name: value
-            for name, value in typed.items()
-            if name not in o.NOT_PASSED_ON and value is not None
-        }
-        if typed["config"] is not None:
-            configured = read_config(Path(typed["config"]), entry)
-            options |= {n: v for n, v in configured.items() if not _was_typed(ctx, n)}
-        options |= _read(typed, options)
-        data, out, model = (options.pop(name, None) for name in ("data", "out", "save_model"))
-        if data is None:
-            raise ValueError("DATA must be given, got none; name it, or give data in --config")
-        _read_words(entry, options)
-        check_arguments(entry, options)
-        check_data(entry, data)
-        _search_and_print(entry.function, data, options, out, model, as_json=typed["as_json"])
-
-
-def _read_words(entry: ReadyMade, options: dict[str, Any]) -> None:
-    """Replace texts that stand for no value, or for a number, by what they stand for."""
+    typed = ctx.params
+    options = {
+        name: value
+        for name, value in typed.items()
+        if name not in o.NOT_PASSED_ON and value is not None
+    }
+    if typed["config"] is not None:
+        configured = read_config(Path(typed["config"]), entry)
+        options |= {n: v for n, v in configured.items() if not _was_typed(ctx, n)}
+    options |= _read(typed, options)
+    data, out, model = (options.pop(name, None) for name in ("data", "out", "save_model"))
+    if data is None:
+        raise ValueError("DATA must be given, got none; name it, or give data in --config")
     if options.get("weights") == "none":
         options["weights"] = None
     for name, argument in arguments_for(entry).items():
         value = options.get(name)
         if argument.kind == "auto, none or a whole number" and isinstance(value, str):
             options[name] = None if value == "none" else parse_scalar(value)
+    check_arguments(entry, options)
+    check_data(entry, data)
+    _search_and_print(entry.function, data, options, out, model, as_json=typed["as_json"])
 
 
 def _was_typed(ctx: typer.Context, name: str) -> bool:
@@ -87,7 +73,7 @@ def _was_typed(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _read(typed: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def _read(typed: Options, options: Options) -> Options:
     """Return what the command line reads in its own way, as the entry point takes it."""
     read = {name: typed[name] for name in ("data", "out", "save_model")}
     if typed["trials"] is not None:
@@ -120,18 +106,17 @@ def resume(
     as_json: o.AsJson = False,
 ) -> None:
     """Continue a study that was interrupted, or to a larger total, as it was begun."""
-    with one_line_errors():
-        function, dataset, options = _recorded(study, study_name, data)
-        changes = {
-            "n_trials": n_trials,
-            "timeout": timeout,
-            "n_jobs": n_jobs,
-            "artifact_store": artifact_store,
-            "device": device,
-            "show_progress_bar": not (quiet or as_json),
-        }
-        options |= {name: value for name, value in changes.items() if value is not None}
-        _search_and_print(function, dataset, options, out, save_model, as_json=as_json)
+    function, dataset, options = _recorded(study, study_name, data)
+    changes = {
+        "n_trials": n_trials,
+        "timeout": timeout,
+        "n_jobs": n_jobs,
+        "artifact_store": artifact_store,
+        "device": device,
+        "show_progress_bar": not (quiet or as_json),
+    }
+    options |= {name: value for name, value in changes.items() if value is not None}
+    _search_and_print(function, dataset, options, out, save_model, as_json=as_json)
 
 
 # Seconds that the search itself gets where only one trial by hand is wanted.
@@ -154,20 +139,19 @@ def try_params(
     as_json: o.AsJson = False,
 ) -> None:
     """Run one more trial by hand in a stored study, and print it beside the best one."""
-    with one_line_errors():
-        wanted = parse_assignments(params, "each hyperparameter")
-        from tuner.storage.trial_attrs import has_complete
+    wanted = parse_assignments(params, "each hyperparameter")
+    from tuner.storage.trial_attrs import has_complete
 
-        function, dataset, options = _recorded(study, study_name, data)
-        options |= {"timeout": _NONE, "show_progress_bar": False, "device": device}
-        rivals: list[int | None] = []
+    function, dataset, options = _recorded(study, study_name, data)
+    options |= {"timeout": _NONE, "show_progress_bar": False, "device": device}
+    rivals: list[int | None] = []
 
-        def one_more(result: TuningResult) -> None:
-            rivals.append(result.best_trial.number if has_complete(result.study) else None)
-            result.try_params(**wanted)
+    def one_more(result: TuningResult) -> None:
+        rivals.append(result.best_trial.number if has_complete(result.study) else None)
+        result.try_params(**wanted)
 
-        result = _search(function, dataset, options, table=None, then=one_more)
-        print_trial(result.study, result.study.trials[-1].number, *rivals, as_json=as_json)
+    result = _search(function, dataset, options, table=None, then=one_more)
+    print_trial(result.study, result.study.trials[-1].number, *rivals, as_json=as_json)
 
 
 def worker(
@@ -183,37 +167,35 @@ def worker(
     as_json: o.AsJson = False,
 ) -> None:
     """Join a study from any machine that reaches its storage, until the study is done."""
-    with one_line_errors():
-        from tuner.storage.call import recorded_call
-        from tuner.storage.trial_attrs import count_states
+    from tuner.storage.call import recorded_call
+    from tuner.storage.trial_attrs import count_states
 
-        # As Ctrl-C: running trials go back into the queue. It is what a scheduler sends.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        loaded = _awaited(storage, study, wait)
-        function, dataset, options = recorded_call(loaded, data=data)
-        ended: list[int] = []
-        options |= {
-            "storage": storage,
-            "study_name": loaded.study_name,
-            "timeout": timeout,
-            "artifact_store": artifact_store,
-            "device": device,
-            "show_progress_bar": False,
-            "callbacks": [lambda _, trial: ended.append(trial.number)],
-        }
-        result = _search(function, dataset, options, table=None)
-        counts = count_states(result.study)
-        tell(
-            f"{len(ended)} trials ended here; study {loaded.study_name}: "
-            f"{counts or 'no trials yet'}",
-            {"study_name": loaded.study_name, "ended_here": sorted(ended), "counts": counts},
-            as_json,
-        )
+    # As Ctrl-C: running trials go back into the queue. It is what a scheduler sends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    loaded = _awaited(storage, study, wait)
+    function, dataset, options = recorded_call(loaded, data=data)
+    ended: list[int] = []
+    options |= {
+        "storage": storage,
+        "study_name": loaded.study_name,
+        "timeout": timeout,
+        "artifact_store": artifact_store,
+        "device": device,
+        "show_progress_bar": False,
+        "callbacks": [lambda _, trial: ended.append(trial.number)],
+    }
+    result = _search(function, dataset, options, table=None)
+    counts = count_states(result.study)
+    tell(
+        f"{len(ended)} trials ended here; study {loaded.study_name}: {counts or 'no trials yet'}",
+        {"study_name": loaded.study_name, "ended_here": sorted(ended), "counts": counts},
+        as_json,
+    )
 
 
 def _recorded(
     storage: str, study_name: str | None, data: str | None
-) -> tuple[str, object, dict[str, Any]]:
+) -> tuple[str, object, Options]:
     """Return entry point, dataset and options that continue a stored study."""
     from tuner.storage.call import recorded_call
     from tuner.storage.study import load_study
@@ -245,7 +227,7 @@ def _awaited(storage: str, study_name: str | None, wait: float) -> optuna.Study:
 def _search_and_print(
     function: str,
     data: object,
-    options: dict[str, Any],
+    options: Options,
     out: Path | str | None,
     save_model: Path | str | None,
     *,
@@ -269,13 +251,13 @@ def _search_and_print(
         raise typer.Exit(NO_RESULT)
     if model is not None:
         result.model.save(model)
-    (print_json if as_json else print_result)(result, table, model)
+    print_result(result, table, model, as_json=as_json)
 
 
 def _search(
     function: str,
     data: object,
-    options: dict[str, Any],
+    options: Options,
     table: Path | None,
     then: Callable[[TuningResult], object] | None = None,
 ) -> TuningResult:
@@ -292,18 +274,18 @@ def _search(
         typer.Exit: after Ctrl-C, when what there is has been told.
     """
     result = None
-    with Interruption() as interruption:
+    with interruptions() as noticed:
         try:
             import tuner
 
             entry_point: Callable[..., TuningResult] = getattr(tuner, function)
             result = entry_point(data, **options)
-            if then is not None and not interruption.noticed:
+            if then is not None and not noticed:
                 then(result)
         except KeyboardInterrupt:
-            interruption.noticed = True
+            noticed.append(signal.SIGINT)
     if result is not None and table is not None:
         result.export(table)
-    if result is None or interruption.noticed:
+    if result is None or noticed:
         stop_interrupted(result, table, options)
     return result

@@ -1,17 +1,23 @@
-"""The commands that read a stored study: export, show, diagnose, plot, report."""
+"""The commands that read a stored study (show, export, diagnose, plot, report, dashboard) or use a
+saved model (predict).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
 from tuner.cli import options as o
-from tuner.cli.console import check_folder, echo, one_line_errors, print_study, tell
+from tuner.cli.console import check_folder, echo, print_study, tell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def export(
@@ -26,32 +32,29 @@ def export(
     as_json: o.AsJson = False,
 ) -> None:
     """Write a study's trials, or its learning curves, to a file."""
-    with one_line_errors():
-        from tuner import tables
-        from tuner.storage.study import load_study
+    from tuner import tables
+    from tuner.storage.study import load_study
 
-        loaded = load_study(study, study_name)
-        frame = tables.curves_dataframe(loaded) if curves else tables.trials_dataframe(loaded)
-        tables.export(frame, out)
-        tell(f"{len(frame)} rows: {out}", {"rows": len(frame), "file": str(out)}, as_json)
+    loaded = load_study(study, study_name)
+    frame = tables.curves_dataframe(loaded) if curves else tables.trials_dataframe(loaded)
+    tables.export(frame, out)
+    tell(f"{len(frame)} rows: {out}", {"rows": len(frame), "file": str(out)}, as_json)
 
 
 def show(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
     """Print a study's counts and its best trials."""
-    with one_line_errors():
-        from tuner.storage.study import load_study
+    from tuner.storage.study import load_study
 
-        print_study(load_study(study, study_name), as_json)
+    print_study(load_study(study, study_name), as_json)
 
 
 def diagnose(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
     """Print what a study shows, what to do about it, and the space to search next."""
-    with one_line_errors():
-        from tuner.diagnosis.diagnosis import diagnose as find
-        from tuner.storage.study import load_study
+    from tuner.diagnosis.diagnosis import diagnose as find
+    from tuner.storage.study import load_study
 
-        diagnosis = find(load_study(study, study_name))
-        typer.echo(diagnosis.to_json()) if as_json else echo(diagnosis)
+    diagnosis = find(load_study(study, study_name))
+    typer.echo(diagnosis.to_json()) if as_json else echo(diagnosis)
 
 
 def plot(
@@ -62,16 +65,15 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw a figure of a study."""
-    with one_line_errors():
-        import matplotlib
+    import matplotlib
 
-        matplotlib.use("agg")  # a figure for a file needs no window
-        from tuner.plots.figures import draw
-        from tuner.storage.study import load_study
+    matplotlib.use("agg")  # a figure for a file needs no window
+    from tuner.plots.figures import draw
+    from tuner.storage.study import load_study
 
-        path = check_folder("--out", out or Path(f"{kind}.png"))
-        draw(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
-        tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
+    path = check_folder("--out", out or Path(f"{kind}.png"))
+    draw(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
+    tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
 
 
 def report(
@@ -81,12 +83,11 @@ def report(
     as_json: o.AsJson = False,
 ) -> None:
     """Write a study's report: one HTML file that opens offline."""
-    with one_line_errors():
-        from tuner.report.html import write_report
-        from tuner.storage.study import load_study
+    from tuner.report.html import write_report
+    from tuner.storage.study import load_study
 
-        path = write_report(load_study(study, study_name), out)
-        tell(f"report: {path}", {"file": str(path)}, as_json)
+    path = write_report(load_study(study, study_name), out)
+    tell(f"report: {path}", {"file": str(path)}, as_json)
 
 
 def dashboard(
@@ -97,22 +98,9 @@ def dashboard(
     port: Annotated[int, typer.Option(help="0 for any that is free.")] = 8080,
 ) -> None:
     """Show all studies of a storage in a browser with optuna-dashboard, until Ctrl-C."""
-    with one_line_errors():
-        from tuner.storage.backends import redacted
-        from tuner.storage.study import open_existing
+    from tuner.storage.backends import redacted
+    from tuner.storage.study import open_existing
 
-        wsgi = _optuna_dashboard()
-        app = wsgi(open_existing(storage))
-        with make_server(host, port, app, _Server, _Quiet) as server:
-            address = f"http://{host}:{server.server_port}/dashboard"
-            echo(f"{redacted(storage)}: {address} (Ctrl-C ends it)")
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                typer.echo("ended", err=True)
-
-
-def _optuna_dashboard() -> Callable[[Any], Any]:
     try:
         from optuna_dashboard import wsgi
     except ImportError as error:
@@ -120,8 +108,14 @@ def _optuna_dashboard() -> Callable[[Any], Any]:
             "optuna-dashboard must be installed for tuner dashboard, got none; "
             "pip install 'fusetune[dashboard]' or pip install optuna-dashboard"
         ) from error
-    found: Callable[[Any], Any] = wsgi
-    return found
+    app = wsgi(open_existing(storage))
+    with make_server(host, port, app, _Server, _Quiet) as server:
+        address = f"http://{host}:{server.server_port}/dashboard"
+        echo(f"{redacted(storage)}: {address} (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended", err=True)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -135,3 +129,87 @@ class _Quiet(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Report nothing."""
+
+
+# Images read at once, so that memory does not grow with the folder.
+_AT_ONCE = 512
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A file that --save-model or model.save wrote.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA...",
+            help="A .csv or .parquet file with the columns of training; or image files and "
+            "folders of them.",
+        ),
+    ],
+    proba: Annotated[
+        bool, typer.Option("--proba", help="Add a column with the probability of each class.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File: .csv, .parquet, .json, .xlsx; default: CSV here.")
+    ] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Predict with a saved model: a row for each row of a table, or for each image."""
+    from objectives.models.load import load_model
+    from tuner.tables import check_path, export
+
+    if out is not None:
+        check_path(out)
+    frame = _predictions(load_model(model), data, proba)
+    if out is not None:
+        export(frame, out)
+        tell(f"{len(frame)} rows: {out}", {"rows": len(frame), "file": str(out)}, as_json)
+    elif as_json:
+        typer.echo(frame.to_json(orient="records", double_precision=15))
+    else:
+        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+
+
+def _predictions(model: Any, data: Sequence[Path], proba: bool) -> pd.DataFrame:
+    """Return the columns ``prediction`` and, if asked, ``proba_<class>``; ``file`` for images."""
+    import pandas as pd
+
+    from objectives.data.files import read_file
+
+    if getattr(model, "images", None) is not None:
+        paths = _images(data)
+        batches = (paths[i : i + _AT_ONCE] for i in range(0, len(paths), _AT_ONCE))
+        parts = [_predicted(model, batch, proba).assign(file=batch) for batch in batches]
+        frame = pd.concat(parts, ignore_index=True)
+        frame.insert(0, "file", frame.pop("file"))
+        return frame
+    if len(data) != 1:
+        raise ValueError(
+            f"DATA must be one table for a model of tables, got {len(data)} paths; predict each"
+        )
+    return _predicted(model, read_file(data[0]).frame, proba)
+
+
+def _predicted(model: Any, X: object, proba: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {"prediction": model.predict(X)}
+    if proba:
+        shares = model.predict_proba(X)
+        columns |= {f"proba_{label}": shares[:, i] for i, label in enumerate(model.classes)}
+    return pd.DataFrame(columns)
+
+
+def _images(data: Sequence[Path]) -> list[str]:
+    """Return the image files among ``data`` and in its folders, in order."""
+    from objectives.images.folders import images_in
+
+    found = []
+    for path in data:
+        inside = images_in(path) if path.is_dir() else [path]
+        if not inside:
+            raise ValueError(f"DATA must be images or folders of them, got none in {str(path)!r}")
+        found += inside
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"DATA must be files that exist, got {str(missing[0])!r}")
+    return list(map(str, found))

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scipy.stats import t
 
 from objectives._messages import check_count
 from objectives.objective import BestEpoch, Objective
+from objectives.space.hyperparameter import Params
 from objectives.space.space import defaults
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView, view_of
@@ -43,7 +44,7 @@ class _Candidate(NamedTuple):
     """A configuration to run: its trial (None for the default) and its value in the study."""
 
     number: int | None
-    params: dict[str, Any]
+    params: Params
     is_default: bool
     value: float
 
@@ -102,8 +103,17 @@ def confirm(
     by_candidate: dict[int, list[float]] = {}
     for number, value in values.items():
         by_candidate.setdefault(runs[number][0], []).append(value)
-    rows = [_row(candidates[i], by_candidate[i]) for i in sorted(by_candidate)]
-    return _table(rows, objective.metric.direction)
+    rows = []
+    for i in sorted(by_candidate):
+        finite = pd.Series(by_candidate[i], dtype="float64").dropna()
+        mean, std, n = finite.mean(), finite.std(), len(finite)
+        half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
+        measured = {"mean": mean, "std": std, "low": mean - half, "high": mean + half, "n": n}
+        rows.append(candidates[i]._asdict() | measured)
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "rank"])
+    rising = objective.metric.direction == "minimize"
+    frame = frame.sort_values("mean", ascending=rising, kind="stable", ignore_index=True)
+    return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)
 
 
 def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidate]:
@@ -122,13 +132,11 @@ def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidat
     return [*chosen, distinct.get(_key(default), _Candidate(None, default, True, math.nan))]
 
 
-def _key(params: Mapping[str, Any]) -> str:
+def _key(params: Params) -> str:
     return json.dumps(params, sort_keys=True, default=str)
 
 
-def _train(
-    objective: Objective, seed: int, runs: Mapping[int, Mapping[str, Any]]
-) -> dict[int, float]:
+def _train(objective: Objective, seed: int, runs: Mapping[int, Params]) -> dict[int, float]:
     """Train the runs, side by side where they fit, and return each one's best value by number."""
     cohort = objective.cohort(seed=seed)
     direction = objective.metric.direction
@@ -149,26 +157,3 @@ def _train(
     except KeyboardInterrupt:
         print(f"interrupted: {len(values)} of {len(runs)} runs are finished", file=sys.stderr)
     return values
-
-
-def _row(candidate: _Candidate, values: list[float]) -> dict[str, Any]:
-    finite = pd.Series(values, dtype="float64").dropna()
-    mean, std, n = finite.mean(), finite.std(), len(finite)
-    half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
-    return {
-        "number": candidate.number,
-        "is_default": candidate.is_default,
-        "value": candidate.value,
-        "mean": mean,
-        "std": std,
-        "low": mean - half,
-        "high": mean + half,
-        "n": n,
-    }
-
-
-def _table(rows: list[dict[str, Any]], direction: str) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "rank"])
-    rising = direction == "minimize"
-    frame = frame.sort_values("mean", ascending=rising, kind="stable", ignore_index=True)
-    return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)

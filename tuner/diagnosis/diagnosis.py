@@ -1,7 +1,7 @@
 """`diagnose`: what a study shows, the evidence in numbers, what to do, and the next search space.
 
 The practical tips of the tuning literature as code. Each finding is a function of a `StudyView`, in
-`space_findings`, `curve_findings` or `trial_findings`, beside its thresholds and their sources.
+`space_findings` or `trial_findings`, beside its thresholds and their sources.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import html
 import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from tuner.diagnosis import curve_findings, space_findings, trial_findings
+from tuner.diagnosis import space_findings, trial_findings
 from tuner.diagnosis.evidence import Finding
 from tuner.storage.view import StudyView, view_of
 
@@ -36,10 +36,10 @@ FINDINGS: tuple[Callable[[StudyView], Finding | list[Finding] | None], ...] = (
     trial_findings.imbalanced,
     trial_findings.pruned_too_early,
     space_findings.at_an_edge,
-    curve_findings.under_trained,
-    curve_findings.impatient,
-    curve_findings.overfitting,
-    curve_findings.underfitting,
+    trial_findings.under_trained,
+    trial_findings.impatient,
+    trial_findings.overfitting,
+    trial_findings.underfitting,
     trial_findings.lead_within_noise,
     space_findings.no_difference,
     space_findings.too_few_trials,
@@ -65,6 +65,12 @@ class Diagnosis:
     findings: pd.DataFrame
     space: dict[str, Any]
 
+    @property
+    def headline(self) -> str:
+        """The study, and how many findings there are."""
+        n = len(self.findings)
+        return f"{self.title}: {n or 'no'} finding{'s' if n != 1 else ''}"
+
     def to_json(self) -> str:
         """The same as one JSON object; ranges are written as ``tuner mlp --space`` reads them."""
         rows = self.findings.astype(object).where(self.findings.notna(), None)
@@ -75,24 +81,19 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         """Return the findings as text."""
-        lines = [f"{self.title}: {_count(len(self.findings))}"]
+        lines = [self.headline]
         for number, row in enumerate(self.findings.to_dict("records"), start=1):
-            lines.append(f"{number}. {row['finding']}")
-            lines += textwrap.wrap(
-                f"{row['evidence']}. {_sentence(row['advice'])}.",
-                _WIDTH,
-                initial_indent="   ",
-                subsequent_indent="   ",
-            )
+            advice = row["advice"][:1].upper() + row["advice"][1:]
+            text = textwrap.fill(f"{row['evidence']}. {advice}.", _WIDTH - 3)
+            lines += [f"{number}. {row['finding']}", textwrap.indent(text, "   ")]
         return "\n".join([*lines, f"next space: {self.space}"])
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):  # Else sentences end at 50 letters.
             table = self.findings[["finding", "evidence", "advice"]].to_html(index=False, border=0)
-        title = f"{self.title}: {_count(len(self.findings))}"
         space = f"next space: <code>{html.escape(str(self.space))}</code>"
         shown = table if len(self.findings) else ""
-        return f"<p><b>{html.escape(title)}</b></p>{shown}<p>{space}</p>"
+        return f"<p><b>{html.escape(self.headline)}</b></p>{shown}<p>{space}</p>"
 
 
 def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None) -> Diagnosis:
@@ -126,10 +127,12 @@ def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None
     """
     view = view_of(study, objective)
     findings: list[Finding] = []
+    rows = []
     for find in FINDINGS:
         result = find(view)
-        findings += [result] if isinstance(result, Finding) else result or []
-    rows = [[getattr(finding, column) for column in COLUMNS] for finding in findings]
+        new = [result] if isinstance(result, Finding) else result or []
+        findings += new
+        rows += [asdict(finding) | {"code": find.__name__} for finding in new]
     return Diagnosis(
         title=f"study {view.study_name}, {view.counts or 'no trials yet'}",
         findings=pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"),
@@ -137,17 +140,10 @@ def diagnose(study: optuna.Study | StudyView, objective: Objective | None = None
     )
 
 
-def _count(n: int) -> str:
-    return "1 finding" if n == 1 else f"{n or 'no'} findings"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _plain(entry: Any) -> Any:
-    if isinstance(entry, tuple):
-        return {"low": entry[0], "high": entry[1]}
-    if isinstance(entry, FloatDistribution | IntDistribution):
-        return {"low": entry.low, "high": entry.high, "log": entry.log}
+    match entry:
+        case (low, high) if isinstance(entry, tuple):
+            return {"low": low, "high": high}
+        case FloatDistribution() | IntDistribution():
+            return {"low": entry.low, "high": entry.high, "log": entry.log}
     return entry

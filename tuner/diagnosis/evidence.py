@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ class Finding:
     """One thing that a study shows.
 
     Args:
-        code: a short name that does not change, for programs.
         finding: the result, in a sentence.
         evidence: the numbers it rests on.
         advice: what to do next.
@@ -32,7 +31,6 @@ class Finding:
             ``("cap", number)`` or ``("fix", value)``.
     """
 
-    code: str
     finding: str
     evidence: str
     advice: str
@@ -40,13 +38,9 @@ class Finding:
     change: tuple[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Noise:
-    """How far two equally good trials may lie apart, in the metric's units, and the source of it.
-
-    Args:
-        value: one standard error.
-        source: in words.
+class Noise(NamedTuple):
+    """How far two equally good trials may lie apart, in the metric's units: one standard error, and
+    the source of it in words.
     """
 
     value: float
@@ -58,13 +52,8 @@ def ranges(view: StudyView) -> dict[str, Range | Levels]:
     own = getattr(view.objective, "space", None)
     # The rows as documented come first: those of the objective may hold another distribution.
     rows = {**(own if isinstance(own, Mapping) else {}), **view.documented}
-    searched = {name: search_range(entry, rows.get(name)) for name, entry in searched_of(view)}
+    searched = {name: search_range(entry, rows.get(name)) for name, entry in view.space.items()}
     return {name: entry for name, entry in searched.items() if entry is not None}
-
-
-def searched_of(view: StudyView) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Names and entries of a space that are not fixed."""
-    return ((name, entry) for name, entry in view.space.items() if "fixed" not in entry)
 
 
 def noise(view: StudyView) -> Noise | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import optuna
@@ -63,13 +64,22 @@ def equal_step_costs(
     ranked = sorted(cost for cost in ends if cost is not None)
     if not ranked:
         return ends
-    best_curves = [
-        _best_so_far({step: sign * v for step, v in curve.items() if math.isfinite(v)})
-        for curve in curves
-    ]
+    best_curves = []
+    for curve in curves:
+        finite = {step: sign * curve[step] for step in sorted(curve) if math.isfinite(curve[step])}
+        best_curves.append(dict(zip(finite, accumulate(finite.values(), min), strict=True)))
     for number, (_, _, state) in enumerate(rows):
-        if state is TrialState.PRUNED and best_curves[number]:
-            ends[number] = _placed(number, best_curves, ranked, ends)
+        if state is not TrialState.PRUNED or not best_curves[number]:
+            continue
+        last = max(best_curves[number])
+        own = best_curves[number][last]
+        rivals = [
+            curve[max(step for step in curve if step <= last)]
+            for curve, end in zip(best_curves, ends, strict=True)
+            if end is not None and curve and min(curve) <= last <= max(curve)
+        ]
+        share_better = sum(best <= own for best in rivals) / len(rivals) if rivals else 1.0
+        ends[number] = ranked[min(int(share_better * len(ranked)), len(ranked) - 1)]
     return ends
 
 
@@ -135,41 +145,3 @@ def study_importances(study: optuna.Study) -> dict[str, float]:
         costs,
         target_quantile=_GOOD if any(t.state is TrialState.PRUNED for t in trials) else 0.1,
     )
-
-
-def _best_so_far(curve: Mapping[int, float]) -> dict[int, float]:
-    best, found = math.inf, {}
-    for step in sorted(curve):
-        best = min(best, curve[step])
-        found[step] = best
-    return found
-
-
-def _placed(
-    number: int,
-    curves: Sequence[Mapping[int, float]],
-    ranked: Sequence[float],
-    ends: Sequence[float | None],
-) -> float:
-    """Return the final cost at the place that a pruned trial has, at its last step, among the
-    complete trials that got as far.
-    """
-    last = max(curves[number])
-    own = curves[number][last]
-    rivals = [
-        best
-        for curve, end in zip(curves, ends, strict=True)
-        if end is not None and (best := _value_at(curve, last)) is not None
-    ]
-    if not rivals:
-        return ranked[-1]
-    share_better = sum(best <= own for best in rivals) / len(rivals)
-    return ranked[min(int(share_better * len(ranked)), len(ranked) - 1)]
-
-
-def _value_at(curve: Mapping[int, float], step: int) -> float | None:
-    """Return the best value up to a step, of a curve that goes on to it or beyond."""
-    if not curve or max(curve) < step:
-        return None
-    steps = [s for s in curve if s <= step]
-    return curve[max(steps)] if steps else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
 if TYPE_CHECKING:
-    from objectives.space.hyperparameter import Hyperparameter
+    from objectives.space.hyperparameter import Described, Hyperparameter
 
 Floats = npt.NDArray[np.float64]
 Side = Literal["low", "high"]
@@ -86,7 +86,7 @@ class Range:
         """The part of the range up to ``limit``."""
         return replace(self, high=limit) if self.low < limit < self.high else self
 
-    def entry(self) -> Any:
+    def entry(self) -> object:
         """This range as ``space=`` takes it: a pair, or a distribution on an unusual scale."""
         low, high = (int(v) if self.whole else float(v) for v in (self.low, self.high))
         if self.plain:
@@ -162,7 +162,7 @@ class Levels:
         below = tuple(level for level in self.levels if level < limit)
         return replace(self, levels=below) if below else self
 
-    def entry(self) -> Any:
+    def entry(self) -> object:
         """The levels as ``space=`` takes them."""
         return list(self.levels)
 
@@ -183,9 +183,7 @@ class Levels:
         return beyond if whole else float(f"{beyond:.6g}")
 
 
-def search_range(
-    described: Mapping[str, Any], row: Hyperparameter | None = None
-) -> Range | Levels | None:
+def search_range(described: Described, row: Hyperparameter | None = None) -> Range | Levels | None:
     """The range that a study's record describes; None for texts to choose from or a fixed value.
 
     Args:
@@ -199,10 +197,14 @@ def search_range(
         >>> search_range({"choices": ["relu", "tanh"]}) is None
         True
     """
-    ends = _numbers(described)
-    if len(ends) < 2 or ("choices" in described and len(ends) < 3):
+    values = described.get("choices", [described.get("low"), described.get("high")])
+    ends = sorted(v for v in values if isinstance(v, int | float) and not isinstance(v, bool))
+    if len(ends) < max(len(values), 3 if "choices" in described else 2):
         return None
-    minimum, maximum = _limits(described, ends, row)
+    minimum, maximum = (-math.inf, math.inf) if row is None else (row.minimum, row.maximum)
+    if math.isinf(minimum) and ends[0] >= 0:
+        is_share = isinstance(ends[-1], float) and ends[-1] <= 1 and not described.get("log")
+        minimum, maximum = 0.0, min(maximum, 1.0 if is_share else math.inf)
     if "choices" in described:
         return Levels(levels=tuple(ends), minimum=minimum, maximum=maximum)
     log, powers = bool(described.get("log")), bool(described.get("powers_of_two"))
@@ -217,19 +219,3 @@ def search_range(
         maximum=maximum,
         plain=(log, powers) == (pair_is_log and not powers, pair_is_powers),
     )
-
-
-def _numbers(described: Mapping[str, Any]) -> list[float]:
-    values = described.get("choices", [described.get("low"), described.get("high")])
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    return sorted(numbers) if len(numbers) == len(values) else []
-
-
-def _limits(
-    described: Mapping[str, Any], ends: list[float], row: Hyperparameter | None
-) -> tuple[float, float]:
-    known = (-math.inf, math.inf) if row is None else (row.minimum, row.maximum)
-    if math.isfinite(known[0]) or ends[0] < 0:
-        return known
-    is_share = isinstance(ends[-1], float) and ends[-1] <= 1 and not described.get("log")
-    return 0.0, min(known[1], 1.0 if is_share else math.inf)

@@ -12,13 +12,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from objectives._messages import short
-from objectives.space.hyperparameter import Hyperparameter
-from tuner.diagnosis.evidence import Finding, ranges, searched_of
+from objectives.space.hyperparameter import Value
+from tuner.diagnosis.evidence import Finding, ranges
 from tuner.diagnosis.ranges import Levels, Range, Side
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView
@@ -46,6 +46,7 @@ _RANDOM_TRIALS = 60
 
 # The next space holds the best quarter of the trials, if they are enough.
 _GOOD, _MIN_GOOD, _MIN_TO_NARROW = 0.25, 5, 10
+Changes: TypeAlias = dict[tuple[str | None, str], Any]  # by hyperparameter and kind of change
 _TRIED = 5  # A choice tried less often has not had its chance.
 
 
@@ -70,7 +71,6 @@ def _edge(view: StudyView, name: str, entry: Range | Levels) -> Finding | None:
     wider = entry.widened(side)
     end, new = (entry.low, wider.low) if side == "low" else (entry.high, wider.high)
     return Finding(
-        code="at_an_edge",
         finding=f"the best {name} lies at the {side} end of its range",
         evidence=f"best {short(top.iloc[0])}, range {short(entry.low)} to {short(entry.high)}; "
         f"{n_near} of the best {len(top)} trials are in the fifth next to {short(end)}",
@@ -100,27 +100,24 @@ def no_difference(view: StudyView) -> list[Finding]:
     overall = {name.removeprefix("log2_"): share for name, share in wide.items()}
     best = trial_params(view.by_number[int(view.ranked["number"].iloc[0])])
     return [
-        _useless(name, overall[name], share, n, best[name])
+        Finding(
+            finding=f"{name} made no difference",
+            evidence=f"importance {overall[name]:.2f} (fANOVA) and {share:.2f} (PED-ANOVA) of 1, "
+            f"from {n} complete trials",
+            advice=f"fix {name} at the best trial's {short(best[name]) or best[name]} and search "
+            "the others",
+            hyperparameter=name,
+            change=("fix", best[name]),
+        )
         for name, share in narrow.items()
         if share < _NO_DIFFERENCE and overall.get(name, 1.0) < _NO_DIFFERENCE and name in best
     ]
 
 
-def _useless(name: str, overall: float, narrow: float, n: int, value: Any) -> Finding:
-    return Finding(
-        code="no_difference",
-        finding=f"{name} made no difference",
-        evidence=f"importance {overall:.2f} (fANOVA) and {narrow:.2f} (PED-ANOVA) of 1, from {n} "
-        "complete trials",
-        advice=f"fix {name} at the best trial's {short(value) or value} and search the others",
-        hyperparameter=name,
-        change=("fix", value),
-    )
-
-
 def too_few_trials(view: StudyView) -> Finding | None:
     """Fewer trials than the space needs. A grid or a list of configurations has a fixed length."""
-    sampler, n_dimensions = view.record.get("sampler"), len(list(searched_of(view)))
+    sampler = view.record.get("sampler")
+    n_dimensions = sum("fixed" not in entry for entry in view.space.values())
     if sampler in ("grid", "manual") or not n_dimensions or view.ended.empty:
         return None
     if sampler == "random":
@@ -132,7 +129,6 @@ def too_few_trials(view: StudyView) -> Finding | None:
     if n >= needed:
         return None
     return Finding(
-        code="too_few_trials",
         finding="too few trials for the space",
         evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
         advice=f"continue to n_trials={needed}, or search fewer hyperparameters; until then do "
@@ -143,7 +139,9 @@ def too_few_trials(view: StudyView) -> Finding | None:
 def duplicates(view: StudyView) -> Finding | None:
     """Configurations that were run more than once."""
     trials = view.ended[view.ended["state"] != "FAIL"]
-    key = _configurations(view).reindex(trials["number"]).dropna()
+    params = {trial.number: trial_params(trial) for trial in view.trials}
+    texts = {n: json.dumps(p, sort_keys=True, default=str) for n, p in params.items() if p}
+    key = pd.Series(texts, dtype="str").reindex(trials["number"]).dropna()
     again = int(key.duplicated().sum())
     if not again:
         return None
@@ -152,18 +150,10 @@ def duplicates(view: StudyView) -> Finding | None:
     spread = (groups.max() - groups.min())[groups.size() > 1]
     differ = f"; their values differ by up to {short(spread.max())}" if len(spread) else ""
     return Finding(
-        code="duplicates",
         finding="identical configurations were run more than once",
         evidence=f"{again} of {len(trials)} trials repeat an earlier configuration{differ}",
         advice="search finer ranges, or fewer trials; to measure noise, use result.confirm()",
     )
-
-
-def _configurations(view: StudyView) -> pd.Series:
-    """Each trial's configuration as text, by trial number."""
-    params = {trial.number: trial_params(trial) for trial in view.trials}
-    texts = {n: json.dumps(p, sort_keys=True, default=str) for n, p in params.items() if p}
-    return pd.Series(texts, dtype="str")
 
 
 def next_space(view: StudyView, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -184,14 +174,15 @@ def next_space(view: StudyView, findings: Sequence[Finding]) -> dict[str, Any]:
         if name in fixed:
             space[name] = fixed[name]
         elif "fixed" in described:
-            if not _is_fixed_anyway(view.documented.get(name), described["fixed"]):
+            row = view.documented.get(name)
+            if row is None or row.distribution is not None or row.default != described["fixed"]:
                 space[name] = described["fixed"]
         else:
             space[name] = _next_entry(view, name, changes)
     return space
 
 
-def _next_entry(view: StudyView, name: str, changes: dict[tuple[Any, str], Any]) -> Any:
+def _next_entry(view: StudyView, name: str, changes: Changes) -> object:
     entry = ranges(view).get(name)
     best_values = _best_values(view, name)
     side, limit = changes.get((name, "widen")), changes.get((name, "cap"))
@@ -219,7 +210,7 @@ def _best_values(view: StudyView, name: str) -> pd.Series:
     return values
 
 
-def _next_choices(view: StudyView, name: str, best_values: pd.Series) -> list[Any]:
+def _next_choices(view: StudyView, name: str, best_values: pd.Series) -> list[Value]:
     """The choices without those that were tried often enough and never among the best trials."""
     choices = list(view.space[name]["choices"])
     if best_values.empty:
@@ -227,9 +218,3 @@ def _next_choices(view: StudyView, name: str, best_values: pd.Series) -> list[An
     tried = view.ended[f"params_{name}"].astype("str").value_counts()
     liked = set(best_values.astype("str"))
     return [c for c in choices if str(c) in liked or tried.get(str(c), 0) < _TRIED] or choices
-
-
-def _is_fixed_anyway(documented: Hyperparameter | None, value: Any) -> bool:
-    if documented is None or documented.distribution is not None:
-        return False
-    return bool(documented.default == value)

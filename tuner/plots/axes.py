@@ -67,13 +67,18 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
     """Return ``ax``, or the axes of a new figure, with its title and x label set."""
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    # The pad leaves a row for the legend, which would hide trials inside the axes.
-    ax.set_title(plain(title), loc="left", fontsize="medium", fontweight="bold", pad=_TITLE_PAD)
+    _set_title(ax, plain(title), n_rows=1)
     ax.set_xlabel(plain(xlabel))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def _set_title(ax: Axes, title: str, n_rows: int) -> None:
+    # The pad leaves rows for the legend, which would hide trials inside the axes.
+    pad = _TITLE_PAD * max(n_rows, 1)
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=pad)
 
 
 def plain(text: str) -> str:
@@ -158,32 +163,20 @@ def scatter_trials(
 
 def whole_numbers(ax: Axes, axis: str = "x") -> None:
     """Keep ticks between whole numbers off an axis."""
-    locator = MaxNLocator(integer=True, min_n_ticks=1)
-    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(locator)
+    getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def star(ax: Axes, x: Floats, y: Floats, label: str) -> PathCollection:
     """Mark the best trial."""
-    return ax.scatter(
-        x,
-        y,
-        s=150,
-        c=BEST_COLOR,
-        marker="*",
-        edgecolors="black",
-        linewidths=0.8,
-        zorder=5,
-        label=label,
-    )
+    drawn = ax.scatter(x, y, 150, BEST_COLOR, marker="*", zorder=5, label=label)
+    drawn.set(edgecolors="black", linewidths=0.8)
+    return drawn
 
 
 def legend(ax: Axes, handles: Sequence[Artist]) -> None:
     """Put the legend between the title and the axes, in rows of about equal length."""
     n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
-    pad = _TITLE_PAD * max(n_rows, 1)
-    ax.set_title(
-        ax.get_title(loc="left"), loc="left", fontsize="medium", fontweight="bold", pad=pad
-    )
+    _set_title(ax, ax.get_title(loc="left"), n_rows)
     drawn = ax.legend(
         handles=handles,
         loc="lower left",

@@ -1,17 +1,24 @@
-"""Figures by name: what ``result.plot(kind)`` draws."""
+"""Figures by name, as ``result.plot(kind)`` draws them, and those of the best model.
+
+A model is drawn on the validation split: the test split stays closed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from objectives._messages import hint
 from tuner.plots import hyperparameters, study
+from tuner.plots.axes import LOOKS, new_axes, plain
 from tuner.storage.view import view_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import optuna
     from matplotlib.axes import Axes
 
@@ -32,6 +39,10 @@ OF_A_STUDY: dict[str, Callable[[optuna.Study | StudyView], Figure | Axes]] = {
 }
 """Name -> draws a study; each returns the figure, or the axes on one."""
 FIGURES = (*OF_A_STUDY, "predictions")
+
+_MAX_COUNTED = 12  # Classes of which the numbers in the cells can still be read.
+_INCHES_A_CLASS = 0.42
+_MAX_DOTS = 2000
 
 
 def draw(
@@ -71,9 +82,82 @@ def draw(
             'use load_result(...).plot("predictions")'
         )
     else:
-        from tuner.plots.model import plot_predictions
-
         drawn = plot_predictions(model, data)
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
     assert isinstance(figure, Figure), "none of the plots draws on a subfigure"
     return figure
+
+
+def plot_predictions(model: FittedModel, data: Any, ax: Axes | None = None) -> Axes:
+    """Draw the validation rows as a confusion matrix or, in regression, predicted against true.
+
+    Args:
+        model: a fitted model of any kind.
+        data: what it was tuned on, of which the validation split alone is read.
+        ax: axes to draw on; by default those of a new figure.
+    """
+    predicted = model.predict(data.valid.X)
+    if model.task == "regression":
+        return plot_predicted(data.valid.y, predicted, ax)
+    return plot_confusion(np.asarray(model.classes)[data.valid.y], predicted, ax)
+
+
+def plot_confusion(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | None = None) -> Axes:
+    """Draw how often each class is taken for which: the share of each true class's rows.
+
+    Args:
+        true: class labels, shape (n,).
+        predicted: class labels, shape (n,).
+        ax: axes to draw on; by default those of a new figure.
+    """
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    labels = np.unique([*np.asarray(true).tolist(), *np.asarray(predicted).tolist()])
+    few = len(labels) <= _MAX_COUNTED
+    if ax is None:
+        side = max(4.6, _INCHES_A_CLASS * len(labels) + 1.2)
+        _, ax = plt.subplots(figsize=(side, side), layout="constrained")
+    ax = new_axes(ax, f"Confusion on {len(np.asarray(true))} validation rows", "")
+    ConfusionMatrixDisplay.from_predictions(
+        true,
+        predicted,
+        ax=ax,
+        normalize="true",
+        cmap="Blues",
+        colorbar=False,
+        labels=labels,
+        display_labels=[plain(str(label)) for label in labels],
+        include_values=few,
+        values_format=".2f",
+        im_kw={"vmin": 0.0, "vmax": 1.0},
+        text_kw={"fontsize": "small"},
+        xticks_rotation=0 if few else 90,
+    )
+    for text in ax.texts:
+        # The colour shows zeros; as numbers they would hide where the errors are.
+        text.set_visible(text.get_text() != "0.00")
+    ax.set(xlabel="predicted", ylabel="true (each row sums to 1)")
+    ax.grid(visible=False)
+    return ax
+
+
+def plot_predicted(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | None = None) -> Axes:
+    """Draw predicted against true values, with the diagonal that a perfect model lies on; see
+    `plot_confusion`.
+    """
+    from sklearn.metrics import PredictionErrorDisplay
+
+    n = len(np.asarray(true))
+    ax = new_axes(ax, f"Predictions for {n} validation rows", "")
+    PredictionErrorDisplay.from_predictions(
+        np.asarray(true),
+        np.asarray(predicted),
+        ax=ax,
+        kind="actual_vs_predicted",
+        subsample=min(_MAX_DOTS, n),
+        random_state=0,
+        scatter_kwargs={"s": 14, "alpha": 0.6, "color": LOOKS["COMPLETE"].color},
+        line_kwargs={"color": "#595959", "linestyle": ":"},
+    )
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax

@@ -99,15 +99,9 @@ def plot_hyperparameters(study: optuna.Study | StudyView) -> Figure:
     """
     view = view_of(study)
     names: list[str | None] = [*view.varied] or [None]
-    n_rows = math.ceil(len(names) / _COLUMNS)
-    n_columns = min(len(names), _COLUMNS)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(5.6 * n_columns, 3.8 * n_rows),
-        layout="constrained",
-        squeeze=False,
-    )
+    shape = math.ceil(len(names) / _COLUMNS), min(len(names), _COLUMNS)
+    size = 5.6 * shape[1], 3.8 * shape[0]
+    figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
         plot_hyperparameter(view, name, ax)
     for ax in axes.flat[len(names) :]:
@@ -139,17 +133,9 @@ def plot_rank(
         _scale(ax, axis, rows[f"params_{name}"], ranges(view).get(name))
         for axis, name in zip("xy", pair, strict=True)
     )
-    dots = ax.scatter(
-        x,
-        y,
-        c=np.linspace(0, 1, len(rows)),
-        cmap=RANK_COLORS,
-        vmin=0,
-        vmax=1,
-        s=float(np.clip(900 / np.sqrt(len(rows)), 18, 60)),
-        edgecolors="white",
-        linewidths=0.4,
-    )
+    size = float(np.clip(900 / np.sqrt(len(rows)), 18, 60))
+    dots = ax.scatter(x, y, size, np.linspace(0, 1, len(rows)), cmap=RANK_COLORS, vmin=0, vmax=1)
+    dots.set(edgecolors="white", linewidths=0.4)
     colorbar(ax, dots)
     if len(rows):
         legend(ax, [star(ax, x[-1:], y[-1:], f"best (trial {rows['number'].iloc[-1]})")])
@@ -167,9 +153,7 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not is_number:
         levels = levels_of(values)
-        ax.set(
-            **{f"{axis}ticks": range(len(levels)), f"{axis}ticklabels": list(map(plain, levels))}
-        )
+        getattr(ax, f"set_{axis}ticks")(range(len(levels)), list(map(plain, levels)))
         ax.set(**{f"{axis}lim": (-0.5, len(levels) - 0.5)})
         return _spread(values.astype("str").map(levels.index).to_numpy(dtype=np.float64), axis)
     numbers: npt.NDArray[np.float64] = values.to_numpy(dtype=np.float64)
@@ -179,7 +163,12 @@ def _scale(ax: Axes, axis: str, values: pd.Series, entry: object) -> Floats:
         whole_numbers(ax, axis)
     numbers = _spread(np.log(numbers) if is_log else numbers, axis, inwards=bool(bounds))
     numbers = np.exp(numbers) if is_log else numbers
-    _limit(ax, axis, np.append(numbers, bounds), log=is_log)
+    shown = np.append(numbers, bounds)
+    ends = np.array([np.nanmin(shown), np.nanmax(shown)])
+    ends = np.log(ends) if is_log else ends
+    pad = 0.05 * (ends[1] - ends[0]) or 0.5
+    ends += (-pad, pad)
+    ax.set(**{f"{axis}lim": np.exp(ends) if is_log else ends})
     line = ax.axvline if axis == "x" else ax.axhline
     for bound in bounds:
         line(bound, color=_BOUND_COLOR, linestyle=":", linewidth=1.2)
@@ -221,14 +210,6 @@ def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:
     return is_log or is_base_2
 
 
-def _limit(ax: Axes, axis: str, numbers: Floats, *, log: bool) -> None:
-    ends = np.array([np.nanmin(numbers), np.nanmax(numbers)])
-    ends = np.log(ends) if log else ends
-    pad = 0.05 * (ends[1] - ends[0]) or 0.5
-    ends += (-pad, pad)
-    ax.set(**{f"{axis}lim": np.exp(ends) if log else ends})
-
-
 _MAX_AXES = 10
 
 _FEW_VALUES, _FAN = 12, 0.08
@@ -256,46 +237,28 @@ def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
     if len(data.names) < 2 or not len(data.rank):
         return show_empty(ax, "needs complete trials and two hyperparameters that differ")
     columns = np.arange(len(data.names))
-    lines = [np.column_stack([columns, row]) for row in _fanned(data)]
+    position = data.position.copy()
+    for column in position.T:
+        if len(np.unique(column)) <= _FEW_VALUES < len(column):
+            # Lines through one level are fanned out by rank, so that each is seen.
+            column += _FAN * (data.rank - 0.5)
+    lines = [np.column_stack([columns, row]) for row in position]
     alpha = float(np.clip(6 / np.sqrt(len(lines)), 0.2, 0.9))
     drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=1.0, alpha=alpha)
     drawn.set_clim(0, 1)
     ax.add_collection(drawn)
-    ax.plot(
-        columns,
-        data.position[-1],
-        color=BEST_COLOR,
-        linewidth=2.6,
-        marker="*",
-        markeredgecolor="black",
-        markersize=9,
-    )
+    (best,) = ax.plot(columns, data.position[-1], color=BEST_COLOR, linewidth=2.6, marker="*")
+    best.set(markeredgecolor="black", markersize=9)
     for column, (low, high) in enumerate(data.ends):
-        for end, text, where in ((0.0, low, "top"), (1.0, high, "bottom")):
-            ax.annotate(
-                plain(text),
-                (column, end),
-                (0, -9 if where == "top" else 9),
-                ha="center",
-                va=where,
-                textcoords="offset points",
-                fontsize="small",
-            )
+        for end, text, offset, align in ((0.0, low, -9, "top"), (1.0, high, 9, "bottom")):
+            note = ax.annotate(plain(text), (column, end), (0, offset), textcoords="offset points")
+            note.set(ha="center", va=align, fontsize="small")
     ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.15, 1.15), yticks=[])
     ax.set_xticks(columns, list(map(plain, data.names)), rotation=20)
     ax.grid(visible=True, axis="x", color="#8C8C8C", linewidth=0.8)
     ax.spines[["left", "bottom"]].set_visible(False)
     colorbar(ax, drawn)
     return ax
-
-
-def _fanned(data: ParallelData) -> Floats:
-    """Positions with lines through one level fanned out by rank, so that each is seen."""
-    position = data.position.copy()
-    for column in position.T:
-        if len(np.unique(column)) <= _FEW_VALUES < len(column):
-            column += _FAN * (data.rank - 0.5)
-    return position
 
 
 def parallel_data(study: optuna.Study | StudyView) -> ParallelData:

@@ -96,22 +96,18 @@ def curves_data(study: optuna.Study | StudyView) -> CurvesData:
     """Learning curves of a study's trials in the metric that is tuned."""
     view = view_of(study)
     trials = view.trials_table.set_index("number").reindex(list(view.curves))
+    complete, stopped = trials["state"] == "COMPLETE", trials["stopped"].fillna("")
+    ending = trials["state"].str.lower().replace("fail", "failed")
+    ending = ending.mask(stopped.str.startswith("diverged"), "diverged")
+    ending = ending.mask(complete & (stopped == "patience"), "patience")
     best = view.best_trial
     return CurvesData(
         list(view.curves),
         trials["state"].to_numpy(dtype=np.str_),
         [c[["epoch", "value"]].to_numpy(dtype=np.float64) for c in view.curves.values()],
         None if best is None else best.number,
-        _endings(trials).to_numpy(dtype=np.str_),
+        ending.to_numpy(dtype=np.str_),
     )
-
-
-def _endings(trials: pd.DataFrame) -> pd.Series:
-    by_state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-    stopped = trials["stopped"].fillna("")
-    ending = trials["state"].map(by_state)
-    ending = ending.mask(stopped.str.startswith("diverged"), "diverged")
-    return ending.mask((trials["state"] == "COMPLETE") & (stopped == "patience"), "patience")
 
 
 def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
@@ -151,11 +147,33 @@ def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
     if not data.curve:
         return show_empty(ax, "no learning curves yet")
     whole_numbers(ax)
-    _draw_curves(ax, data)
+    alpha = float(np.clip(3 / np.sqrt(len(data.curve)), 0.08, 0.9))
+    width = 0.8 if len(data.curve) < _MANY_CURVES else 0.5
+    by_ending = {
+        ending: [c for c, e in zip(data.curve, data.ending, strict=True) if e == ending]
+        for ending in ENDINGS
+    }
+    for ending, curves in by_ending.items():
+        color = ENDINGS[ending].color
+        ax.add_collection(LineCollection(curves, colors=color, linewidths=width, alpha=alpha))
+    # The ends lie above all curves, those of the rarer endings above the commoner.
+    for ending, curves in sorted(by_ending.items(), key=lambda item: -len(item[1])):
+        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
+        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
+        look = ENDINGS[ending]
+        ax.scatter(x, y, 12, look.color, marker=look.marker, linewidths=0.8, alpha=0.7, zorder=2.5)
     last = max(curve[-1, 0] for curve in data.curve)
     ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
     handles = state_handles(data.ending, lines=True, looks=ENDINGS)
-    legend(ax, [*handles, *_draw_best_curve(ax, data, view.direction)])
+    best = view.best_curve
+    if best is not None and best["value"].notna().any():
+        ax.plot(best["epoch"], best["value"], color=BEST_COLOR, linewidth=2, zorder=3)
+        peak = best[best["cost"] == best["cost"].min()].head(1)
+        (mark,) = ax.plot(peak["epoch"], peak["value"], "*", zorder=4, color=BEST_COLOR)
+        mark.set(markersize=12, markeredgecolor="black")
+        label = f"best (trial {data.best_number}, epoch {peak['epoch'].item()})"
+        handles.append(Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label))
+    legend(ax, handles)
     return ax
 
 
@@ -204,41 +222,6 @@ def overview(study: optuna.Study | StudyView) -> Figure:
     return figure
 
 
-def _draw_curves(ax: Axes, data: CurvesData) -> None:
-    """Draw all curves, and then their ends, the rarer endings above the commoner."""
-    alpha = float(np.clip(3 / np.sqrt(len(data.curve)), 0.08, 0.9))
-    width = 0.8 if len(data.curve) < _MANY_CURVES else 0.5
-    by_ending = {
-        ending: [c for c, e in zip(data.curve, data.ending, strict=True) if e == ending]
-        for ending in ENDINGS
-    }
-    for ending, curves in by_ending.items():
-        color = ENDINGS[ending].color
-        ax.add_collection(LineCollection(curves, colors=color, linewidths=width, alpha=alpha))
-    for ending, curves in sorted(by_ending.items(), key=lambda item: -len(item[1])):
-        look = ENDINGS[ending]
-        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
-        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
-        ax.scatter(
-            x, y, s=12, c=look.color, marker=look.marker, linewidths=0.8, alpha=0.7, zorder=2.5
-        )
-
-
-def _draw_best_curve(ax: Axes, data: CurvesData, direction: str) -> list[Line2D]:
-    if data.best_number not in data.number:
-        return []
-    curve = data.curve[data.number.index(data.best_number)]
-    if not np.isfinite(curve[:, 1]).any():
-        return []
-    peak = (np.nanargmax if direction == "maximize" else np.nanargmin)(curve[:, 1])
-    ax.plot(*curve.T, color=BEST_COLOR, linewidth=2, zorder=3)
-    ax.plot(
-        *curve[peak], zorder=4, color=BEST_COLOR, marker="*", markersize=12, markeredgecolor="black"
-    )
-    label = f"best (trial {data.best_number}, epoch {int(curve[peak, 0])})"
-    return [Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label)]
-
-
 _LOSSES = {"train_loss": ("#0072B2", "-"), "valid_loss": ("#D55E00", "--")}
 # Seconds in each unit, and from how many seconds on it is used.
 _UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("seconds", 1, 0))
@@ -280,23 +263,17 @@ def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
     trials = view.trials_table.set_index("number").loc[number.astype(np.int64)]
     worker = trials["worker"].fillna(0).to_numpy(dtype=np.int64)
     state = trials["state"].to_numpy(dtype=np.str_)
-    return TimelineData(worker, start - begin, end - begin, state, _lanes(worker, start, end))
-
-
-def _lanes(worker: npt.NDArray[np.int64], start: Floats, end: Floats) -> npt.NDArray[np.int64]:
-    """The first free row of each worker for each trial, workers one below the other."""
-    free: dict[int, list[float]] = {}
+    # Each trial has the first free row of its worker; workers lie one below the other.
+    free: dict[int, list[float]] = {who: [] for who in sorted(worker.tolist())}
     rows = []
     for who, begins, ends in zip(worker.tolist(), start, end, strict=True):
-        busy = free.setdefault(who, [])
-        row = next((i for i, until in enumerate(busy) if until <= begins), len(busy))
-        busy[row : row + 1] = [ends]
+        row = next((i for i, until in enumerate(free[who]) if until <= begins), len(free[who]))
+        free[who][row : row + 1] = [ends]
         rows.append(row)
-    offsets = dict(
-        zip(sorted(free), np.cumsum([0, *(len(free[w]) for w in sorted(free))]), strict=False)
-    )
-    lanes = [offsets[who] + row for who, row in zip(worker.tolist(), rows, strict=True)]
-    return np.array(lanes, dtype=np.int64)
+    n_above = dict(zip(free, np.cumsum([0, *map(len, free.values())]), strict=False))
+    lane = [n_above[who] + row for who, row in zip(worker.tolist(), rows, strict=True)]
+    lanes = np.array(lane, dtype=np.int64)
+    return TimelineData(worker, start - begin, end - begin, state, lanes)
 
 
 def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
@@ -310,15 +287,9 @@ def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
     width = np.maximum(data.end_s - data.start_s, longest * _SHORTEST) / seconds
     for state, look in LOOKS.items():
         here = data.state == state
-        ax.barh(
-            data.lane[here],
-            width[here],
-            left=data.start_s[here] / seconds,
-            height=0.8,
-            color=look.color,
-            edgecolor="white",
-            linewidth=0.4 if len(width) < _MANY else 0,
-        )
+        start, edges = data.start_s[here] / seconds, 0.4 if len(width) < _MANY else 0
+        bars = ax.barh(data.lane[here], width[here], left=start, color=look.color)
+        plt.setp(bars, edgecolor="white", linewidth=edges)
     ax.set_xlabel(f"{unit} since the first trial began")
     workers = np.unique(data.worker)
     middles = [float(np.mean(np.unique(data.lane[data.worker == w]))) for w in workers]

@@ -6,9 +6,9 @@ Everything is read from one view of the study; the test split stays as it is, se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -24,7 +24,8 @@ from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.trial import FrozenTrial
+
+    from objectives.space.hyperparameter import Described
 
 
 Facts = list[tuple[str, str]]
@@ -54,7 +55,7 @@ _MAX_NAMES = 60
 
 def page_values(
     view: StudyView, *, has_model: bool, confirmed: pd.DataFrame | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything on the page of a report that is not drawn, by its name in the template.
 
     Args:
@@ -63,7 +64,9 @@ def page_values(
         confirmed: the table of `tuner.diagnosis.confirm.confirm`, if it was made.
     """
     best, diagnosis = view.best_trial, diagnose(view)
-    default_title = "" if view.default_params is None else f"default ({_ran(view.default_trial)})"
+    split = view.record.get("split") or {}
+    sizes = {name: split[f"n_{name}"] for name in _SPLITS if f"n_{name}" in split}
+    default = "not run" if view.default_trial is None else f"trial {view.default_trial.number}"
     return {
         "study_name": view.study_name,
         "metric": view.metric,
@@ -72,11 +75,15 @@ def page_values(
         "question": question(view.metric, view.direction),
         "question_facts": _question_facts(view),
         "data_facts": _data_facts(view),
-        "splits": _split_rows(view),
-        "split_facts": _split_facts(view),
+        "splits": [(name, str(n_rows), _SPLITS[name]) for name, n_rows in sizes.items()],
+        "split_facts": [
+            (name, str(value))
+            for name, value in split.items()
+            if name.removeprefix("n_") not in _SPLITS and value is not None
+        ],
         "configuration": _configuration_rows(view),
-        "best_title": "" if best is None else f"best ({_ran(best)})",
-        "default_title": default_title,
+        "best_title": "" if best is None else f"best (trial {best.number})",
+        "default_title": "" if view.default_params is None else f"default ({default})",
         "outcomes": _outcomes(view),
         "configuration_notes": _configuration_notes(view),
         "confirmed": [] if confirmed is None else _confirmed_rows(confirmed),
@@ -162,65 +169,39 @@ def _data_facts(view: StudyView) -> Facts:
     facts += [(k, str(v)) for k, v in (("target", target), ("task", task)) if v is not None]
     data = getattr(view.objective, "data", None)
     columns, classes = getattr(data, "input_columns", None), getattr(data, "classes", None)
-    if columns is not None:
-        facts.append((f"columns ({len(columns)})", _listed(columns)))
+    for what, names in (("columns", columns), ("classes", classes)):
+        if names is not None:
+            texts = [str(name) for name in names[:_MAX_NAMES]]
+            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            facts.append((f"{what} ({len(names)})", ", ".join(texts) + more))
     if data is not None and hasattr(data, "image_size"):
         height, width = data.image_size
         facts.append(("images", f"{height} x {width} pixels, {data.n_channels} channels"))
-    if classes is not None:
-        facts.append((f"classes ({len(classes)})", _listed(classes)))
     if view.record.get("fingerprint"):
         facts.append(("fingerprint", str(view.record["fingerprint"])))
     return facts
 
 
-def _listed(names: Iterable[object]) -> str:
-    texts = [str(name) for name in names]
-    more = len(texts) - _MAX_NAMES
-    return ", ".join(texts[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _split_rows(view: StudyView) -> list[tuple[str, str, str]]:
-    """Name, number of rows and use of each split that the study records."""
-    split = view.record.get("split") or {}
-    return [(k, str(split[f"n_{k}"]), use) for k, use in _SPLITS.items() if f"n_{k}" in split]
-
-
-def _split_facts(view: StudyView) -> Facts:
-    """How the rows were split, as the study records it."""
-    sizes = {f"n_{name}" for name in _SPLITS}
-    split = view.record.get("split") or {}
-    return [(k, str(v)) for k, v in split.items() if k not in sizes and v is not None]
-
-
-class ConfigurationRow(NamedTuple):
-    """One hyperparameter: where it was searched, and its value in the best and default trial."""
-
-    name: str
-    searched: str
-    is_fixed: bool
-    best: str
-    default: str
-
-
-def _configuration_rows(view: StudyView) -> list[ConfigurationRow]:
-    """One row a hyperparameter, the searched ones first."""
+def _configuration_rows(view: StudyView) -> list[dict[str, object]]:
+    """One row a hyperparameter, the searched ones first: where it was searched, and its value in
+    the best and the default trial.
+    """
     best = {} if view.best_trial is None else trial_params(view.best_trial)
     default = view.default_params or {}
     rows = [
-        ConfigurationRow(
-            name=name,
-            searched=range_in_words(view.space.get(name)),
-            is_fixed="fixed" in view.space.get(name, {}),
-            best=short(best.get(name)),
-            default=short(default.get(name)),
-        )
+        {
+            "name": name,
+            "searched": range_in_words(view.space.get(name)),
+            "is_fixed": "fixed" in view.space.get(name, {}),
+            "best": short(best.get(name)),
+            "default": short(default.get(name)),
+        }
         for name in dict.fromkeys([*view.space, *best])
     ]
-    return sorted(rows, key=lambda row: row.is_fixed)
+    return sorted(rows, key=lambda row: bool(row["is_fixed"]))
 
 
-def range_in_words(entry: Mapping[str, Any] | None) -> str:
+def range_in_words(entry: Described | None) -> str:
     """Say where a hyperparameter was searched.
 
     Args:
@@ -250,17 +231,12 @@ def _outcomes(view: StudyView) -> list[tuple[str, str, str]]:
     return [row for row in rows if row[1] or row[2]]
 
 
-def _ran(trial: FrozenTrial | None) -> str:
-    return "not run" if trial is None else f"trial {trial.number}"
-
-
 def _configuration_notes(view: StudyView) -> list[str]:
     """What to bear in mind when the best value is compared with the default's."""
     notes, error = [], noise(view)
     if error is not None:
-        notes.append(
-            f"A value is good to about {short(error.value)}, one standard error: {error.source}."
-        )
+        good_to = short(error.value)
+        notes.append(f"A value is good to about {good_to}, one standard error: {error.source}.")
     if view.default_params is None:
         notes.append("The study does not tell its default configuration.")
     elif view.default_trial is None:
@@ -348,9 +324,8 @@ class Row(NamedTuple):
 class TrialTable(NamedTuple):
     """A study's trials: complete ones by value, the best first, then the others by number.
 
-    ``columns`` are those that differ between trials; ``same`` is what no trial differs in, as
-    ``name=value``; ``states`` counts the trials of each state; ``ascending`` says whether the best
-    value is the smallest.
+    ``columns`` differ between trials; ``same`` is what no trial differs in, as ``name=value``;
+    ``states`` counts trials by state; ``ascending``: the best value is the smallest.
     """
 
     columns: list[Column]
@@ -375,44 +350,32 @@ def trial_table(study: optuna.Study | StudyView) -> TrialTable:
     complete = trials["state"] == "COMPLETE"
     best_first = trials[complete].sort_values("value", ascending=ascending, kind="stable")
     ordered = pd.concat([best_first, trials[~complete]])
-    shown, same = _arranged(trials)
-    cells = zip(*(_cells(ordered[name]) for name in shown), strict=True)
+    known = [str(n) for n in trials if n not in (*_FIRST, *_LEFT_OUT) and trials[n].notna().any()]
+    same = [n for n in known if len(trials) > 1 and trials[n].nunique(dropna=False) == 1]
+    differing = [name for name in known if name not in same]
+    # Hyperparameters stand beside the value.
+    shown = [*_FIRST, *sorted(differing, key=lambda name: not name.startswith("params_"))]
+    cells = zip(*(map(_cell, ordered[name].astype(object)) for name in shown), strict=True)
     best = None if view.best_trial is None else view.best_trial.number
     return TrialTable(
-        columns=[Column(_heading(name), _is_number(trials[name])) for name in shown],
+        columns=[
+            Column(
+                name.removeprefix("params_"),
+                is_numeric_dtype(trials[name]) and not is_bool_dtype(trials[name]),
+            )
+            for name in shown
+        ],
         rows=[
             Row(state, number == best, row)
             for state, number, row in zip(ordered["state"], ordered["number"], cells, strict=True)
         ],
         states=dict(Counter(trials["state"])),
-        same=[f"{_heading(name)}={_cells(trials[name])[0].text}" for name in same],
+        same=[f"{name.removeprefix('params_')}={short(trials[name].iloc[0])}" for name in same],
         ascending=ascending,
     )
 
 
-def _arranged(trials: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Columns to show, hyperparameters beside the value, and those in which no trial differs."""
-    names = [str(name) for name in trials if name not in (*_FIRST, *_LEFT_OUT)]
-    filled = [name for name in names if trials[name].notna().any()]
-    same = [n for n in filled if len(trials) > 1 and trials[n].nunique(dropna=False) == 1]
-    differing = [name for name in filled if name not in same]
-    differing.sort(key=lambda name: not name.startswith("params_"))
-    return [*_FIRST, *differing], same
-
-
-def _heading(column: str) -> str:
-    return column.removeprefix("params_")
-
-
-def _is_number(column: pd.Series) -> bool:
-    return is_numeric_dtype(column) and not is_bool_dtype(column)
-
-
-def _cells(column: pd.Series) -> list[Cell]:
-    return [_cell(value) for value in column.astype(object).where(column.notna(), None)]
-
-
 def _cell(value: object) -> Cell:
     text = short(value)
-    is_rounded = isinstance(value, float) and float(text) != value
+    is_rounded = isinstance(value, float) and text != "" and float(text) != value
     return Cell(text, repr(value) if is_rounded else "")

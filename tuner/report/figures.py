@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tuner import plots
+from tuner.plots.figures import plot_predictions
 from tuner.report.content import MAX_PANELS
 from tuner.storage.view import StudyView
 
@@ -61,8 +60,6 @@ def draw_pictures(
     """
     drawings = [*_of_trials(view), *_of_hyperparameters(view)]
     if model is not None:
-        from tuner.plots.model import plot_predictions
-
         regression = model.task == "regression"
         what = "predicted against true values" if regression else "confusion matrix"
         drawings.append(
@@ -72,7 +69,7 @@ def draw_pictures(
                 f"The best model's {what} on the validation split.",
             )
         )
-    return [_picture(draw, caption, alt) for draw, caption, alt in drawings]
+    return [picture(draw, caption, alt) for draw, caption, alt in drawings]
 
 
 def _of_trials(view: StudyView) -> Iterator[_Drawing]:
@@ -134,31 +131,23 @@ def _of_hyperparameters(view: StudyView) -> Iterator[_Drawing]:
         )
 
 
-def _picture(draw: Callable[..., object], caption: str, alt: str) -> Picture:
-    # Not through pyplot, which would keep the figure, and in a notebook show it.
+def picture(
+    draw: Callable[..., object], caption: str, alt: str, *, size: tuple[float, float] = _SIZE
+) -> Picture:
+    """Return what ``draw`` draws on the axes it is given."""
     is_wide = caption == _WIDE
-    width, height = (2 * _SIZE[0], _SIZE[1]) if is_wide else _SIZE
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    width, height = size
+    # Not through pyplot, which would keep the figure, and in a notebook show it.
+    figure = Figure(figsize=(2 * width if is_wide else width, height), layout="constrained")
+    file = io.BytesIO()
     with warnings.catch_warnings():
         # A label in a script that the font lacks: the table beside has it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         draw(figure.subplots())
-        canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    image = Image.fromarray(pixels).convert("RGB")
-    return Picture(
-        caption=caption,
-        alt=alt,
-        uri=_uri(image),
-        width=image.width,
-        height=image.height,
-        is_wide=is_wide,
-    )
-
-
-def _uri(image: Image.Image) -> str:
+        figure.savefig(file, format="png", dpi=_DPI)
+    image = Image.open(file).convert("RGB")
     content = io.BytesIO()
     # A third of the bytes, and no difference that an eye sees.
     image.quantize(_N_COLORS, dither=Image.Dither.NONE).save(content, format="png")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    uri = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    return Picture(caption, alt, uri, image.width, image.height, is_wide)

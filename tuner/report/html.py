@@ -1,4 +1,6 @@
-"""`write_report`: a study as one HTML file that needs nothing else and runs nothing from elsewhere.
+"""A study as HTML: `write_report` makes a page of it, `result_html` what a notebook shows.
+
+The page needs nothing else and runs nothing from elsewhere.
 
 The page's own style and script stand in it, with their hashes in its Content-Security-Policy: no
 other script would run, wherever a name or an error text might have put one. Whatever a study holds
@@ -12,22 +14,28 @@ import hashlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
+from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
+import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from objectives._files import check_target, replace_file
+from objectives._messages import short
+from tuner import plots
 from tuner.report.content import page_values
-from tuner.report.figures import draw_pictures
+from tuner.report.figures import draw_pictures, picture
 from tuner.storage.backends import redacted
+from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from optuna.trial import FrozenTrial
 
     from objectives.models.mlp import FittedModel
     from objectives.objective import Objective
@@ -75,7 +83,11 @@ def write_report(
         ...     write_report(study, folder + "/demo.html").name
         'demo.html'
     """
-    target = _check_path(path)
+    if not os.fspath(path).lower().endswith(_SUFFIXES):
+        raise ValueError(
+            f"path must end in {' or '.join(_SUFFIXES)}, got path={str(path)!r}; change its suffix"
+        )
+    target = check_target(path)
     view = view_of(study, objective)
     data = getattr(view.objective, "data", None)
     model = None if data is None else model
@@ -88,16 +100,12 @@ def write_report(
     return target
 
 
-def _check_path(path: str | os.PathLike[str]) -> Path:
-    if not os.fspath(path).lower().endswith(_SUFFIXES):
-        raise ValueError(
-            f"path must end in {' or '.join(_SUFFIXES)}, got path={str(path)!r}; change its suffix"
-        )
-    return check_target(path)
-
-
-def _page(values: Mapping[str, Any]) -> str:
-    style, script = _file("style.css"), _file("page.js")
+def _page(values: Mapping[str, object]) -> str:
+    folder = files("tuner.report")
+    style, script, page = (
+        folder.joinpath(name).read_text(encoding="utf-8")
+        for name in ("style.css", "page.js", "page.html")
+    )
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_of(style)}; "
         f"script-src {_hash_of(script)}; base-uri 'none'; form-action 'none'"
@@ -107,15 +115,11 @@ def _page(values: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_without_password,
+        finalize=lambda value: redacted(value) if type(value) is str else value,
     )
-    return environment.from_string(_file("page.html")).render(
+    return environment.from_string(page).render(
         values, style=Markup(style), script=Markup(script), policy=policy
     )
-
-
-def _file(name: str) -> str:
-    return files("tuner.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash_of(text: str) -> Markup:
@@ -123,5 +127,55 @@ def _hash_of(text: str) -> Markup:
     return Markup(f"'sha256-{digest}'")
 
 
-def _without_password(value: Any) -> Any:
-    return redacted(value) if type(value) is str else value
+_SIDE_BY_SIDE = "display: flex; flex-wrap: wrap; gap: 1.5em; align-items: flex-start"
+_FIGURE_INCHES = (5.6, 3.4)  # At 80 pixels an inch, as wide as half a notebook.
+
+
+def result_html(study: optuna.Study | StudyView) -> str:
+    """Return a small HTML summary: counts, best value, best beside default, values by trial.
+
+    Nothing is trained and the test split stays closed. Without a complete trial it has the counts
+    and the history so far.
+
+    Args:
+        study: of any search, or a view of one.
+
+    Returns:
+        A fragment without scripts and without links, whatever the names in the study contain.
+
+    Example:
+        >>> import optuna
+        >>> result_html(optuna.create_study(study_name="a<b"))[:46]
+        '<div><p><b>study a&lt;b</b>, no trials yet</p>'
+    """
+    view = view_of(study)
+    head = f"<b>study {escape(view.study_name)}</b>, {view.counts or 'no trials yet'}"
+    parts, fixed = [], ""
+    best, default = view.best_trial, view.default_trial
+    if best is not None:
+        head += f"<br>best {escape(f'valid_{view.metric}')} <b>{short(best.value)}</b>"
+        head += f" (trial {best.number})"
+        head += "" if default is None else f", default {short(default.value)}"
+        table, fixed = _configuration(view, best)
+        parts.append(table)
+    if view.finished:
+        drawn = picture(partial(plots.plot_history, view), "", "", size=_FIGURE_INCHES)
+        alt, width = "value of each trial and the best so far", round(_FIGURE_INCHES[0] * 80)
+        parts.append(f'<img alt="{alt}" width="{width}" src="{drawn.uri}">')
+    shown = "".join(f"<div>{part}</div>" for part in parts)
+    return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div>{fixed}</div>'
+
+
+def _configuration(view: StudyView, best_trial: FrozenTrial) -> tuple[str, str]:
+    """What was searched, or differs from the default, as a table; the rest as a line."""
+    best, default = trial_params(best_trial), view.default_trial
+    known = best if default is None else trial_params(default)
+    searched = {name.removeprefix("log2_") for name in best_trial.params}
+    rows = [name for name in best if name in searched or best[name] != known.get(name)]
+    columns = {f"best (trial {best_trial.number})": [short(best[name]) for name in rows]}
+    if default is not None:
+        columns[f"default (trial {default.number})"] = [short(known.get(name)) for name in rows]
+    with pd.option_context("display.max_colwidth", None):  # Else long choices end in dots.
+        table = pd.DataFrame(columns, index=rows).to_html(border=0) if rows else ""
+    fixed = ", ".join(f"{name}={short(best[name])}" for name in best if name not in rows)
+    return table, f"<p>fixed: {escape(fixed)}</p>" if fixed else ""

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
@@ -41,225 +41,111 @@ PRUNERS = ("median", "asha", "hyperband", "none")
 
 
 class StudyArguments(TypedDict, total=False):
-    """What every search takes."""
+    """What every search takes.
 
-    space: Annotated[
-        "Params | None",
-        Argument(
-            None,
-            "What to search, by name: a fixed value, a list of choices, a ``(low, high)`` range, "
-            "an Optuna distribution or a `Hyperparameter`. Random and TPE search the documented "
-            "ranges of the others as well; a grid searches only what is named, or learning_rate "
-            "(with dropout and activation for `tune_mlp`) if nothing is.",
-            "a table",
-        ),
-    ]
-    sampler: Annotated[
-        "SamplerName | BaseSampler",
-        Argument(
-            "tpe",
-            "``tpe``, ``random``, ``grid`` or ``manual``; or an Optuna sampler.",
-            "a text",
-            SAMPLERS,
-        ),
-    ]
-    pruner: Annotated[
-        "PrunerName | BasePruner",
-        Argument(
-            "median",
-            "Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``; or an "
-            "Optuna pruner.",
-            "a text",
-            PRUNERS,
-        ),
-    ]
-    n_trials: Annotated[
-        int | None,
-        Argument(
-            None,
-            "Finished trials in the study at the end; by default 30, or all of a grid or a manual "
-            "search. Trials of earlier calls count, so repeating a call is a no-op.",
-            "a whole number",
-        ),
-    ]
-    timeout: Annotated[
-        float | None,
-        Argument(
-            None,
-            "Seconds that the search may take. No trial starts afterwards; running ones of a "
-            "ready-made objective end at their best epoch so far and count.",
-            "a number",
-        ),
-    ]
-    n_jobs: Annotated[
-        int,
-        Argument(
-            1,
-            "Processes that train. Each takes about two seconds to start, while this one trains. "
-            "Several are faster where there are as many cores; with TPE or pruning the table then "
-            "depends on which trial ends first.",
-            "a whole number",
-        ),
-    ]
-    enqueue: Annotated[
-        "Sequence[Params]",
-        Argument(
-            (),
-            "Configurations to try first, under any sampler. What they leave out is at its "
-            "default.",
-            "a list of tables",
-        ),
-    ]
-    trials: Annotated[
-        "Sequence[Params] | None",
-        Argument(None, "The configurations of a manual search.", "a list of tables"),
-    ]
-    seed: Annotated[
-        int, Argument(0, "Of everything: the same seed gives the same table.", "a whole number")
-    ]
-    storage: Annotated[
-        "str | os.PathLike[str] | BaseStorage | None",
-        Argument(
-            None,
-            "Where the study is kept: a .journal or .db file or a URL; by default in memory. If "
-            "the study exists, the search continues it.",
-            "a text",
-        ),
-    ]
-    study_name: Annotated[str, Argument("tune", "Name of the study in the storage.", "a text")]
-    start_from: Annotated[
-        "str | optuna.Study | HasStudy | None",
-        Argument(
-            None,
-            "A study in the same storage whose trials to begin with, as far as they fit; in Python "
-            "also an `optuna.Study` or a `TuningResult`. Complete and pruned trials whose "
-            "hyperparameters all lie in the new space are copied and count as trials of this "
-            "study: where 12 fit, ``n_trials=30`` trains 18 more, and by default 30 follow them. "
-            "Data, split, metric, recipe, patience, repeats and folds must be the same.",
-            "a text",
-        ),
-    ]
-    callbacks: Annotated[
-        "Sequence[Callback]",
-        Argument(
-            (),
-            "Called with study and trial after each trial, as in `optuna.Study.optimize`.",
-            "an object",
-        ),
-    ]
-    show_progress_bar: Annotated[
-        bool,
-        Argument(
-            True,
-            "Whether to show trials done, pruned, best value and time left.",
-            "true or false",
-            on_command_line=False,
-        ),
-    ]
-    executor: Annotated[
-        Any,
-        Argument(
-            None,
-            "Trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask "
-            "``client.get_executor()`` or a submitit executor. They share the study through a "
-            "``storage`` that all of them reach, and take over the trials of one that dies.",
-            "an object",
-        ),
-    ]
+    Args:
+        space: What to search, by name: a fixed value, a list of choices, a ``(low, high)`` range,
+            an Optuna distribution or a `Hyperparameter`. Random and TPE search the documented
+            ranges of the others as well; a grid searches only what is named, or learning_rate (with
+            dropout and activation for `tune_mlp`) if nothing is.
+        sampler: ``tpe``, ``random``, ``grid`` or ``manual``; or an Optuna sampler.
+        pruner: Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``; or an
+            Optuna pruner.
+        n_trials: Finished trials in the study at the end; by default 30, or all of a grid or a
+            manual search. Trials of earlier calls count, so repeating a call is a no-op.
+        timeout: Seconds that the search may take. No trial starts afterwards; running ones of a
+            ready-made objective end at their best epoch so far and count.
+        n_jobs: Processes that train. Each takes about two seconds to start, while this one trains.
+            Several are faster where there are as many cores; with TPE or pruning the table then
+            depends on which trial ends first.
+        enqueue: Configurations to try first, under any sampler. What they leave out is at its
+            default.
+        trials: The configurations of a manual search.
+        seed: Of everything: the same seed gives the same table.
+        storage: Where the study is kept: a .journal or .db file or a URL; by default in memory. If
+            the study exists, the search continues it.
+        study_name: Name of the study in the storage.
+        start_from: A study in the same storage whose trials to begin with, as far as they fit; in
+            Python also an `optuna.Study` or a `TuningResult`. Complete and pruned trials whose
+            hyperparameters all lie in the new space are copied and count as trials of this study:
+            where 12 fit, ``n_trials=30`` trains 18 more, and by default 30 follow them. Data,
+            split, metric, recipe, patience, repeats and folds must be the same.
+        callbacks: Called with study and trial after each trial, as in `optuna.Study.optimize`.
+        show_progress_bar: Whether to show trials done, pruned, best value and time left.
+        executor: Trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
+            ``client.get_executor()`` or a submitit executor. They share the study through a
+            ``storage`` that all of them reach, and take over the trials of one that dies.
+    """
+
+    space: Annotated["Params | None", Argument(None, "a table")]
+    sampler: Annotated["SamplerName | BaseSampler", Argument("tpe", "a text", SAMPLERS)]
+    pruner: Annotated["PrunerName | BasePruner", Argument("median", "a text", PRUNERS)]
+    n_trials: Annotated[int | None, Argument(None, "a whole number")]
+    timeout: Annotated[float | None, Argument(None, "a number")]
+    n_jobs: Annotated[int, Argument(1, "a whole number")]
+    enqueue: Annotated["Sequence[Params]", Argument((), "a list of tables")]
+    trials: Annotated["Sequence[Params] | None", Argument(None, "a list of tables")]
+    seed: Annotated[int, Argument(0, "a whole number")]
+    storage: Annotated["str | os.PathLike[str] | BaseStorage | None", Argument(None, "a text")]
+    study_name: Annotated[str, Argument("tune", "a text")]
+    start_from: Annotated["str | optuna.Study | HasStudy | None", Argument(None, "a text")]
+    callbacks: Annotated["Sequence[Callback]", Argument((), "an object")]
+    show_progress_bar: Annotated[bool, Argument(True, "true or false", on_command_line=False)]
+    executor: Annotated[Any, Argument(None, "an object")]
 
 
 class SearchArguments(StudyArguments, total=False):
-    """What every search with a ready-made objective takes."""
+    """What every search with a ready-made objective takes.
 
-    metric: Annotated[
-        "str | Metric | None",
-        Argument(
-            None,
-            f"What is tuned: {', '.join(METRICS[:-1])} or {METRICS[-1]}; by default accuracy, or "
-            "rmse for regression. Selection, patience and pruning all use it, on the validation "
-            "split. `tune_module` also takes a `Metric`, which ``Metric.from_function`` makes of a "
-            "function.",
-            "a text",
-            METRICS,
-        ),
-    ]
-    epochs: Annotated[
-        int | None,
-        Argument(
-            None,
-            "Passes over the training split at most; the default stands among the hyperparameters. "
-            'Short for ``space={"epochs": ...}``.',
-            "a whole number",
-        ),
-    ]
-    patience: Annotated[
-        int | None,
-        Argument(
-            10,
-            "Epochs without improvement after which a trial ends, judged against itself. None for "
-            "never.",
-            "a whole number",
-        ),
-    ]
-    include_default: Annotated[
-        bool,
-        Argument(
-            True,
-            "Whether random and TPE searches begin with the default configuration. It is trial 0; "
-            "the recipe's own good one follows, where there is one.",
-            "true or false",
-        ),
-    ]
-    checkpoint: Annotated[
-        bool | None,
-        Argument(
-            None,
-            "Whether running trials are saved beside the study; by default those that last longer "
-            "than a minute, each minute. True saves each five epochs, False never. After a crash "
-            "a saved trial continues where it was and comes out the same.",
-            "true or false",
-        ),
-    ]
+    Args:
+        metric: What is tuned: {choices}; by default accuracy, or rmse for regression. Selection,
+            patience and pruning all use it, on the validation split. `tune_module` also takes a
+            `Metric`, which ``Metric.from_function`` makes of a function.
+        epochs: Passes over the training split at most; the default stands among the
+            hyperparameters. Short for ``space={"epochs": ...}``.
+        patience: Epochs without improvement after which a trial ends, judged against itself. None
+            for never.
+        include_default: Whether random and TPE searches begin with the default configuration. It is
+            trial 0; the recipe's own good one follows, where there is one.
+        checkpoint: Whether running trials are saved beside the study; by default those that last
+            longer than a minute, each minute. True saves each five epochs, False never. After a
+            crash a saved trial continues where it was and comes out the same.
+        artifact_store: Folder for checkpoints and the best model; by default the one beside the
+            study's file. All workers must reach it. In Python also an artifact store of
+            `optuna.artifacts`. With a database or no storage, nothing is kept by default.
+        device: Where to train, such as cpu; by default CUDA or MPS where there is one.
+    """
+
+    metric: Annotated["str | Metric | None", Argument(None, "a text", METRICS)]
+    epochs: Annotated[int | None, Argument(None, "a whole number")]
+    patience: Annotated[int | None, Argument(10, "a whole number")]
+    include_default: Annotated[bool, Argument(True, "true or false")]
+    checkpoint: Annotated[bool | None, Argument(None, "true or false")]
     artifact_store: Annotated[
-        "str | os.PathLike[str] | ArtifactStore | None",
-        Argument(
-            None,
-            "Folder for checkpoints and the best model; by default the one beside the study's "
-            "file. All workers must reach it. In Python also an artifact store of "
-            "`optuna.artifacts`. With a database or no storage, nothing is kept by default.",
-            "a text",
-        ),
+        "str | os.PathLike[str] | ArtifactStore | None", Argument(None, "a text")
     ]
-    device: Annotated[
-        str | None,
-        Argument(
-            None,
-            "Where to train, such as cpu; by default CUDA or MPS where there is one.",
-            "a text",
-        ),
-    ]
+    device: Annotated[str | None, Argument(None, "a text")]
 
 
 class FunctionArguments(StudyArguments, total=False):
-    """What `tuner.tune` takes besides."""
+    """What `tuner.tune` takes besides.
+
+    Args:
+        direction: ``minimize`` or ``maximize``. A ready-made objective brings its own.
+        max_steps: The last step that the function reports; the pruner's settings follow it.
+    """
 
     direction: Annotated[
-        Literal["minimize", "maximize"],
-        Argument(
-            "minimize",
-            "``minimize`` or ``maximize``. A ready-made objective brings its own.",
-            choices=("minimize", "maximize"),
-        ),
+        Literal["minimize", "maximize"], Argument("minimize", choices=("minimize", "maximize"))
     ]
-    max_steps: Annotated[
-        int,
-        Argument(100, "The last step that the function reports; the pruner's settings follow it."),
-    ]
+    max_steps: Annotated[int, Argument(100)]
 
 
 def definitions_for(entry: ReadyMade | None) -> tuple[type, ...]:
     """Return the TypedDicts of an entry point's arguments; None stands for `tuner.tune`."""
-    return (FunctionArguments,) if entry is None else (SearchArguments, entry.definition)
+    if entry is None:
+        return (StudyArguments, FunctionArguments)
+    return (StudyArguments, SearchArguments, *entry.definitions)
 
 
 def arguments_for(entry: ReadyMade | None) -> dict[str, Argument]:
@@ -344,7 +230,7 @@ def documented(entry: ReadyMade | None) -> Callable[[Function], Function]:
     annotations = {n: a for d in definitions_for(entry) for n, a in d.__annotations__.items()}
 
     def decorate(function: Function) -> Function:
-        from objectives.space.tables import documents
+        from objectives.space.tables import search_range
 
         own = inspect.signature(function)
         parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -353,32 +239,34 @@ def documented(entry: ReadyMade | None) -> Callable[[Function], Function]:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=argument.default,
-                annotation=_shown_type(annotations[name]),
+                annotation=_type(annotations[name]),
             )
             for name, argument in known.items()
         ]
-        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        vars(function)["__signature__"] = own.replace(parameters=parameters)
         if function.__doc__ is None:  # python -OO leaves none
             return function
-        lines = "\n".join(_entries(known))
-        function.__doc__ = function.__doc__.replace(f"{' ' * 8}{{options}}", lines)
-        return function if entry is None else documents(entry.table)(function)
-
-    return decorate
-
-
-def _shown_type(annotation: Any) -> Any:
-    shown = get_args(annotation)[0]
-    return getattr(shown, "__forward_arg__", shown)
-
-
-def _entries(known: Mapping[str, Argument]) -> Iterator[str]:
-    for name, argument in known.items():
-        yield textwrap.fill(
-            f"{name}: {argument.help}",
+        filled = textwrap.TextWrapper(
             100,
             initial_indent=" " * 8,
             subsequent_indent=" " * 12,
             break_long_words=False,
             break_on_hyphens=False,
         )
+        lines = "\n".join(filled.fill(f"{name}: {known[name].help}") for name in known)
+        text = function.__doc__.replace(f"{' ' * 8}{{options}}", lines)
+        if entry is not None:
+            rows = "\n".join(
+                filled.fill(f"{row.name}: {row.help}; {search_range(row)}, default {row.default}.")
+                for row in entry.table.values()
+            )
+            text = f"{text.rstrip()}\n\n    Hyperparameters:\n{rows}\n"
+        function.__doc__ = text
+        return function
+
+    return decorate
+
+
+def _type(annotation: object) -> object:
+    shown = get_args(annotation)[0]
+    return getattr(shown, "__forward_arg__", shown)

@@ -18,7 +18,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from objectives.space.registry import READY_MADE
+from objectives.space.hyperparameter import UserSpace
+from objectives.space.registry import READY_MADE, Options
 from tuner.storage.backends import redacted
 from tuner.storage.study import CALL
 
@@ -43,8 +44,8 @@ _LEFT_OUT = (
 
 
 def describe_call(
-    function: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+    function: str, arguments: Mapping[str, Any], defaults: Mapping[str, object]
+) -> Options:
     """Describe a call of an entry point by what differs from its defaults.
 
     Args:
@@ -58,15 +59,18 @@ def describe_call(
         arguments in JSON types, a space written as `read_space` reads it. ``objects``: the
         arguments that JSON cannot hold, in words.
     """
-    options: dict[str, Any] = {}
+    options: Options = {}
     objects: dict[str, str] = {}
     for name, value in arguments.items():
-        if name in _LEFT_OUT or (name in defaults and _equal(value, defaults[name])):
+        default = defaults.get(name, ...)
+        is_default = type(value) is type(default) and bool(value == default)
+        if name in _LEFT_OUT or value is default or is_default:
             continue
-        plain = {k: _plain(v) for k, v in value.items()} if name == "space" else value
-        if _is_json(plain):
-            options[name] = plain
-        else:
+        entry = {k: _plain(v) for k, v in value.items()} if name == "space" else value
+        try:
+            json.dumps(entry, allow_nan=False)
+            options[name] = entry
+        except (TypeError, ValueError):
             objects[name] = _in_words(value)
     dataset = arguments.get("dataset")
     return {
@@ -77,19 +81,7 @@ def describe_call(
     }
 
 
-def _equal(value: Any, default: Any) -> bool:
-    return value is default or (type(value) is type(default) and bool(value == default))
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _describe_dataset(dataset: Any) -> dict[str, str]:
+def _describe_dataset(dataset: object) -> dict[str, str]:
     if isinstance(dataset, str) and "://" in dataset:
         address = urlsplit(dataset)
         # What follows the path may be a token, and what precedes the host a password.
@@ -103,7 +95,7 @@ def _describe_dataset(dataset: Any) -> dict[str, str]:
     return {"object": _in_words(dataset)}
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{type(value).__name__} of {' x '.join(map(str, shape))}"
@@ -113,7 +105,7 @@ def _in_words(value: Any) -> str:
     return type(value).__name__ if name is None else f"{value.__module__}.{name}"
 
 
-def _plain(entry: Any) -> Any:
+def _plain(entry: object) -> object:
     """Return an entry of a space as JSON can hold it; unchanged if it cannot."""
     match entry:
         case (low, high) if isinstance(entry, tuple):
@@ -129,7 +121,7 @@ def _plain(entry: Any) -> Any:
     return entry
 
 
-def read_space(entries: Mapping[str, Any], *, source: str = "space") -> dict[str, Any]:
+def read_space(entries: UserSpace, *, source: str = "space") -> dict[str, Any]:
     """Read a space in JSON: a value fixes a hyperparameter, a list is its choices, an object its
     range.
 
@@ -145,28 +137,26 @@ def read_space(entries: Mapping[str, Any], *, source: str = "space") -> dict[str
         >>> read_space({"n_layers": 2, "activation": ["relu"], "dropout": {"low": 0, "high": 1}})
         {'n_layers': 2, 'activation': ['relu'], 'dropout': (0, 1)}
     """
-    return {name: _read(name, entry, source) for name, entry in entries.items()}
+    space = dict(entries)
+    for name, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            continue
+        if not {"low", "high"} <= entry.keys() <= {"low", "high", "log", "step", "kind"}:
+            raise ValueError(
+                f"{source} must give a range as low and high, with log or step if wanted, "
+                f"got {name}={dict(entry)}"
+            )
+        if entry.keys() == {"low", "high"}:
+            space[name] = (entry["low"], entry["high"])
+            continue
+        is_int = isinstance(entry["low"], int) and isinstance(entry["high"], int)
+        kind = entry.get("kind", "int" if is_int else "float")
+        rest = {key: value for key, value in entry.items() if key != "kind" and value is not None}
+        space[name] = IntDistribution(**rest) if kind == "int" else FloatDistribution(**rest)
+    return space
 
 
-def _read(name: str, entry: Any, source: str) -> Any:
-    if not isinstance(entry, Mapping):
-        return entry
-    if not {"low", "high"} <= entry.keys() <= {"low", "high", "log", "step", "kind"}:
-        raise ValueError(
-            f"{source} must give a range as low and high, with log or step if wanted, "
-            f"got {name}={dict(entry)}"
-        )
-    if entry.keys() == {"low", "high"}:
-        return (entry["low"], entry["high"])
-    is_int = isinstance(entry["low"], int) and isinstance(entry["high"], int)
-    kind = entry.get("kind", "int" if is_int else "float")
-    rest = {key: value for key, value in entry.items() if key != "kind" and value is not None}
-    return IntDistribution(**rest) if kind == "int" else FloatDistribution(**rest)
-
-
-def recorded_call(
-    study: optuna.Study, *, data: object = None
-) -> tuple[str, object, dict[str, Any]]:
+def recorded_call(study: optuna.Study, *, data: object = None) -> tuple[str, object, Options]:
     """Return entry point, dataset and options of the call that made a study.
 
     Args:
@@ -247,7 +237,10 @@ def call_in_python(study: optuna.Study | StudyView) -> str:
         arguments.append((_node(...), dataset.get("object")))
     arguments += [(ast.keyword(name, _node(...)), words) for name, words in objects.items()]
     arguments += [(ast.keyword(name, _node(value)), None) for name, value in options.items()]
-    lines = [f"    {ast.unparse(node)},{_comment(words)}" for node, words in arguments]
+    lines = []
+    for node, words in arguments:
+        comment = "" if words is None else f"  # {' '.join(redacted(words).split())}"
+        lines.append(f"    {ast.unparse(node)},{comment}")
     ranges = sorted({type(e).__name__ for e in space.values() if isinstance(e, BaseDistribution)})
     imports = [f"from optuna.distributions import {', '.join(ranges)}", ""] if ranges else []
     return "\n".join(
@@ -255,21 +248,12 @@ def call_in_python(study: optuna.Study | StudyView) -> str:
     )
 
 
-def _comment(words: object) -> str:
-    return "" if words is None else f"  # {' '.join(redacted(words).split())}"
-
-
-def _node(value: Any) -> ast.expr:
+def _node(value: object) -> ast.expr:
     """Return the syntax tree of a value of JSON, an ellipsis or a distribution."""
-    match value:
-        case str():
-            return ast.Constant(redacted(value))
-        case dict():
-            return ast.Dict([_node(key) for key in value], [_node(v) for v in value.values()])
-        case list():
-            return ast.List([_node(entry) for entry in value])
-        case tuple():
-            return ast.Tuple([_node(entry) for entry in value])
-        case BaseDistribution():
-            return ast.parse(repr(value), mode="eval").body
-    return ast.Constant(value)
+    if value is ...:
+        return ast.Constant(value)
+    tree = ast.parse(repr(value), mode="eval").body
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = redacted(node.value)
+    return tree

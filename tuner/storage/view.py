@@ -35,7 +35,7 @@ from tuner.storage.trial_attrs import counted, records, started, study_metric, t
 
 if TYPE_CHECKING:
     from objectives.objective import Objective
-    from objectives.space.hyperparameter import Space
+    from objectives.space.hyperparameter import Described, Params, Space
 
 
 # These columns exist, in this order and with these types, for an empty study too.
@@ -130,7 +130,7 @@ class StudyView:
         return self.by_number[self.best_number if self.best_number in best else best[0]]
 
     @cached_property
-    def default_params(self) -> dict[str, Any] | None:
+    def default_params(self) -> Params | None:
         """The default configuration of the searched space.
 
         It is None where the objective is not at hand and the study was not made with a ready-made
@@ -155,7 +155,7 @@ class StudyView:
         return next((t for t in complete if trial_params(t) == self.default_params), None)
 
     @cached_property
-    def space(self) -> dict[str, dict[str, Any]]:
+    def space(self) -> dict[str, Described]:
         """The searched space: name -> entry as `objectives.space.describe` writes it."""
         recorded = self.record.get("space")
         if recorded:
@@ -307,45 +307,41 @@ def view_of(study: optuna.Study | StudyView, objective: Objective | None = None)
     )
 
 
-def _space_argument(entry: Mapping[str, Any]) -> Any:
+def _space_argument(entry: Described) -> object:
     if "fixed" in entry:
         return entry["fixed"]
     return list(entry["choices"]) if "choices" in entry else (entry["low"], entry["high"])
 
 
-def _described(distribution: BaseDistribution) -> dict[str, Any]:
+def _described(distribution: BaseDistribution) -> Described:
     if isinstance(distribution, FloatDistribution | IntDistribution):
-        described: dict[str, Any] = {"low": distribution.low, "high": distribution.high}
-        return described | ({"log": True} if distribution.log else {})
+        ends = {"low": distribution.low, "high": distribution.high}
+        return {**ends, "log": True} if distribution.log else ends
     assert isinstance(distribution, CategoricalDistribution), "Optuna has these three"
     return {"choices": list(distribution.choices)}
 
 
-def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, Any]:
+def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, object]:
     attrs = records(trial)
     reports = trial.intermediate_values
     last = reports[max(reports)] if reports else trial.value
     seconds = None if trial.duration is None else trial.duration.total_seconds()
+    broke_down = attrs.get("stopped", "").startswith(_BROKE_DOWN)
+    value = trial.value if trial.state is TrialState.COMPLETE else None
+    if value is None:
+        finite = [value for value in reports.values() if math.isfinite(value)]
+        value = (max if direction == "maximize" else min)(finite, default=None)
+    value = attrs.get("best_value", value)
+    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
+        value = None
     return {name: attrs.get(name) for name in _AS_RECORDED} | {
         "number": trial.number,
         "state": trial.state.name,
-        "value": _best_value(trial, attrs, direction),
+        "value": value,
         "value_last": attrs.get("value_last", last),
         "duration_s": attrs.get("duration_s", seconds),
         "stopped": attrs.get("stopped", "pruned" if trial.state is TrialState.PRUNED else None),
     }
-
-
-def _best_value(trial: FrozenTrial, attrs: Mapping[str, Any], direction: str) -> float | None:
-    broke_down = attrs.get("stopped", "").startswith(_BROKE_DOWN)
-    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
-        return None
-    default = trial.value if trial.state is TrialState.COMPLETE else None
-    if default is None:
-        finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
-        default = (max if direction == "maximize" else min)(finite, default=None)
-    best: float | None = attrs.get("best_value", default)
-    return best
 
 
 def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
@@ -361,14 +357,14 @@ def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
             yield (trial.number, step, value if math.isfinite(value) else None, *[None] * 4)
 
 
-def _param_column(values: Sequence[Any]) -> pd.Series:
+def _param_column(values: Sequence[object]) -> pd.Series:
     """Column of the plainest type that holds every value: truth, whole, real number or text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean")
-    if kinds == {int} and all(value is None or abs(value) <= _INT64_MAX for value in values):
+    if kinds == {int} and all(abs(v) <= _INT64_MAX for v in values if isinstance(v, int)):
         return pd.Series(values, dtype="Int64")
     if kinds <= {int, float} and kinds != {int}:
-        return pd.Series([None if v is None else float(v) for v in values], dtype="float64")
+        return pd.Series([float("nan") if v is None else v for v in values], dtype="float64")
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pd.Series(texts, dtype="str")

@@ -10,7 +10,7 @@ import pytest
 from objectives.space.registry import READY_MADE
 from tests.tuner.commands import run
 from tuner import load_study
-from tuner.cli.config import read_config
+from tuner.cli.options import read_config
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 

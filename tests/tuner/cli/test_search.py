@@ -16,7 +16,7 @@ from tests.tuner.commands import SMALL, run
 from tests.tuner.storage.test_storage_rights import without_rights
 from tuner import tune_cnn, tune_finetune, tune_mlp
 from tuner.cli import app
-from tuner.cli.config import parse_space
+from tuner.cli.options import parse_space
 
 COMMANDS = typer.main.get_command(app).commands
 

@@ -11,14 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import tune, tune_mlp
-from tuner.plots.figures import FIGURES, OF_A_STUDY, draw
+from tuner.plots.figures import FIGURES, OF_A_STUDY, draw, plot_confusion, plot_predicted
 from tuner.plots.hyperparameters import (
     parallel_data,
     plot_hyperparameter,
     plot_hyperparameters,
     plot_rank,
 )
-from tuner.plots.model import plot_confusion, plot_predicted
 from tuner.plots.study import (
     curves_data,
     plot_curves,
