@@ -91,11 +91,7 @@ def tune_cnn(dataset: object, **options: Unpack[CNNSearch]) -> TuningResult:
         {options}
 
     Returns:
-        As `tune_mlp`.
-
-    Raises:
-        TypeError: for an unknown argument, before anything is loaded.
-        ValueError: for bad data or a bad argument, before any training.
+        As `tune_mlp`, which also says what is raised.
 
     Example:
         >>> space = {"hidden_units": 8, "epochs": 1}
@@ -118,11 +114,9 @@ def tune_finetune(dataset: object, **options: Unpack[FinetuneSearch]) -> TuningR
         {options}
 
     Returns:
-        As `tune_mlp`.
+        As `tune_mlp`, which also says what else is raised.
 
     Raises:
-        TypeError: for an unknown argument, before anything is loaded.
-        ValueError: for bad data or a bad argument, before any training.
         ConnectionError: if the weights cannot be downloaded; says how to give a file.
     """
     return _tune(READY_MADE["finetune"], options, dataset=dataset)
@@ -147,12 +141,10 @@ def tune_module(
         {options}
 
     Returns:
-        As `tune_mlp`.
+        As `tune_mlp`, which also says what else is raised.
 
     Raises:
-        TypeError: for an unknown argument, before anything is loaded.
-        ValueError: for bad data, a bad argument, or a hyperparameter that neither training nor
-            ``build`` takes; before any training.
+        ValueError: for a hyperparameter that neither training nor ``build`` takes.
 
     Example:
         >>> from torch import nn
@@ -186,11 +178,7 @@ def tune(
         {options}
 
     Returns:
-        As `tune_mlp`.
-
-    Raises:
-        TypeError: for an unknown argument, before anything is loaded.
-        ValueError: for a bad argument, before the first trial.
+        As `tune_mlp`, which also says what is raised.
 
     Example:
         >>> def square(trial):

@@ -199,19 +199,13 @@ def state_handles(
     states: npt.NDArray[np.str_], *, lines: bool = False, looks: Mapping[str, Look] = LOOKS
 ) -> list[Line2D]:
     """Legend entries for the states, or endings, that occur, each with its count."""
-    return [
-        Line2D(
-            [],
-            [],
-            color=look.color,
-            marker=look.marker,
-            markersize=5,
-            linestyle="-" if lines else "",
-            label=f"{look.label} ({int((states == state).sum())})",
-        )
-        for state, look in reversed(list(looks.items()))
-        if (states == state).any()
-    ]
+    handles = []
+    for state, look in reversed(list(looks.items())):
+        n = int((states == state).sum())
+        handle = Line2D([], [], color=look.color, marker=look.marker, label=f"{look.label} ({n})")
+        handle.set(markersize=5, linestyle="-" if lines else "")
+        handles += [handle] if n else []
+    return handles
 
 
 def colorbar(ax: Axes, drawn: ScalarMappable) -> None:
