@@ -12,7 +12,7 @@ from tests.tuner.commands import run
 from tuner import load_study
 from tuner.cli.options import read_config
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "command-line.md"
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_images_take_arguments_of_their_own(folder):
     }
 
 
-def test_the_file_in_the_readme_is_one(folder, in_folder):
-    block = re.search(r"^```toml\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+def test_the_documented_file_is_one(folder, in_folder):
+    block = re.search(r"^```toml.*?\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     config = write(folder, block.group(1))
 
     done = run("mlp", "--config", config, "--n-trials", "2", "--epochs", "1", "--quiet")
