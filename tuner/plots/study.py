@@ -39,7 +39,8 @@ from tuner.plots.axes import (
     whole_numbers,
 )
 from tuner.plots.hyperparameters import plot_hyperparameter
-from tuner.storage.view import MIN_FOR_IMPORTANCES, StudyView, view_of
+from tuner.storage.importances import MIN_FOR_IMPORTANCES
+from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
@@ -178,7 +179,7 @@ def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
 
 
 def plot_importances(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw how much each searched hyperparameter mattered, by Optuna's PED-ANOVA.
+    """Draw how much each searched hyperparameter mattered, by PED-ANOVA; pruned trials count.
 
     The figure says so where there are fewer than ten complete trials for each hyperparameter.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
+from tuner.storage.importances import study_importances
 from tuner.storage.study import RECORD, quiet_optuna
 from tuner.storage.trial_attrs import counted, records, started, study_metric, trial_params
 
@@ -53,7 +53,6 @@ TRIAL_COLUMNS: dict[str, str] = {
     "stopped": "str",
     "error": "str",
 }
-MIN_FOR_IMPORTANCES = 5  # Fewer trials rank hyperparameters by chance.
 
 _CURVES = ("valid_loss", "train_loss", "learning_rate", "duration_s")
 _AS_RECORDED = ("value_std", "best_epoch", "epochs_run", "seed", "worker", "error")
@@ -239,23 +238,11 @@ class StudyView:
 
     @cached_property
     def importances(self) -> dict[str, float]:
-        """Share of each searched hyperparameter in what made trials good, by Optuna's PED-ANOVA.
+        """Share of each searched hyperparameter in what made trials good, the largest first.
 
-        The largest share comes first. It is empty with fewer than 5 complete trials, or none that
-        differ.
+        Pruned trials count at the place they had at equal steps, see `study_importances`.
         """
-        from optuna.importance import get_param_importances  # loads scikit-learn
-
-        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
-        values = {trial.value for trial in complete if trial.value is not None}
-        varied = len({str(sorted(trial.params.items())) for trial in complete}) > 1
-        if len(complete) < MIN_FOR_IMPORTANCES or len(values) < 2 or not varied:
-            return {}
-        with warnings.catch_warnings():
-            # PED-ANOVA warns when few trials make every share equal: the bars show it.
-            warnings.simplefilter("ignore", UserWarning)
-            shares = get_param_importances(self.in_memory)
-        return {name.removeprefix("log2_"): share for name, share in shares.items()}
+        return study_importances(self.in_memory)
 
     @property
     def params(self) -> list[str]:

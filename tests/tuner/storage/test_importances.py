@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import get_param_importances
 from optuna.trial import TrialState, create_trial
 
-from tuner.diagnosis.importances import equal_step_costs, shares_with_pruned, study_importances
+from tuner.storage.importances import equal_step_costs, shares_with_pruned, study_importances
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 DISTRIBUTIONS = {
