@@ -79,7 +79,7 @@ def open_study(
             other study was begun with other versions of the libraries.
     """
     source = _find_source(session, start_from)
-    study = session.open_study()
+    study = _opened(session)
     if source is None:
         return
     name, space = source.study_name, session.space
@@ -92,6 +92,15 @@ def open_study(
         begun = study.user_attrs.get(_BEGUN, {})
         study.set_user_attr(_BEGUN, begun | {name: fitting})
         _warn_of_misfits(study, source, space, fitting, n_trials)
+
+
+def _opened(session: Session) -> optuna.Study:
+    """Open the study; of processes that begin it at once one records it, and the others compare."""
+    if RECORD in session.create_study().user_attrs:
+        return session.check_record()
+    with Heartbeat(session, task="recording the study") as heartbeat:
+        heartbeat.wait_for_turn()
+        return session.check_record()
 
 
 def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:

@@ -84,12 +84,20 @@ class TrialQueue:
         return waiting[: self._n_left(trials)]
 
     def others_at_work(self) -> bool:
-        """Say whether the study is not done only because other processes have trials under way."""
+        """Say whether the study is not done only because other processes have trials under way, or
+        are about to draw the next ones.
+        """
         if not self.heartbeat.is_shared:
             return False
         trials = self.study.get_trials(deepcopy=False)
         n_running = sum(trial.state is TrialState.RUNNING for trial in trials)
-        return n_running > len(self.heartbeat.trials) and self._n_unfinished(trials) > 0
+        is_waited_for = n_running > len(self.heartbeat.trials) or self._others_draw()
+        return is_waited_for and self._n_unfinished(trials) > 0
+
+    def _others_draw(self) -> bool:
+        """Whether it is another process that draws ahead: two at once would draw the same."""
+        first = self.heartbeat.number
+        return bool(self.n_ahead) and any(number < first for number in self.heartbeat.others())
 
     def _n_unfinished(self, trials: Sequence[FrozenTrial]) -> int:
         return self.n_trials - sum(trial.state.is_finished() for trial in trials)
@@ -162,16 +170,13 @@ class TrialQueue:
         return n_before >= self.n_trials
 
     def _queue_ahead(self) -> None:
-        """Draw trials that depend on no other, so that alike ones can train together.
-
-        Only the first of several processes does: two at once would draw the same.
-        """
+        """Draw trials that depend on no other, so that alike ones can train together."""
         if not self.n_ahead or self.only is not None:
             return
         trials = self.study.get_trials(deepcopy=False)
         n_waiting = sum(trial.state is TrialState.WAITING for trial in trials)
         missing = range(n_waiting, min(self._n_left(trials), self.n_ahead))
-        if not missing or any(n < self.heartbeat.number for n in self.heartbeat.others()):
+        if not missing or self._others_draw():
             return
         for _ in missing:
             sampler = self.source(len(self.study.get_trials(deepcopy=False)))

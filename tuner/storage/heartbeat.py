@@ -83,7 +83,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self.lock = threading.RLock()
         self.trials: set[int] = set()
-        self.number = 0
+        self.number, self._has_turn = 0, False
 
     def __enter__(self) -> Heartbeat:
         """Sign in, requeue the trials of dead processes, and start to give signs of life."""
@@ -119,17 +119,27 @@ class Heartbeat:
             if error[0] is None:
                 raise
 
-    def others(self, *, task: str | None = None) -> list[int]:
-        """Return the numbers of the other processes that are alive: of those at ``task``, or of
-        all.
-        """
-        signs = self._others().values()
-        return sorted(s["number"] for s in signs if task is None or s.get("task") == task)
+    def others(self) -> list[int]:
+        """Return the numbers of the other processes that are alive and train."""
+        return sorted(s["number"] for s in self._others().values() if s.get("task") is None)
 
     def wait_for_turn(self) -> None:
-        """Wait while a living process of a lower number is at the same task."""
-        while any(number < self.number for number in self.others(task=self._task)):
-            time.sleep(_TURN_S)
+        """Wait until no other living process has its turn at the task; the lowest number is next.
+
+        A turn is announced and then looked at again, as another process may announce its own at the
+        same moment: of two each sees the other's, and the higher number steps back. The turn ends
+        with the context.
+        """
+        while self.is_shared:
+            rivals = [s for s in self._others().values() if s.get("task") == self._task]
+            is_next = all(sign["number"] > self.number for sign in rivals)
+            if self._has_turn and is_next and not any(sign.get("turn") for sign in rivals):
+                return
+            if self._has_turn != is_next:
+                self._has_turn = is_next
+                self._write()
+            else:
+                time.sleep(_TURN_S)
 
     def _others(self) -> dict[str, dict[str, Any]]:
         """Return the signs of the other processes that are alive."""
@@ -247,7 +257,7 @@ class Heartbeat:
         self._beat += 1
         with self.lock:
             sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
-            sign |= {} if self._task is None else {"task": self._task}
+            sign |= {} if self._task is None else {"task": self._task, "turn": self._has_turn}
         self._study.set_user_attr(_PREFIX + self._token, sign | _place())
 
 

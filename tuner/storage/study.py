@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -192,15 +193,11 @@ class Session:
         with quiet_optuna():
             return TunedStudy(study_name=name, storage=self.storage)
 
-    def open_study(self) -> TunedStudy:
-        """Create the study, or continue it if it exists and is the same.
+    def create_study(self) -> TunedStudy:
+        """Create the study, or load it if it exists.
 
         Raises:
-            StudyMismatchError: if the stored study has another direction, metric, space, dataset,
-                split, seed or the like; the message names what differs.
-
-        Warns:
-            UserWarning: if it was begun with other versions of the libraries; names them.
+            StudyMismatchError: if the stored study has another direction.
         """
         direction = StudyDirection[self.direction.upper()]
         with quiet_optuna():
@@ -210,20 +207,41 @@ class Session:
                 direction=direction,
                 load_if_exists=True,
             )
-        study, name = self.study, self.name
+        study = self.study
         if study.direction != direction:
             does = study.direction.name.lower() + "s"
             raise StudyMismatchError(
-                f"study {name!r} {does}, but direction={self.direction!r} was asked; {_CURE}"
+                f"study {self.name!r} {does}, but direction={self.direction!r} was asked; {_CURE}"
             )
-        stored = study.user_attrs.get(RECORD)
-        if stored is None:
-            study.set_user_attr(RECORD, dict(self.record))
-            return study
+        return study
+
+    def check_record(self) -> TunedStudy:
+        """Record what the study is about, or compare that with what is recorded.
+
+        Of several processes one at a time may do so while there is no record.
+
+        Raises:
+            StudyMismatchError: if the stored study has another metric, space, dataset, split, seed
+                or the like; the message names what differs.
+
+        Warns:
+            UserWarning: if it was begun with other versions of the libraries; names them.
+        """
+        study, name = self.study, self.name
+        with _RECORDING:  # threads may share a study in memory
+            stored = study.user_attrs.get(RECORD)
+            if stored is None:
+                study.set_user_attr(RECORD, dict(self.record))
+                return study
         if (how := difference(stored, self.record)) is not None:
             raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
         warn_of_versions(name, stored, self.record)
         return study
+
+    def open_study(self) -> TunedStudy:
+        """Create the study, or continue it if it exists and is the same."""
+        self.create_study()
+        return self.check_record()
 
     def record_call(self, call: dict[str, Any]) -> None:
         """Record the latest call, with the first call's dataset path: workers may have others."""
@@ -233,6 +251,7 @@ class Session:
             self.study.set_user_attr(CALL, call | first)
 
 
+_RECORDING = threading.Lock()
 _CURE = "give another study_name or storage"
 
 
