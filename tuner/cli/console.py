@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shlex
 import signal
 import sys
+import threading
+import time
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 
 NO_RESULT = 1
 USAGE_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell has it.
+SIGNALLED = 128  # and the signal's number, as a shell has it
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a search ended without a complete trial; 2 bad input, or a file or "
-    "storage that cannot be used; 130 interrupted."
+    "storage that cannot be used; 130 interrupted, 143 by SIGTERM, 129 by SIGHUP."
 )
 
 
@@ -112,50 +115,106 @@ def check_folder(option: str, path: Path) -> Path:
     return path
 
 
-@contextmanager
-def interruptions() -> Iterator[list[int]]:
-    """Collect Ctrl-C even where a search ends by it in good order and returns what there is."""
-    noticed: list[int] = []
+_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
-    def notice(signum: int, frame: FrameType | None) -> None:
-        noticed.append(signum)
-        signal.default_int_handler(signum, frame)
-
-    before = signal.signal(signal.SIGINT, notice)
-    try:
-        yield noticed
-    finally:
-        signal.signal(signal.SIGINT, before)
+# Seconds in which several signals count as one: an impatient second Ctrl-C, or the SIGHUP that
+# follows a SIGTERM. A later one ends the process at once, should its good order hang.
+_ONE_S = 2.0
 
 
-def stop_interrupted(
-    result: TuningResult | None, table: Path | None, options: Mapping[str, object]
-) -> NoReturn:
-    """Say what an interrupted search has kept and how to continue, and exit with code 130.
+class Interruption:
+    """Ends a command by Ctrl-C, SIGTERM or SIGHUP in good order, as a context.
 
-    Args:
-        result: what there is; None if the search had not begun.
-        table: where the trial table is, if anywhere.
-        options: of the search; its storage and study name among them.
+    The first signal raises KeyboardInterrupt, which the search takes as a reason to put running
+    trials back and to return what there is. A signal that is ignored, as under nohup, stays so.
+
+    Attributes:
+        signum: the first signal's number; None while there was none.
     """
-    from tuner.storage.backends import redacted
-    from tuner.storage.trial_attrs import count_states
 
-    counts = "" if result is None else count_states(result.study)
-    echo(f"interrupted: {counts or 'no trial had ended'}", err=True)
-    if counts and table is not None:
-        echo(f"the trial table is in {table}", err=True)
-    if options.get("storage") is None:
-        echo("add --storage study.journal to be able to go on after an interruption", err=True)
-    elif result is None:
-        echo("run the same command to begin again", err=True)
-    else:
-        command = ["tuner", "resume", redacted(options["storage"])]  # shows no password
-        command += ["--study-name", str(options["study_name"])]
-        if options.get("n_jobs", 1) != 1:
-            command += ["--n-jobs", str(options["n_jobs"])]
-        echo(f"to go on: {shlex.join(command)}", err=True)
-    raise typer.Exit(INTERRUPTED)
+    def __init__(self) -> None:
+        """Start with none noticed."""
+        self.signum: int | None = None
+        self._at, self._pid = 0.0, os.getpid()
+        self._before: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with."""
+        return SIGNALLED + (self.signum or signal.SIGINT)
+
+    def __enter__(self) -> Interruption:
+        """Listen."""
+        if threading.current_thread() is threading.main_thread():
+            heeded = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+            self._before = {s: signal.signal(s, self._notice) for s in heeded}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Put back the handlers that were there; after a signal only Python's own end is left."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler if self.signum is None else signal.SIG_IGN)
+        if kind is KeyboardInterrupt or (self.signum is not None and kind is not typer.Exit):
+            self._say("interrupted: run the same command again")
+            raise typer.Exit(self.exit_code) from None
+
+    def stop(
+        self, result: TuningResult | None, table: Path | None, options: Mapping[str, object]
+    ) -> NoReturn:
+        """Say what an interrupted search has kept and how to continue, and exit.
+
+        Args:
+            result: what there is; None if the search had not begun to train.
+            table: where the trial table is, if anywhere.
+            options: of the search; its storage and study name among them.
+
+        Raises:
+            typer.Exit: always, with `exit_code`.
+        """
+        from tuner.storage.trial_attrs import count_states
+
+        is_stored = options.get("storage") is not None
+        if result is None:
+            self._say("interrupted while loading, before any training")
+            kept = "; what the study already holds is kept" if is_stored else ""
+            self._say(f"to begin again: run the same command{kept}")
+            raise typer.Exit(self.exit_code)
+        kept = count_states(result.study)
+        self._say(f"interrupted: {kept or 'no trial had ended'}")
+        if kept and table is not None:
+            self._say(f"the trial table is in {table}")
+        if is_stored:
+            self._say(f"to go on: {_resume_command(options)}")
+        else:
+            self._say("add --storage study.journal to be able to go on after an interruption")
+        raise typer.Exit(self.exit_code)
+
+    def _notice(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # in a process that the user's code has forked
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        elif self.signum is None:
+            self.signum, self._at = signum, time.monotonic()
+            raise KeyboardInterrupt
+        elif time.monotonic() > self._at + _ONE_S:
+            # Not by way of a stream, which the signal may have found at work.
+            os.write(2, b"interrupted again: the same command puts back the trials under way\n")
+            os._exit(self.exit_code)
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # after SIGHUP the terminal may be gone
+            echo(line, err=True)
+
+
+def _resume_command(options: Mapping[str, object]) -> str:
+    """Return the command that continues a search in a storage; it shows no password."""
+    from tuner.storage.backends import redacted
+
+    command = ["tuner", "resume", redacted(options["storage"])]
+    command += ["--study-name", str(options["study_name"])]
+    if options.get("n_jobs", 1) != 1:
+        command += ["--n-jobs", str(options["n_jobs"])]
+    return shlex.join(command)
 
 
 _TOP = 10

@@ -17,12 +17,11 @@ from objectives.space.registry import Options, ReadyMade
 from tuner.cli import options as o
 from tuner.cli.console import (
     NO_RESULT,
+    Interruption,
     check_folder,
     echo,
-    interruptions,
     print_result,
     print_trial,
-    stop_interrupted,
     tell,
 )
 from tuner.cli.options import parse_assignments, parse_scalar, parse_space, read_config, read_json
@@ -150,8 +149,11 @@ def try_params(
         rivals.append(result.best_trial.number if has_complete(result.study) else None)
         result.try_params(**wanted)
 
-    result = _search(function, dataset, options, table=None, then=one_more)
-    print_trial(result.study, result.study.trials[-1].number, *rivals, as_json=as_json)
+    with Interruption() as interruption:
+        result = _search(interruption, function, dataset, options, then=one_more)
+        if result is None or interruption.signum is not None:
+            interruption.stop(result, None, options)
+        print_trial(result.study, result.study.trials[-1].number, *rivals, as_json=as_json)
 
 
 def worker(
@@ -167,30 +169,34 @@ def worker(
     as_json: o.AsJson = False,
 ) -> None:
     """Join a study from any machine that reaches its storage, until the study is done."""
-    from tuner.storage.call import recorded_call
-    from tuner.storage.trial_attrs import count_states
+    with Interruption() as interruption:
+        from tuner.storage.call import recorded_call
+        from tuner.storage.trial_attrs import count_states
 
-    # As Ctrl-C: running trials go back into the queue. It is what a scheduler sends.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    loaded = _awaited(storage, study, wait)
-    function, dataset, options = recorded_call(loaded, data=data)
-    ended: list[int] = []
-    options |= {
-        "storage": storage,
-        "study_name": loaded.study_name,
-        "timeout": timeout,
-        "artifact_store": artifact_store,
-        "device": device,
-        "show_progress_bar": False,
-        "callbacks": [lambda _, trial: ended.append(trial.number)],
-    }
-    result = _search(function, dataset, options, table=None)
-    counts = count_states(result.study)
-    tell(
-        f"{len(ended)} trials ended here; study {loaded.study_name}: {counts or 'no trials yet'}",
-        {"study_name": loaded.study_name, "ended_here": sorted(ended), "counts": counts},
-        as_json,
-    )
+        loaded = _awaited(storage, study, wait)
+        function, dataset, options = recorded_call(loaded, data=data)
+        ended: list[int] = []
+        options |= {
+            "storage": storage,
+            "study_name": loaded.study_name,
+            "timeout": timeout,
+            "artifact_store": artifact_store,
+            "device": device,
+            "show_progress_bar": False,
+            "callbacks": [lambda _, trial: ended.append(trial.number)],
+        }
+        result = _search(interruption, function, dataset, options)
+        if result is None:
+            interruption.stop(None, None, options)
+        counts = count_states(result.study)
+        tell(
+            f"{len(ended)} trials ended here; study {loaded.study_name}: "
+            f"{counts or 'no trials yet'}",
+            {"study_name": loaded.study_name, "ended_here": sorted(ended), "counts": counts},
+            as_json,
+        )
+        if interruption.signum is not None:
+            interruption.stop(result, None, options)
 
 
 def _recorded(
@@ -241,51 +247,54 @@ def _search_and_print(
     for option, path in (("--save-model", model), ("--out", table)):
         if path is not None:  # a long search must not end with a file that cannot be written
             check_folder(option, path)
-    result = _search(function, data, options, table)
-    if not has_complete(result.study):
-        echo(
-            f"no trial is complete ({count_states(result.study) or 'none had ended'}), so there is "
-            f"no best one; raise n_trials or timeout, or see why in {table}",
-            err=True,
-        )
-        raise typer.Exit(NO_RESULT)
-    if model is not None:
-        result.model.save(model)
-    print_result(result, table, model, as_json=as_json)
+    with Interruption() as interruption:
+        result = _search(interruption, function, data, options)
+        if result is not None:
+            result.export(table)
+        if result is None or interruption.signum is not None:
+            interruption.stop(result, table, options)
+        if not has_complete(result.study):
+            echo(
+                f"no trial is complete ({count_states(result.study) or 'none had ended'}), so "
+                f"there is no best one; raise n_trials or timeout, or see why in {table}",
+                err=True,
+            )
+            raise typer.Exit(NO_RESULT)
+        if model is not None:
+            result.model.save(model)
+        print_result(result, table, model, as_json=as_json)
 
 
 def _search(
+    interruption: Interruption,
     function: str,
     data: object,
     options: Options,
-    table: Path | None,
     then: Callable[[TuningResult], object] | None = None,
-) -> TuningResult:
-    """Search with the entry point of that name, and write the trial table.
+) -> TuningResult | None:
+    """Search with the entry point of that name.
 
     Args:
+        interruption: of the command.
         function: such as ``"tune_mlp"``.
         data: its dataset.
         options: its other arguments.
-        table: where to write the trials; None for nowhere.
-        then: called with the result while Ctrl-C is still noticed.
+        then: called with the result, unless the search was interrupted.
 
-    Raises:
-        typer.Exit: after Ctrl-C, when what there is has been told.
+    Returns:
+        What there is; None if it was interrupted before there was anything.
     """
     result = None
-    with interruptions() as noticed:
-        try:
-            import tuner
+    try:
+        import tuner
 
-            entry_point: Callable[..., TuningResult] = getattr(tuner, function)
-            result = entry_point(data, **options)
-            if then is not None and not noticed:
-                then(result)
-        except KeyboardInterrupt:
-            noticed.append(signal.SIGINT)
-    if result is not None and table is not None:
-        result.export(table)
-    if result is None or noticed:
-        stop_interrupted(result, table, options)
+        entry_point: Callable[..., TuningResult] = getattr(tuner, function)
+        result = entry_point(data, **options)
+        if then is not None and interruption.signum is None:
+            then(result)
+    except KeyboardInterrupt:
+        interruption.signum = interruption.signum or signal.SIGINT
+    except Exception:  # an import that is interrupted may raise anything
+        if interruption.signum is None:
+            raise
     return result

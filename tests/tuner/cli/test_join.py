@@ -95,8 +95,10 @@ def test_a_worker_that_is_told_to_end_puts_its_trial_back(tmp_path):
     worker.send_signal(signal.SIGTERM)
     output, errors = worker.communicate(timeout=60)
 
+    assert worker.returncode == 143, errors
     assert "Traceback" not in errors
     assert "trials ended here" in output, errors
+    assert "to go on: tuner resume s.journal --study-name mlp\n" in errors
     assert "RUNNING" not in set(table()["state"])
 
 

@@ -21,6 +21,12 @@ from tuner.cli.options import parse_space
 COMMANDS = typer.main.get_command(app).commands
 
 
+def heed_signals():
+    """Undo that a shell which runs the tests in the background, or nohup, has them ignored."""
+    for name in ("SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def start(*arguments, cwd):
     return subprocess.Popen(
         [sys.executable, "-m", "tuner", *map(str, arguments)],
@@ -28,8 +34,7 @@ def start(*arguments, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has them ignore Ctrl-C, and children too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     )
 
 
