@@ -5,10 +5,12 @@ import functools
 import math
 import sys
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TypeVar
 
 SHOWN = 8
+
+T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -83,7 +85,7 @@ def short(value: object) -> str:
     return "" if value is None or text == "<NA>" else text  # as pandas writes a missing cell
 
 
-def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:
+def check_count(name: str, value: T, *, or_none: bool = False) -> T:
     """Return ``value`` if it is a whole number of at least 1.
 
     Args:
@@ -99,6 +101,14 @@ def check_count(name: str, value: Any, *, or_none: bool = False) -> Any:
         rule = "a whole number of at least 1" + (" or None" if or_none else "")
         raise ValueError(f"{name} must be {rule}, got {name}={value!r}")
     return value
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raise ValueError if ``value`` is none of the ``known`` ones."""
+    if value not in known:
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}, got {value!r}{hint(value, known)}"
+        )
 
 
 def warn_caller(message: str) -> None:

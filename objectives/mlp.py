@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
-from objectives._messages import check_count
+from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric, get_metric, task_of
 from objectives.models.mlp import FittedModel
@@ -17,9 +17,9 @@ from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
-from objectives.training.device import Precision, check_precision, pick_device
+from objectives.training.device import Precision, pick_device
 from objectives.training.mlp_cohort import MLPCohort, Training
-from objectives.training.recipe import Loss, get_recipe
+from objectives.training.recipe import RECIPES, Loss
 from objectives.training.stacked_mlp import StackedMLP
 from objectives.training.tensors import Parts, Prepared, common_scaler
 
@@ -97,8 +97,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
         check_count("patience", patience, or_none=True)
         check_count("n_repeats", n_repeats)
         _check_folds(folds)
-        self.precision = check_precision(precision)
-        self.recipe = get_recipe(recipe)
+        check_choice("precision", precision, get_args(Precision))
+        check_choice("recipe", recipe, RECIPES)
+        self.recipe, self.precision = RECIPES[recipe], precision
         self.space: Space = make_space(MLP_TABLE, space)
         if isinstance(dataset, TabularData) and data_options:
             raise ValueError(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-
-from objectives._messages import hint
 
 Precision: TypeAlias = Literal["float32", "auto"]
 RandomState: TypeAlias = tuple[Tensor, Tensor | None]  # of the CPU, and of CUDA where it trains
@@ -18,21 +16,6 @@ RandomState: TypeAlias = tuple[Tensor, Tensor | None]  # of the CPU, and of CUDA
 # processor with AVX512-BF16: three quarters of the time at 115 million (3 x 256 units, 256 rows),
 # but 0.95 at 29 million and more than float32 below (benchmarks/roofline.py --dtype bfloat16).
 _PAYS = 50e6
-
-
-def check_precision(precision: Precision) -> Precision:
-    """Return ``precision`` if it is a known one.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    names = get_args(Precision)
-    if precision not in names:
-        raise ValueError(
-            f"precision must be one of {', '.join(names)}, got {precision!r}"
-            f"{hint(precision, names)}"
-        )
-    return precision
 
 
 def product_dtype(

@@ -39,11 +39,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TensorRows:
-    """Rows of tensors that lie on the device.
-
-    Args:
-        inputs: a tensor (n, ...), or a tuple or dict of such.
-    """
+    """Rows of a tensor (n, ...), or of a tuple or dict of such, that lie on the device."""
 
     inputs: Inputs
 
@@ -59,12 +55,7 @@ class TensorRows:
 
 @dataclass(frozen=True)
 class ImageRows:
-    """Images as uint8 (B, C, H, W) that come to the device batch by batch, such as streamed ones.
-
-    Args:
-        split: the images.
-        device: where they go.
-    """
+    """Images as uint8 (B, C, H, W) that come to the device batch by batch, as streamed ones do."""
 
     split: ImageSplit
     device: torch.device
@@ -107,7 +98,8 @@ class ArrayData(Sealed[ArraySplit]):
 
     def train_and_valid(self) -> ArraySplit:
         """Give the rows of both splits as one, to refit a chosen configuration on."""
-        X = join_inputs(self.train.X, self.valid.X)
+        rest = iter(leaves(self.valid.X).values())
+        X = map_inputs(self.train.X, lambda tensor: torch.cat([tensor, next(rest)]))
         return ArraySplit(X=X, y=np.concatenate([self.train.y, self.valid.y]))
 
     def __repr__(self) -> str:
@@ -164,12 +156,6 @@ def leaves(inputs: Inputs) -> dict[str, Tensor]:
         for place, value in pairs
         for inner, tensor in leaves(value).items()
     }
-
-
-def join_inputs(first: Inputs, second: Inputs) -> Inputs:
-    """Return the rows of both, one after the other."""
-    rest = iter(leaves(second).values())
-    return map_inputs(first, lambda tensor: torch.cat([tensor, next(rest)]))
 
 
 def n_rows(inputs: Inputs) -> int:

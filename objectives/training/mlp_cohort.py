@@ -17,7 +17,7 @@ from objectives.space.hyperparameter import Params
 from objectives.training.cohort import ResumableCohort
 from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
 from objectives.training.recipe import Loss, Recipe
-from objectives.training.stack import Member, MemberEpoch, RowOptimizer, Stack
+from objectives.training.stack import Member, RowOptimizer, Stack
 from objectives.training.stacked_mlp import Shape, StackedMLP
 from objectives.training.tensors import Parts
 
@@ -132,7 +132,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
     @one_thread()
     def train_epoch(self) -> dict[int, EpochResult]:
         """Move every trial on by one epoch and return their results by trial number."""
-        by_trial: dict[int, list[MemberEpoch]] = {}
+        by_trial: dict[int, list[EpochResult]] = {}
         for entry in list(self._stacks):
             for member, epoch in self._train(*entry):
                 by_trial.setdefault(member.number, []).append(epoch)
@@ -180,11 +180,11 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         params = self._trials[number].params
         return self._fitted(self._training.network(torch.stack(rows), params), params)
 
-    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, MemberEpoch]]:
+    def _train(self, key: _Key, stack: Stack) -> list[tuple[Member, EpochResult]]:
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
         before = None
         try:
-            before = stack.snapshot()
+            before = [member.state() for member in stack.members]
             return stack.train_epoch()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -202,7 +202,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
             other.add(member)
         return [*self._train(key, stack), *self._train(key, other)]
 
-    def _result(self, trial: _Trial, steps: list[MemberEpoch]) -> EpochResult:
+    def _result(self, trial: _Trial, steps: list[EpochResult]) -> EpochResult:
         mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
         epoch = trial.members[0].epoch - 1
         if trial.best.update(epoch, mean["value"]):

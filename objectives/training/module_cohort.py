@@ -260,14 +260,10 @@ def predictions(module: nn.Module, rows: Rows) -> Iterator[tuple[slice, object]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleTraining:
-    """What all trials of a cohort share.
+    """What all trials of a cohort share: data, metric, functions, and where to train.
 
     Args:
-        train: the rows to train on.
-        valid: the rows to validate on.
-        task: decides loss and outputs.
         n_classes: 1 for regression.
-        metric: the tuned metric.
         build: makes a module for hyperparameters.
         optimizer: makes the optimizer of a module for hyperparameters.
         loss: of outputs and targets; None for the task's own.
@@ -278,7 +274,6 @@ class ModuleTraining:
         scaler: takes outputs to the units of a regression target; None for classes.
         patience: epochs without improvement after which a trial ends; None never ends it.
         seed: a trial's seed follows from it and the trial's number.
-        device: where to train.
     """
 
     train: FedSplit

@@ -281,16 +281,3 @@ _MODERN = Recipe(
 )
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (_MODERN, _PLAIN)}
-
-
-def get_recipe(name: str) -> Recipe:
-    """Return the recipe called ``name``.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if name not in RECIPES:
-        raise ValueError(
-            f"recipe must be one of {', '.join(RECIPES)}, got {name!r}{hint(name, RECIPES)}"
-        )
-    return RECIPES[name]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
 
 from objectives.metrics import Metric
+from objectives.objective import EpochResult
 from objectives.space.hyperparameter import Params
 from objectives.training.device import one_thread
 from objectives.training.kernels import STEPS, Steps
@@ -27,25 +28,6 @@ _CHUNK_BYTES = 1 << 20
 Masks: TypeAlias = list[list[Tensor | None]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemberEpoch:
-    """The result of one epoch of one member.
-
-    Args:
-        value: the metric on the validation rows.
-        valid_loss: the loss on the validation rows.
-        train_loss: the mean loss over the epoch's training batches.
-        learning_rate: the last step's.
-        duration_s: this member's share of the seconds.
-    """
-
-    value: float
-    valid_loss: float
-    train_loss: float
-    learning_rate: float
-    duration_s: float
-
-
 class Stack:
     """Members of one shape and batch size, trained together epoch by epoch.
 
@@ -57,8 +39,7 @@ class Stack:
         batch_size: rows a step and member.
         n_rows: rows an epoch and member, the same for all; None for those of the first part.
         shape: of the networks.
-        dtype: of the matrix products of training, see `objectives.training.device`; parameters,
-            loss and metric are float32.
+        dtype: of the matrix products of training; parameters, loss and metric are float32.
     """
 
     def __init__(
@@ -95,32 +76,35 @@ class Stack:
         """Return a network of this stack's shape, with zero weights, on the data's device."""
         return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
 
-    def train_epoch(self) -> list[tuple[Member, MemberEpoch]]:
+    def train_epoch(self) -> list[tuple[Member, EpochResult]]:
         """Train every member for one epoch and return the results."""
         start = time.perf_counter()
         with torch.inference_mode(), one_thread():
             net = self._packed()
-            rates, train_loss = self._train(net)
+            rates, train_losses = self._train(net)
             values, losses = self._evaluate(net)
         share = (time.perf_counter() - start) / len(self.members)
-        for member in self.members:
+        results = []
+        for member, value, valid_loss, train_loss, rate in zip(
+            self.members, values, losses, train_losses, rates, strict=True
+        ):
+            result = EpochResult(
+                epoch=member.epoch,
+                value=value,
+                valid_loss=valid_loss,
+                train_loss=train_loss,
+                learning_rate=rate,
+                duration_s=share,
+            )
+            results.append((member, result))
             member.epoch += 1
-        rows = zip(values, losses, train_loss, rates, strict=True)
-        epochs = [
-            MemberEpoch(value=v, valid_loss=vl, train_loss=tl, learning_rate=lr, duration_s=share)
-            for v, vl, tl, lr in rows
-        ]
-        return list(zip(self.members, epochs, strict=True))
+        return results
 
-    def snapshot(self) -> list[Snapshot]:
-        """Copy the members as they are, in case memory runs out before the epoch is over."""
-        return [member.snapshot() for member in self.members]
-
-    def restore(self, snapshots: list[Snapshot]) -> None:
-        """Put the members back to what `snapshot` remembered."""
+    def restore(self, states: list[MemberState]) -> None:
+        """Put the members back to what `Member.state` gave of each, in their order."""
         self._net = None
-        for member, snapshot in zip(self.members, snapshots, strict=True):
-            member.restore(snapshot)
+        for member, state in zip(self.members, states, strict=True):
+            member.load_state(state)
 
     def _packed(self) -> StackedMLP:
         if self._net is None:
@@ -148,18 +132,21 @@ class Stack:
                 out = self._tape.forward(rows, mask)
                 held.copy_(out)
                 self._tape.backward(self._loss.gradient(out, target, row_weight))
-                rates = [self._rate(m, step, n_steps) for m in self.members]
+                rates = self._rates(step / n_steps)
                 for member, grad, rate in zip(self.members, grads, rates, strict=True):
                     member.optimizer.step(member.row, grad, rate)
                 step += 1
             total += self._loss.total(outputs, targets, weight)
         return rates, (total / n).tolist()
 
-    def _rate(self, member: Member, step: int, n_steps: int) -> float:
-        progress = (member.epoch + step / n_steps) / int(member.params["epochs"])
-        return float(member.params["learning_rate"]) * schedule_factor(
-            self._recipe.schedule, progress
-        )
+    def _rates(self, share: float) -> list[float]:
+        """Return each member's learning rate after this share of the epoch."""
+        schedule, rates = self._recipe.schedule, []
+        for member in self.members:
+            progress = (member.epoch + share) / int(member.params["epochs"])
+            factor = schedule_factor(schedule, progress)
+            rates.append(float(member.params["learning_rate"]) * factor)
+        return rates
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Masks]]:
         """Yield the epoch's rows, some steps at a time.
@@ -203,21 +190,17 @@ class Stack:
         """Return each member's metric and mean loss on its part's validation rows."""
         values, losses = [math.nan] * len(self.members), [math.nan] * len(self.members)
         for part in sorted({member.part for member in self.members}):
+            data = self._data[part]
             members = [k for k, member in enumerate(self.members) if member.part == part]
-            outputs = net.outputs(self._data.valid_x(part), members)
-            for k, value, loss in zip(members, *self._evaluate_part(outputs, part), strict=True):
-                values[k], losses[k] = value, loss
+            outputs = net.outputs(self._data.valid_x(part), members)  # (k, m, C)
+            targets = data.valid_targets.expand(len(outputs), -1, -1)
+            weight = None if data.valid_loss_weight is None else data.valid_loss_weight[None]
+            loss = self._loss.total(outputs, targets, weight) / len(data.valid_y)
+            own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
+            value = self._metric.batched(own_units, data.valid_y, data.valid_weight)
+            for k, one_value, one_loss in zip(members, value.tolist(), loss.tolist(), strict=True):
+                values[k], losses[k] = one_value, one_loss
         return values, losses
-
-    def _evaluate_part(self, outputs: Tensor, part: int) -> tuple[list[float], list[float]]:
-        """Judge outputs (k, m, C) on the validation rows of ``part``."""
-        data = self._data[part]
-        weight = data.valid_loss_weight
-        targets = data.valid_targets.expand(len(outputs), -1, -1)
-        losses = self._loss.total(outputs, targets, None if weight is None else weight[None])
-        own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
-        values = self._metric.batched(own_units, data.valid_y, data.valid_weight)
-        return values.tolist(), (losses / len(data.valid_y)).tolist()
 
 
 class RowOptimizer:
@@ -261,13 +244,13 @@ class RowOptimizer:
         self._step([row], [grad], *self._buffers, lr=learning_rate, **self._options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class MemberState(TypedDict):
     """What an epoch changes of a member: its count, parameters, moments and random states."""
 
     epoch: int
     tensors: list[Tensor]
     generators: list[Tensor]
+    best_row: Tensor
 
 
 @dataclass(kw_only=True)
@@ -298,29 +281,16 @@ class Member:
         """Start with the first weights as the best so far."""
         self.best_row = self.row.clone()
 
-    def snapshot(self) -> Snapshot:
-        """Return all that an epoch changes, copied."""
-        moments = self.optimizer.moments
-        return Snapshot(
-            epoch=self.epoch,
-            tensors=[t.clone() for t in (self.row, *moments)],
-            generators=[g.get_state() for g in (self.order, self.noise)],
-        )
+    def state(self) -> MemberState:
+        """Return all that an epoch changes, copied, and the best weights."""
+        return {
+            "epoch": self.epoch,
+            "tensors": [t.clone() for t in (self.row, *self.optimizer.moments)],
+            "generators": [g.get_state() for g in (self.order, self.noise)],
+            "best_row": self.best_row,
+        }
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to what `snapshot` returned."""
-        self.epoch = snapshot.epoch
-        self.row, *moments = snapshot.tensors
-        for mine, theirs in zip(self.optimizer.moments, moments, strict=True):
-            mine.copy_(theirs)
-        for generator, state in zip((self.order, self.noise), snapshot.generators, strict=True):
-            generator.set_state(state)
-
-    def state(self) -> dict[str, Any]:
-        """Return what `snapshot` does and the best weights, for a file."""
-        return {**vars(self.snapshot()), "best_row": self.best_row}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: MemberState) -> None:
         """Go back to what `state` returned.
 
         Raises:
@@ -328,17 +298,16 @@ class Member:
         """
         device = self.row.device
         best = state["best_row"].to(device)
-        snapshot = Snapshot(
-            epoch=state["epoch"],
-            tensors=[tensor.to(device) for tensor in state["tensors"]],
-            generators=state["generators"],
-        )
-        if any(t.shape != self.row.shape for t in (best, snapshot.tensors[0])):
+        row, *moments = [tensor.to(device) for tensor in state["tensors"]]
+        if any(t.shape != self.row.shape for t in (best, row)):
             raise ValueError(
                 f"state must be of {len(self.row)} parameters, got {len(best)}; start anew"
             )
-        self.restore(snapshot)
-        self.best_row = best
+        self.epoch, self.row, self.best_row = state["epoch"], row, best
+        for mine, theirs in zip(self.optimizer.moments, moments, strict=True):
+            mine.copy_(theirs)
+        for generator, saved in zip((self.order, self.noise), state["generators"], strict=True):
+            generator.set_state(saved)
 
 
 def fill_dropout_mask(mask: Tensor, p: float, generator: torch.Generator) -> None:

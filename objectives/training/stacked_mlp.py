@@ -107,15 +107,6 @@ class StackedMLP(nn.Module):
             start += (i + 1) * o
         return views
 
-    def activation_runs(self) -> list[tuple[slice, Activation]]:
-        """Return runs of neighbouring members with the same activation."""
-        runs, start = [], 0
-        for name, members in groupby(self.config["activations"]):
-            stop = start + len(list(members))
-            runs.append((slice(start, stop), ACTIVATIONS[name]))
-            start = stop
-        return runs
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (K, n, C) for ``x`` (n, I), or (K, n, I) with rows of each member's
         own: logits, or standardised values.
@@ -159,7 +150,13 @@ class Tape:
         self._layers = net.layers(self._rounded)
         self._grads = net.layers(self._rounded_grad)
         self._scales = net.scales()
-        self._runs = net.activation_runs()
+        # Runs of neighbouring members with the same activation share one call for it.
+        self._runs: list[tuple[slice, Activation]] = []
+        start = 0
+        for name, members in groupby(net.config["activations"]):
+            stop = start + len(list(members))
+            self._runs.append((slice(start, stop), ACTIVATIONS[name]))
+            start = stop
 
     def forward(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
         """Return the outputs (K, B, C) for ``x`` (K, B, I), and remember what `backward` needs.

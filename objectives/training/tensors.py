@@ -27,14 +27,13 @@ class TensorData:
 
     Args:
         x: training inputs (n, I), float32.
-        targets: training targets (n, C), float32: what the loss compares the outputs with.
-        weight: training weights (n, 1) with mean 1, or None.
+        targets: what the loss compares the outputs with (n, C), float32.
+        weight: of training rows in the loss (n, 1), with mean 1, or None.
         valid_x: validation inputs (m, I).
         valid_targets: as ``targets``, (m, C).
-        valid_y: what the metric compares with: class codes (m,), or values in the target's own
-            units.
-        valid_weight: validation weights (m,) of the metric, or None.
-        valid_loss_weight: validation weights (m, 1) of the loss, as ``weight``, or None.
+        valid_y: what the metric compares with: class codes (m,), or values in the target's units.
+        valid_weight: of validation rows in the metric (m,), or None.
+        valid_loss_weight: as ``weight``, (m, 1), or None.
         scaler: takes outputs to the units of a regression target; None for classes.
     """
 
@@ -127,15 +126,7 @@ class Prepared:
     def fit(
         cls, data: TabularData, train: Split, valid: Split, *, recipe: Recipe, device: torch.device
     ) -> Self:
-        """Fit on ``train`` and encode both.
-
-        Args:
-            data: says the task, the classes, their weights, and which columns are categories.
-            train: rows to fit on.
-            valid: rows to choose by.
-            recipe: says how numeric columns are encoded and whether predictions are clamped.
-            device: where the tensors go.
-        """
+        """Fit on ``train`` as the recipe says, and encode both."""
         encoder = TabularEncoder.fit(
             train.X,
             categorical=data.categorical,
@@ -144,16 +135,19 @@ class Prepared:
         )
         regression = data.task == "regression"
         scaler = TargetScaler.fit(train.y, clamp=recipe.clamp) if regression else None
-        valid_weight = None if valid.weight is None else torch.as_tensor(valid.weight)
+
+        def moved(values: Tensor | NDArray[Any] | None) -> Tensor | None:
+            return None if values is None else to_device(torch.as_tensor(values), device)
+
         tensors = TensorData(
             x=to_device(torch.from_numpy(encoder.transform(train.X)), device),
             targets=to_device(_targets(train.y, data, scaler), device),
-            weight=_moved(loss_weight(train, data.class_weight), device),
+            weight=moved(loss_weight(train, data.class_weight)),
             valid_x=to_device(torch.from_numpy(encoder.transform(valid.X)), device),
             valid_targets=to_device(_targets(valid.y, data, scaler), device),
             valid_y=to_device(torch.as_tensor(valid.y), device),
-            valid_weight=_moved(valid_weight, device),
-            valid_loss_weight=_moved(loss_weight(valid, data.class_weight), device),
+            valid_weight=moved(valid.weight),
+            valid_loss_weight=moved(loss_weight(valid, data.class_weight)),
             scaler=scaler,
         )
         return cls(encoder=encoder, scaler=scaler, tensors=tensors)
@@ -187,10 +181,6 @@ def common_scaler(
         low=min((low for low in lows if low is not None), default=None),
         high=max((high for high in highs if high is not None), default=None),
     )
-
-
-def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else to_device(tensor, device)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from objectives.metrics import get_metric
+from objectives.objective import EpochResult
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
 from objectives.training.recipe import RECIPES, Loss, Recipe
 from objectives.training.stack import (
     Member,
-    MemberEpoch,
     RowOptimizer,
     Stack,
     fill_dropout_mask,
@@ -110,16 +110,16 @@ def make_member(stack: Stack, recipe: Recipe, number: int, **params: Any) -> Mem
     )
 
 
-def train(stack: Stack, n_epochs: int) -> dict[int, list[MemberEpoch]]:
+def train(stack: Stack, n_epochs: int) -> dict[int, list[EpochResult]]:
     """Train for some epochs and return what each member came to, by its number."""
-    epochs: dict[int, list[MemberEpoch]] = {}
+    epochs: dict[int, list[EpochResult]] = {}
     for _ in range(n_epochs):
         for member, epoch in stack.train_epoch():
             epochs.setdefault(member.number, []).append(epoch)
     return epochs
 
 
-def curve(results: list[MemberEpoch]) -> list[tuple[float, float, float]]:
+def curve(results: list[EpochResult]) -> list[tuple[float, float, float]]:
     return [(r.value, r.valid_loss, r.train_loss) for r in results]
 
 
