@@ -140,14 +140,6 @@ class MLPObjective(NetworkObjective[FittedModel]):
             **describe_data(self.data),
         }
 
-    def cohort(self, *, seed: int) -> MLPCohort[FittedModel]:
-        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
-        return self._cohort(self.prepared, seed=seed, patience=self.patience)
-
-    def _refit_cohort(self, *, seed: int) -> MLPCohort[FittedModel]:
-        prepared = self._prepare([(self.data.train_and_valid(), self.data.valid)])
-        return self._cohort(prepared, seed=seed, patience=None)
-
     @property
     def n_members(self) -> int:
         """Networks a trial: its repeats of each fold."""
@@ -171,15 +163,16 @@ class MLPObjective(NetworkObjective[FittedModel]):
             for train, valid in pairs
         ]
 
-    def _cohort(
-        self, prepared: Sequence[Prepared], *, seed: int, patience: int | None
-    ) -> MLPCohort[FittedModel]:
+    def _cohort(self, *, seed: int, refit: bool = False) -> MLPCohort[FittedModel]:
+        prepared = self.prepared
+        if refit:
+            prepared = self._prepare([(self.data.train_and_valid(), self.data.valid)])
         training = Training(
             tensors=Parts([part.tensors for part in prepared]),
             recipe=self.recipe,
             loss=self.loss,
             metric=self.metric,
-            patience=patience,
+            patience=None if refit else self.patience,
             n_repeats=self.n_repeats,
             seed=seed,
             precision=self.precision,

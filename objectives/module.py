@@ -135,13 +135,6 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         check_weighable(self.loss, self._train.weight)
         self._check_build()
 
-    def cohort(self, *, seed: int) -> ModuleCohort[FittedModule]:
-        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
-        return self._cohort(self._train, seed=seed, patience=self.patience)
-
-    def _refit_cohort(self, *, seed: int) -> ModuleCohort[FittedModule]:
-        return self._cohort(self._fed(self.data.train_and_valid()), seed=seed, patience=None)
-
     def _load(self, dataset: Any, **options: Any) -> ModuleData:
         return load_module_data(dataset, **options)
 
@@ -298,11 +291,9 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     def _fed(self, split: AnySplit) -> FedSplit:
         return feed(self.data, split, encoder=self.encoder, scaler=self.scaler, device=self.device)
 
-    def _cohort(
-        self, train: FedSplit, *, seed: int, patience: int | None
-    ) -> ModuleCohort[FittedModule]:
+    def _cohort(self, *, seed: int, refit: bool = False) -> ModuleCohort[FittedModule]:
         training = ModuleTraining(
-            train=train,
+            train=self._fed(self.data.train_and_valid()) if refit else self._train,
             valid=self._valid,
             task=self.data.task,
             n_classes=self.n_classes,
@@ -315,7 +306,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             change=self._change,
             before_epoch=self._before_epoch,
             scaler=self.scaler,
-            patience=patience,
+            patience=None if refit else self.patience,
             seed=seed,
             device=self.device,
         )

@@ -126,12 +126,12 @@ class NetworkObjective(ABC, Generic[Model]):
     metric: Metric
 
     @abstractmethod
-    def cohort(self, *, seed: int) -> Cohort:
-        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
+    def _cohort(self, *, seed: int, refit: bool = False) -> RefitCohort[Model]:
+        """Return an empty cohort; to refit, one without patience on all but the test rows."""
 
-    @abstractmethod
-    def _refit_cohort(self, *, seed: int) -> RefitCohort[Model]:
-        """Return a cohort without patience that trains on training and validation rows."""
+    def cohort(self, *, seed: int) -> RefitCohort[Model]:
+        """Return an empty cohort; a trial's seed follows from ``seed`` and its number alone."""
+        return self._cohort(seed=seed)
 
     def __call__(self, trial: BaseTrial) -> float:
         """Train one trial of a plain Optuna study and return its best epoch's validation metric."""
@@ -147,7 +147,7 @@ class NetworkObjective(ABC, Generic[Model]):
             seed: as for `cohort`.
             number: trial number whose random streams are used.
         """
-        cohort = self._refit_cohort(seed=seed)
+        cohort = self._cohort(seed=seed, refit=True)
         cohort.add(number, params)
         for _ in range(epochs):
             cohort.train_epoch()

@@ -40,9 +40,6 @@ class Training:
 
     Args:
         tensors: the rows to train and validate on: one split, or several folds.
-        recipe: what is not tuned.
-        loss: compares outputs with targets.
-        metric: the tuned metric.
         patience: epochs without improvement after which a trial ends; None never ends it.
         n_repeats: members a trial and fold, alike but for their seeds; the trial's value is the
             mean of all.
@@ -203,7 +200,8 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         return [*self._train(key, stack), *self._train(key, other)]
 
     def _result(self, trial: _Trial, steps: list[EpochResult]) -> EpochResult:
-        mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in _AVERAGED}
+        averaged = ("value", "valid_loss", "train_loss")
+        mean = {name: float(np.mean([getattr(s, name) for s in steps])) for name in averaged}
         epoch = trial.members[0].epoch - 1
         if trial.best.update(epoch, mean["value"]):
             for member in trial.members:
@@ -241,8 +239,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         return None if self._is_heavy(params) else self._alike(params)
 
     def _alike(self, params: Params) -> Hashable:
-        n_rows = max(self._training.tensors.n_epoch_rows)
-        return (params["n_layers"], params["hidden_units"], _rows_a_step(params, n_rows))
+        return params["n_layers"], params["hidden_units"], self._step_rows(params)
 
     def _keys(self, params: Params) -> list[_Key]:
         """Return for each part which stack its members train in: those of as many rows share."""
@@ -258,35 +255,31 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         shape = self._training.shape(params)
         width, inner = shape["hidden_units"], shape["n_layers"] - 1
         weights = width * (shape["n_inputs"] + inner * width + shape["n_outputs"])
-        n_rows = max(self._training.tensors.n_epoch_rows)
-        return int(3 * _rows_a_step(params, n_rows) * weights)
+        return 3 * self._step_rows(params) * weights
+
+    def _step_rows(self, params: Params, n_rows: int | None = None) -> int:
+        """Return the rows of a step; by default of the largest part's."""
+        most = max(self._training.tensors.n_epoch_rows) if n_rows is None else n_rows
+        return most if params["batch_size"] == "full" else min(int(params["batch_size"]), most)
 
     def _find(self, key: _Key) -> Stack | None:
         return next((stack for other, stack in self._stacks if other == key), None)
 
     def _new_stack(self, key: _Key, params: Params) -> Stack:
         shared, (_, n_rows) = self._training, key
-        dtype = product_dtype(
-            shared.precision,
-            device=shared.tensors.x.device,
-            n_multiplications=self._n_multiplications(params),
-        )
         stack = Stack(
             data=shared.tensors,
             recipe=shared.recipe,
             loss=shared.loss,
             metric=shared.metric,
-            batch_size=_rows_a_step(params, n_rows),
+            batch_size=self._step_rows(params, n_rows),
             n_rows=n_rows,
             shape=shared.shape(params),
-            dtype=dtype,
+            dtype=product_dtype(
+                shared.precision,
+                device=shared.tensors.x.device,
+                n_multiplications=self._n_multiplications(params),
+            ),
         )
         self._stacks.append((key, stack))
         return stack
-
-
-_AVERAGED = ("value", "valid_loss", "train_loss")
-
-
-def _rows_a_step(params: Params, n_rows: int) -> int:
-    return n_rows if params["batch_size"] == "full" else min(int(params["batch_size"]), n_rows)
