@@ -181,7 +181,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         """Train a stack for an epoch; where memory runs out, in halves, and so on."""
         before = None
         try:
-            before = [member.state() for member in stack.members]
+            before = stack.snapshot()
             return stack.train_epoch()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -222,14 +222,13 @@ def schedule_factor(schedule: str | Callable[[float], float], progress: float) -
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The parts of training that no search touches.
+    """The parts of training that no search touches; by default as plain as torch's own.
 
     Args:
         name: as the user writes it.
         numeric: how numeric columns are encoded, see `objectives.data.encoders.TabularEncoder`.
         init: draws a member's first weights.
         reference_width: see `objectives.training.stacked_mlp.StackedMLP`.
-        beta1: Adam's decay of the gradient's mean.
         beta2: Adam's decay of the gradient's square.
         nesterov: whether SGD's momentum looks ahead.
         schedule: of the learning rate over the trial's epochs, see `schedule_factor`.
@@ -240,38 +239,22 @@ class Recipe:
     """
 
     name: str
-    numeric: str
-    init: Callable[[StackedMLP, torch.Generator], Tensor]
-    reference_width: float | None
-    beta1: float
-    beta2: float
-    nesterov: bool
-    schedule: Literal["none", "cosine"]
-    clamp: bool
-    label_smoothing: float
-    good: Mapping[str, Value] | None
+    numeric: str = "standard"
+    init: Callable[[StackedMLP, torch.Generator], Tensor] = torch_init
+    reference_width: float | None = None
+    beta2: float = 0.999
+    nesterov: bool = False
+    schedule: Literal["none", "cosine"] = "none"
+    clamp: bool = False
+    label_smoothing: float = 0.0
+    good: Mapping[str, Value] | None = None
 
-
-_PLAIN = Recipe(
-    name="plain",
-    numeric="standard",
-    init=torch_init,
-    reference_width=None,
-    beta1=0.9,
-    beta2=0.999,
-    nesterov=False,
-    schedule="none",
-    clamp=False,
-    label_smoothing=0.0,
-    good=None,
-)
 
 _MODERN = Recipe(
     name="modern",
     numeric="piecewise",
     init=he_init,
     reference_width=256,
-    beta1=0.9,
     beta2=0.95,
     nesterov=True,
     schedule="cosine",
@@ -280,4 +263,4 @@ _MODERN = Recipe(
     good={"learning_rate": 0.003, "n_layers": 3, "hidden_units": 256, "dropout": 0.1},
 )
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (_MODERN, _PLAIN)}
+RECIPES: Mapping[str, Recipe] = {"modern": _MODERN, "plain": Recipe(name="plain")}

@@ -100,8 +100,12 @@ class Stack:
             member.epoch += 1
         return results
 
+    def snapshot(self) -> list[MemberState]:
+        """Copy the members as they are, in case memory runs out before the epoch is over."""
+        return [member.state() for member in self.members]
+
     def restore(self, states: list[MemberState]) -> None:
-        """Put the members back to what `Member.state` gave of each, in their order."""
+        """Put the members back to what `snapshot` remembered."""
         self._net = None
         for member, state in zip(self.members, states, strict=True):
             member.load_state(state)
@@ -155,21 +159,14 @@ class Stack:
         (K, B, H) of each step.
         """
         data, size, k = self._data, self._batch_size, len(self.members)
-        n = self._n_rows
         order = torch.stack([data.draw(m.part, m.order) for m in self.members]).to(data.x.device)
         floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
         rows = size * max(1, _CHUNK_BYTES // (4 * floats))
-        for start in range(0, n, rows):
-            index = order[:, start : start + rows]
-            flat = index.flatten()
-            weight = None if data.weight is None else data.weight[flat].view(k, -1, 1)
-            masks = self._masks(index.shape[1])
-            yield (
-                data.x[flat].view(k, -1, data.x.shape[1]),
-                data.targets[flat].view(k, index.shape[1], -1),
-                weight,
-                masks,
-            )
+        for index in torch.split(order[:, : self._n_rows], rows, dim=1):
+            flat, n = index.flatten(), index.shape[1]
+            weight = None if data.weight is None else data.weight[flat].view(k, n, 1)
+            x, targets = data.x[flat].view(k, n, -1), data.targets[flat].view(k, n, -1)
+            yield x, targets, weight, self._masks(n)
 
     def _masks(self, n_rows: int) -> Masks:
         """Draw the dropout masks (K, B, H) for so many rows: for each step, one a hidden layer."""
@@ -209,7 +206,7 @@ class RowOptimizer:
     Args:
         params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are
             read.
-        recipe: brings the betas, and whether momentum is Nesterov's.
+        recipe: says how Adam averages, and whether momentum is Nesterov's.
         like: the row (n_parameters,) to be optimised.
         steps: of the optimizers.
     """
@@ -222,22 +219,16 @@ class RowOptimizer:
         self.moments = (mean, square, count)
         kind, momentum = str(params["optimizer"]), float(params["momentum"])
         self._step = getattr(steps, kind)
-        self._options = {"weight_decay": float(params["weight_decay"]), "maximize": False}
+        decay = float(params["weight_decay"])
+        self._options: dict[str, float | bool] = {"weight_decay": decay, "maximize": False}
         if kind == "sgd":
             self._buffers = [[mean] if momentum > 0 else []]
-            self._options |= {
-                "momentum": momentum,
-                "dampening": 0.0,
-                "nesterov": recipe.nesterov and momentum > 0,
-            }
+            nesterov = recipe.nesterov and momentum > 0
+            self._options |= {"momentum": momentum, "dampening": 0.0, "nesterov": nesterov}
         else:
             self._buffers = [[mean], [square], [], [count]]
-            self._options |= {
-                "beta1": recipe.beta1,
-                "beta2": recipe.beta2,
-                "eps": 1e-8,
-                "amsgrad": False,
-            }
+            betas = {"beta1": 0.9, "beta2": recipe.beta2}
+            self._options |= {**betas, "eps": 1e-8, "amsgrad": False}
 
     def step(self, row: Tensor, grad: Tensor, learning_rate: float) -> None:
         """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
