@@ -38,15 +38,8 @@ def build(
 ) -> Backbone:
     """Build a network of torchvision with a new head.
 
-    Args:
-        backbone: its name.
-        n_outputs: 1 for values and two classes, else one a class.
-        dropout: share of features silenced before the head.
-        mean: by channel, that the weights were trained with.
-        std: likewise.
-        image_size: height and width.
-        state: its weights; None for random ones.
-        _: hyperparameters of training, which have no part in the network.
+    Arguments are as of `objectives.cnn.build`, mean and std those that the weights were trained
+    with; ``state`` holds the weights, None for random ones.
     """
     network = make_network(backbone, state, image_size)
     return Backbone(network, n_outputs=n_outputs, dropout=dropout, mean=mean, std=std)

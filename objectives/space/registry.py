@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
-from objectives._messages import hint, nearest
+from objectives._messages import check_choice, nearest
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space
@@ -89,11 +89,7 @@ class Argument:
     def check(self, name: str, value: object) -> None:
         """Raise ValueError if ``value`` is a text that none of the choices is."""
         if isinstance(value, str) and self.choices and not self.open_choices:
-            if value not in self.choices:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(self.choices)}, got {value!r}"
-                    f"{hint(value, self.choices)}"
-                )
+            check_choice(name, value, self.choices)
 
 
 class DataArguments(TypedDict, total=False):

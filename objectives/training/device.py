@@ -27,10 +27,7 @@ def product_dtype(
     follows from network and batch size alone, never from what trains beside, so a trial comes out
     the same in any company.
 
-    Args:
-        precision: as the user chose.
-        device: where the network trains.
-        n_multiplications: of one training step of one network.
+    ``n_multiplications`` are those of one training step of one network.
 
     Example:
         >>> product_dtype("float32", device=torch.device("cpu"), n_multiplications=1e9)

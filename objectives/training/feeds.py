@@ -220,13 +220,7 @@ def load_arrays(
 ) -> ArrayData:
     """Split arrays of any shape into train, validation and test rows.
 
-    Args:
-        dataset: ``(X, y)``, or a map-style Dataset of ``(x, y)``, which is read into memory.
-        task: "binary", "multiclass" or "regression"; by default inferred.
-        valid_size: share of the rows for validation.
-        test_size: share of the rows for the test.
-        groups: a value for each row; rows of one group stay in one split.
-        seed: decides which row goes where.
+    Args as of `load_module_data`; a Dataset is read into memory.
 
     Raises:
         ValueError: if lengths differ, values are not finite, or the rows are too few.
@@ -349,14 +343,8 @@ def feed(
     scaler: TargetScaler | None,
     device: torch.device,
 ) -> FedSplit:
-    """Return a split as training takes it, on the device.
-
-    Args:
-        data: that it is of.
-        split: of the training, validation or both kinds of rows.
-        encoder: turns tables into inputs; None for arrays and images.
-        scaler: standardises the values of a regression; None for classes.
-        device: where training happens.
+    """Return a split of ``data`` as training takes it; only tables have an encoder, only values a
+    scaler.
     """
     rows: Rows
     if isinstance(split, ImageSplit):

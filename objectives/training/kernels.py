@@ -42,29 +42,18 @@ def by_autograd(forward: Forward) -> Backward:
 
 _ATEN = torch.ops.aten
 
-_FORWARD: Mapping[str, Forward] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
+_ROWS: Mapping[str, tuple[Forward, str, Backward]] = {
+    "relu": (torch.relu, "threshold_backward", lambda g, z, h: _ATEN.threshold_backward(g, h, 0)),
+    "tanh": (torch.tanh, "tanh_backward", lambda g, z, h: _ATEN.tanh_backward(g, h)),
+    "sigmoid": (torch.sigmoid, "sigmoid_backward", lambda g, z, h: _ATEN.sigmoid_backward(g, h)),
+    "gelu": (functional.gelu, "gelu_backward", lambda g, z, h: _ATEN.gelu_backward(g, z)),
+    "silu": (functional.silu, "silu_backward", lambda g, z, h: _ATEN.silu_backward(g, z)),
 }
 
-_BACKWARD: Mapping[str, tuple[str, Backward]] = {
-    "relu": ("threshold_backward", lambda grad, z, h: _ATEN.threshold_backward(grad, h, 0)),
-    "tanh": ("tanh_backward", lambda grad, z, h: _ATEN.tanh_backward(grad, h)),
-    "sigmoid": ("sigmoid_backward", lambda grad, z, h: _ATEN.sigmoid_backward(grad, h)),
-    "gelu": ("gelu_backward", lambda grad, z, h: _ATEN.gelu_backward(grad, z)),
-    "silu": ("silu_backward", lambda grad, z, h: _ATEN.silu_backward(grad, z)),
+ACTIVATIONS: Mapping[str, Activation] = {
+    name: Activation(forward, backward if hasattr(_ATEN, operator) else by_autograd(forward))
+    for name, (forward, operator, backward) in _ROWS.items()
 }
-
-
-def _activation(name: str) -> Activation:
-    forward, (operator, backward) = _FORWARD[name], _BACKWARD[name]
-    return Activation(forward, backward if hasattr(_ATEN, operator) else by_autograd(forward))
-
-
-ACTIVATIONS: Mapping[str, Activation] = {name: _activation(name) for name in _FORWARD}
 """The activations by name."""
 
 

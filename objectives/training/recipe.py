@@ -30,11 +30,7 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True)
 class ValueLoss:
-    """A loss of torch's for values, in which rows may have weights.
-
-    Args:
-        name: one of `LOSSES`.
-    """
+    """A loss of `LOSSES`, in which rows may have weights."""
 
     name: str
 
@@ -94,14 +90,8 @@ def columns(outputs: object, task: Task, n_classes: int) -> Tensor:
 def default_loss(
     outputs: Tensor, y: Tensor, task: Task, *, smoothing: float = 0.0, weight: Tensor | None = None
 ) -> Tensor:
-    """Return the task's mean loss.
-
-    Args:
-        outputs: (B, C), see `columns`.
-        y: class codes (B,), or standardised values (B,).
-        task: decides between squared error and cross-entropy.
-        smoothing: share of each label given to all classes alike.
-        weight: of each row (B,), or None.
+    """Return the task's mean loss, cross-entropy or squared error, of outputs (B, C) as `columns`
+    gives them; y and weight are (B,).
     """
     if task == "regression":
         rows = functional.mse_loss(outputs[:, 0], y, reduction="none")
@@ -162,12 +152,7 @@ class Loss:
 
 
 def make_optimizer(groups: Groups, params: Params) -> torch.optim.Optimizer:
-    """Return SGD, Adam or AdamW as ``params`` say.
-
-    Args:
-        groups: parameters or parameter groups.
-        params: ``optimizer``, ``learning_rate``, ``weight_decay`` and ``momentum`` are read.
-    """
+    """Return SGD, Adam or AdamW of parameters or groups of them, as ``params`` say."""
     rate, decay = float(params["learning_rate"]), float(params["weight_decay"])
     # One kernel a step: a twelfth of a small network's step otherwise goes into the optimizer.
     every = [p for g in groups for p in (g["params"] if isinstance(g, dict) else [g])]

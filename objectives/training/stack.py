@@ -33,9 +33,6 @@ class Stack:
 
     Args:
         data: the rows, of one or more parts; each member trains on its own part's.
-        recipe: what is not tuned.
-        loss: compares outputs with targets.
-        metric: the tuned metric.
         batch_size: rows a step and member.
         n_rows: rows an epoch and member, the same for all; None for those of the first part.
         shape: of the networks.
@@ -203,12 +200,8 @@ class Stack:
 class RowOptimizer:
     """The optimizer of one member: `torch.optim.SGD`, `Adam` or `AdamW` on its row of parameters.
 
-    Args:
-        params: the trial's hyperparameters; ``optimizer``, ``momentum`` and ``weight_decay`` are
-            read.
-        recipe: says how Adam averages, and whether momentum is Nesterov's.
-        like: the row (n_parameters,) to be optimised.
-        steps: of the optimizers.
+    ``like`` is the row (n_parameters,) to be optimised. The recipe says how Adam averages, and
+    whether momentum is Nesterov's.
     """
 
     def __init__(
@@ -307,10 +300,7 @@ def fill_dropout_mask(mask: Tensor, p: float, generator: torch.Generator) -> Non
     Sixteen random bits decide a unit, so ``p`` is rounded to multiples of 1 / 65536. On a CPU
     this is eight times faster than torch's Bernoulli numbers.
 
-    Args:
-        mask: float tensor to overwrite, on the generator's device.
-        p: the dropout's probability, in [0, 1).
-        generator: the source of the bits.
+    The mask lies on the generator's device, and p in [0, 1).
     """
     if p == 0:
         mask.fill_(1.0)

@@ -161,10 +161,7 @@ class Tape:
     def forward(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
         """Return the outputs (K, B, C) for ``x`` (K, B, I), and remember what `backward` needs.
 
-        Args:
-            x: inputs; each member has its own rows.
-            masks: for each hidden layer, dropout factors (K, B, H) (0, or 1 / (1 - p)), or None for
-                no dropout.
+        Each hidden layer has a mask, dropout factors (K, B, H) of 0 or 1 / (1 - p), or None.
         """
         if self._rounded is not self._flat:
             self._rounded.copy_(self._flat)

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives._messages import hint
+from objectives._messages import check_choice
 
 SamplerName: TypeAlias = Literal["manual", "grid", "random", "tpe"]
 
@@ -24,12 +24,8 @@ LISTED: tuple[str, ...] = ("manual", "grid")
 
 def check_sampler(sampler: SamplerName | BaseSampler) -> None:
     """Raise ValueError or TypeError unless ``sampler`` is a known name or an Optuna sampler."""
-    names = get_args(SamplerName)
     if isinstance(sampler, str):
-        if sampler not in names:
-            raise ValueError(
-                f"sampler must be one of {', '.join(names)}, got {sampler!r}{hint(sampler, names)}"
-            )
+        check_choice("sampler", sampler, get_args(SamplerName))
     elif not isinstance(sampler, BaseSampler):
         raise TypeError(
             f"sampler must be a name or an optuna sampler, got {type(sampler).__name__}"
