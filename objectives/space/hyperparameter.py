@@ -149,6 +149,11 @@ class Hyperparameter:
 
     def range(self, low: object, high: object) -> FloatDistribution | IntDistribution:
         """Return the distribution from ``low`` to ``high`` inclusive, log where the table is."""
+        if isinstance(low, str) or isinstance(high, str):
+            raise ValueError(
+                f"{self.name} must have numbers as low and high, got {low!r} and {high!r}; "
+                "give a list of choices"
+            )
         low, high = self._number(low), self._number(high)
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")

@@ -22,6 +22,10 @@ MISTAKES = [
     ({"space": {"dropout": 1.5}}, "dropout must be at least 0 and at most 0.95, got 1.5"),
     ({"space": {"dropout": []}}, "dropout must have at least one choice"),
     ({"space": {"hidden_units": (64, 16)}}, "hidden_units must have low < high"),
+    (
+        {"space": {"batch_size": (16, "full")}},
+        "must have numbers as low and high, got 16 and 'full'",
+    ),
     ({"space": {"learning_rate": (0.0, 0.1)}}, "learning_rate must be above 0"),
     ({"space": {"n_layers": 1.5}}, "n_layers must be a whole number"),
     ({"space": {"n_layers": float("nan")}}, "n_layers must be"),
