@@ -14,10 +14,9 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import IO, cast
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -36,8 +35,7 @@ _NUMBER = re.compile(r"\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*")
 _GROUPED_BY_DOTS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(?:\.\d{3})+\s*")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileTable:
+class FileTable(NamedTuple):
     """What a file holds, text as text.
 
     Attributes:
@@ -51,45 +49,38 @@ class FileTable:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """The bytes of a file, compressed or not, that may be read several times.
+class _Source(NamedTuple):
+    """The bytes of a file, without their compression, and what its name and the user say of it."""
 
-    Args:
-        content: where they lie.
-        suffix: what kind of file they are, without that of the compression.
-        opener: opens them.
-        encoding: what the user said of the text; None to find out.
-    """
-
-    content: Path | BytesIO
+    content: bytes
     suffix: str
-    opener: Callable[..., IO[bytes]]
     encoding: str | None
 
-    def open(self) -> IO[bytes]:
-        if isinstance(self.content, BytesIO):
-            self.content.seek(0)
-        return self.opener(self.content, "rb")
+    def text(self) -> str:
+        return self.content.decode(self.encoding or _encoding(self.content))
 
 
 def read_file(location: str | Path, *, encoding: str | None = None) -> FileTable:
     """Read a table from a file or an http(s) address, by its suffix.
 
-    Args:
-        location: of the file.
-        encoding: of a file of text, such as "cp1252"; None for UTF-8, or what its first bytes say.
+    A file of text is UTF-8, or what its first bytes or ``encoding`` say.
 
     Raises:
         ValueError: if the file is not there, of another kind, or unreadable; names it.
     """
-    _check_encoding(encoding)
-    shown = _without_secrets(str(location)) if is_address(location) else str(location)
     try:
-        if is_address(location):
-            content: Path | BytesIO = _download(str(location))
-        else:
-            content = _existing(Path(location))
+        codecs.lookup(encoding or "utf-8")
+    except LookupError as error:
+        raise ValueError(
+            f"encoding must be one that Python knows, got encoding={encoding!r}; 'cp1252', "
+            "'latin-1' and 'utf-16' are examples"
+        ) from error
+    shown = str(location)
+    if is_address(location):  # without user, password and query
+        parts = urllib.parse.urlsplit(shown)
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    try:
+        content = _download(str(location)) if is_address(location) else _bytes_of(Path(location))
         return _read(content, file_name(location), encoding)
     except ImportError as error:
         excel = "openpyxl" in str(error)
@@ -116,16 +107,6 @@ def read_file(location: str | Path, *, encoding: str | None = None) -> FileTable
         ) from error
 
 
-def _check_encoding(encoding: str | None) -> None:
-    try:
-        codecs.lookup(encoding or "utf-8")
-    except LookupError as error:
-        raise ValueError(
-            f"encoding must be one that Python knows, got encoding={encoding!r}; 'cp1252', "
-            "'latin-1' and 'utf-16' are examples"
-        ) from error
-
-
 class _RefusedError(Exception):
     """A file that cannot be a table: the rule that it breaks, and the end of the sentence."""
 
@@ -145,41 +126,37 @@ def file_name(location: str | Path) -> str:
     return Path(path).name
 
 
-def _without_secrets(address: str) -> str:
-    parts = urllib.parse.urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _download(address: str) -> BytesIO:
+def _download(address: str) -> bytes:
     request = urllib.request.Request(address, headers={"User-Agent": "fusetune"})
     try:
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as answer:
-            return BytesIO(answer.read())
+            content: bytes = answer.read()
+            return content
     except urllib.error.HTTPError as error:
         with error:  # it holds the connection
             raise OSError(f"the server answers {error.code} {error.reason}") from error
 
 
-def _existing(path: Path) -> Path:
+def _bytes_of(path: Path) -> bytes:
     path = path.expanduser()
     if not path.exists() and _kind(path.name)[0] is None:
         names = ", ".join(BUILTINS)
         raise _RefusedError(f"be a file or one of {names}", f"; {nearest(str(path), BUILTINS)}")
     if not path.is_file():
         raise _RefusedError("be a file that exists", "; check the path")
-    return path
+    return path.read_bytes()
 
 
 def _kind(name: str) -> tuple[str | None, str]:
     """Return the suffix of the table and that of its compression."""
     lowered = name.lower()
-    packed = next((end for end in _OPENERS if end and lowered.endswith(end)), "")
+    packed = next((end for end in (*_DECOMPRESS, ".zip") if lowered.endswith(end)), "")
     inner = lowered.removesuffix(packed)
     suffix = next((end for end in READERS if inner.endswith(end)), None)
     return (".zip" if suffix is None and packed == ".zip" else suffix), packed
 
 
-def _read(content: Path | BytesIO, name: str, encoding: str | None) -> FileTable:
+def _read(content: bytes, name: str, encoding: str | None) -> FileTable:
     suffix, packed = _kind(name)
     if packed == ".zip":
         member, content = _unzipped(content)
@@ -188,34 +165,26 @@ def _read(content: Path | BytesIO, name: str, encoding: str | None) -> FileTable
         raise _RefusedError(
             f"end in {', '.join(SUFFIXES)}", "; read it with pandas and give the DataFrame"
         )
-    source = _Source(content=content, suffix=suffix, opener=_OPENERS[packed], encoding=encoding)
-    return READERS[suffix](source)
+    if packed:
+        content = _DECOMPRESS[packed](content)
+    return READERS[suffix](_Source(content, suffix, encoding))
 
 
-def _unzipped(content: Path | BytesIO) -> tuple[str, BytesIO]:
-    with zipfile.ZipFile(content) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if not name.endswith("/") and not name.startswith("__MACOSX")
-        ]
+def _unzipped(content: bytes) -> tuple[str, bytes]:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        files = (entry.filename for entry in archive.infolist() if not entry.is_dir())
+        names = [name for name in files if not name.startswith("__MACOSX")]
         tables = [name for name in names if _kind(name)[0] in READERS]
         if len(tables) != 1:
             raise ValueError(
                 f"it must hold one table, not {len(tables)} among {len(names)} files; unpack it"
             )
-        return Path(tables[0]).name, BytesIO(archive.read(tables[0]))
+        return Path(tables[0]).name, archive.read(tables[0])
 
 
-def _text(source: _Source) -> str:
-    with source.open() as file:
-        content = file.read()
-    return content.decode(source.encoding or _encoding(content[:_HEAD_BYTES]))
-
-
-def _encoding(head: bytes) -> str:
+def _encoding(content: bytes) -> str:
     marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-    return next((name for mark, name in marks.items() if head.startswith(mark)), "utf-8-sig")
+    return next((name for mark, name in marks.items() if content.startswith(mark)), "utf-8-sig")
 
 
 def _likely_encoding(error: UnicodeDecodeError) -> str:
@@ -226,8 +195,7 @@ def _likely_encoding(error: UnicodeDecodeError) -> str:
     return "cp1252" if any(0x80 <= byte < 0xA0 for byte in content) else "latin-1"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
+class _Layout(NamedTuple):
     """How a file of separated cells is laid out, judged by its first lines."""
 
     separator: str
@@ -244,8 +212,7 @@ def _csv(source: _Source) -> FileTable:
     Lines before the header that begin with "#", "%" or "//" are comments, and so is every such
     line after them. The separator is the one that divides the first lines alike.
     """
-    with source.open() as file:
-        head = file.read(_HEAD_BYTES)
+    head = source.content[:_HEAD_BYTES]
     cut = len(head) == _HEAD_BYTES
     encoding = source.encoding or _encoding(head)
     lines = head.decode(encoding, errors="ignore" if cut else "strict").splitlines()
@@ -268,35 +235,34 @@ def _csv(source: _Source) -> FileTable:
     unclear = [] if layout.separator != ";" else [str(c) for c in frame if _is_unclear(frame[c])]
     if unclear:  # 1.234 is a thousand or more where decimals have commas
         texts = _cells(source, layout, encoding, as_text=unclear)
-        unclear = [name for name in unclear if _grouped_by_dots(texts[name])]
-        frame = frame.assign(**{name: texts[name] for name in unclear})
+        for name, cells in texts.items():
+            fractions = [cell for cell in cells.dropna().unique() if "." in cell]
+            if all(map(_GROUPED_BY_DOTS.fullmatch, fractions)):
+                frame = frame.assign(**{str(name): cells})
     return FileTable(frame=frame, separator=layout.separator, notes=tuple(notes))
 
 
 def _cells(
     source: _Source, layout: _Layout, encoding: str, *, as_text: list[str] | None = None
 ) -> pd.DataFrame:
-    content: IO[bytes] | StringIO
-    if layout.comment is None:
-        content = source.open()
-    else:
-        rows = (row for row in _text(source).splitlines() if not row.startswith(layout.comment))
+    content: BytesIO | StringIO = BytesIO(source.content)
+    if layout.comment is not None:
+        rows = (row for row in source.text().splitlines() if not row.startswith(layout.comment))
         content = StringIO("\n".join(rows))
-    with content:
-        return pd.read_csv(
-            content,
-            sep=layout.separator,
-            names=list(layout.names),
-            header=0 if layout.header_is_row else None,
-            usecols=as_text,
-            dtype=None if as_text is None else str,
-            encoding=encoding,
-            keep_default_na=False,
-            na_values=[""],
-            skipinitialspace=layout.blank_after,
-            low_memory=False,
-            index_col=False,
-        )
+    return pd.read_csv(
+        content,
+        sep=layout.separator,
+        names=list(layout.names),
+        header=0 if layout.header_is_row else None,
+        usecols=as_text,
+        dtype=None if as_text is None else str,
+        encoding=encoding,
+        keep_default_na=False,
+        na_values=[""],
+        skipinitialspace=layout.blank_after,
+        low_memory=False,
+        index_col=False,
+    )
 
 
 def _is_unclear(column: pd.Series) -> bool:
@@ -305,11 +271,6 @@ def _is_unclear(column: pd.Series) -> bool:
         return False
     thousands = column.dropna() * 1000
     return bool((abs(thousands - thousands.round()) < 1e-6 * abs(thousands)).all())
-
-
-def _grouped_by_dots(texts: pd.Series) -> bool:
-    fractions = [text for text in texts.dropna().unique() if "." in text]
-    return all(_GROUPED_BY_DOTS.fullmatch(text) for text in fractions)
 
 
 def _layout(lines: list[str], suffix: str) -> _Layout:
@@ -328,9 +289,8 @@ def _layout(lines: list[str], suffix: str) -> _Layout:
             header, body, header_is_row = _divided([last], separator)[0], cells, False
     if header_is_row and suffix in (".data", ".txt") and any(map(_NUMBER.fullmatch, header)):
         header, body, header_is_row = [f"x{k}" for k in range(len(header))], cells, False
-    ends = {len(row) for row in body if not row[-1].strip()}
-    trailing = bool(body) and sum(not row[-1].strip() for row in body) == len(body)
-    if trailing and ends == {len(header) + 1}:
+    trailing = bool(body) and not any(row[-1].strip() for row in body)
+    if trailing and {len(row) for row in body} == {len(header) + 1}:
         header = [*header, ""]
     trailing = trailing and not header[-1].strip()
     names = tuple(name.strip() or f"Unnamed: {k}" for k, name in enumerate(header))
@@ -369,7 +329,7 @@ def _divided(rows: list[str], separator: str) -> list[list[str]]:
 
 
 def _excel(source: _Source) -> FileTable:
-    with source.open() as file, pd.ExcelFile(file) as book:
+    with pd.ExcelFile(BytesIO(source.content)) as book:
         names = [str(name) for name in book.sheet_names]
         frame = pd.read_excel(book, keep_default_na=False, na_values=[""])
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
@@ -379,7 +339,7 @@ def _excel(source: _Source) -> FileTable:
 
 def _json(source: _Source) -> FileTable:
     """Read a list of records, one record a line, or a dict of columns."""
-    text = _text(source)
+    text = source.text()
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
@@ -391,7 +351,7 @@ def _json(source: _Source) -> FileTable:
 
 def _arff(source: _Source) -> FileTable:
     """Read Weka's format; the types that it declares are those that its cells have."""
-    head, body = (*re.split(r"(?im)^\s*@data\s*$", _text(source), maxsplit=1), "")[:2]
+    head, body = (*re.split(r"(?im)^\s*@data\s*$", source.text(), maxsplit=1), "")[:2]
     declared = re.findall(r"(?im)^\s*@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", head)
     rows = [row for row in body.splitlines() if row.strip() and not row.startswith("%")]
     if not declared or any(row.lstrip().startswith("{") for row in rows[:1]):
@@ -410,41 +370,16 @@ def _arff(source: _Source) -> FileTable:
     return FileTable(frame=frame)
 
 
-def _parquet(source: _Source) -> FileTable:
-    return FileTable(frame=pd.read_parquet(source.content))
-
-
-def _feather(source: _Source) -> FileTable:
-    return FileTable(frame=pd.read_feather(source.content))
-
-
 READERS: dict[str, Callable[[_Source], FileTable]] = {
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".tab": _csv,
-    ".txt": _csv,
-    ".data": _csv,
-    ".parquet": _parquet,
-    ".pq": _parquet,
-    ".feather": _feather,
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt", ".data"), _csv),
+    **dict.fromkeys((".parquet", ".pq"), lambda s: FileTable(pd.read_parquet(BytesIO(s.content)))),
+    ".feather": lambda source: FileTable(pd.read_feather(BytesIO(source.content))),
     ".xlsx": _excel,
     ".json": _json,
     ".jsonl": _json,
     ".arff": _arff,
 }
-
-
-def _plain(content: Path | BytesIO, mode: str) -> IO[bytes]:
-    return BytesIO(content.getvalue()) if isinstance(content, BytesIO) else content.open("rb")
-
-
-_OPENERS: dict[str, Callable[..., IO[bytes]]] = {
-    ".gz": lambda content, mode: cast(IO[bytes], gzip.open(content, mode)),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zip": _plain,  # opened by `_unzipped`
-    "": _plain,
-}
+_DECOMPRESS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *list(READERS)[2:], ".zip")
 """The suffixes that messages and help name."""
