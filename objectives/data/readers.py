@@ -20,7 +20,9 @@ from objectives.data.frames import as_array, as_frame, as_labels, features_frame
 
 
 @runtime_checkable
-class _Rows(Protocol):
+class MapStyle(Protocol):
+    """A Dataset of torch, or whatever else gives an example for each number below its length."""
+
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> object: ...
 
@@ -236,7 +238,7 @@ def _read(dataset: object, target: str | None, encoding: str | None) -> Table:
     _no_target(target, "y is given beside X")
     if isinstance(dataset, (tuple, list)) and len(dataset) == 2:
         return _pair(*dataset, name="arrays")
-    if isinstance(dataset, _Rows):
+    if isinstance(dataset, MapStyle):
         return _torch_dataset(dataset)
     raise TypeError(
         "dataset must be (X, y), a DataFrame, a path, a built-in name or a map-style Dataset, "
@@ -301,7 +303,7 @@ def _builtin(name: str) -> Table:
     return Table(name=name, X=X, y=bunch.target, target="target", builtin=True)
 
 
-def _torch_dataset(dataset: _Rows) -> Table:
+def _torch_dataset(dataset: MapStyle) -> Table:
     tensors = getattr(dataset, "tensors", None)
     name = type(dataset).__name__
     if tensors is not None and len(tensors) == 2:
@@ -311,7 +313,7 @@ def _torch_dataset(dataset: _Rows) -> Table:
     return _pair(np.stack(rows) if rows else [[]], [_plain(y) for _, y in pairs], name=name)
 
 
-def _pair_at(dataset: _Rows, row: int) -> tuple[object, object]:
+def _pair_at(dataset: MapStyle, row: int) -> tuple[object, object]:
     name = type(dataset).__name__
     try:
         pair = dataset[row]

@@ -95,6 +95,7 @@ def split_given(
     Raises:
         ValueError: if a split is left with fewer than two rows, or the classes are too few.
     """
+    check_sizes(len(part), valid_size, test_size)
     train, valid, test = (np.flatnonzero(part == name) for name in ("train", "valid", "test"))
     stratified = labels is not None
     kind = " and ".join(name for name in ("train", "valid", "test") if (part == name).any())

@@ -1,4 +1,4 @@
-"""Images that are read one at a time, of sizes and kinds that may differ."""
+"""Images that are read one at a time, from Datasets and folders, of sizes that may differ."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from objectives._messages import listed
 from objectives.data.frames import as_array
+from objectives.data.readers import MapStyle
+from objectives.data.targets import MIN_CLASS_ROWS
 from objectives.images.data import CHUNK_IMAGES, ImageOptions, Images, LazyImages, alpha_messages
 from objectives.images.pixels import (
     Pixels,
@@ -29,6 +33,133 @@ from objectives.images.pixels import (
     value_range,
 )
 
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "valid"),
+    "test": "test",
+}
+
+
+class Folder(NamedTuple):
+    """The image files under a root, sorted, with the class folder that each is in.
+
+    ``part`` holds "train", "valid" or "test" for each file; None where the root has no split.
+    """
+
+    paths: list[Path]
+    labels: NDArray[np.str_]
+    part: NDArray[np.str_] | None
+    messages: list[str]
+
+
+def list_folder(root: Path) -> Folder:
+    """List the images of ``root/class/image.png`` or ``root/train/class/image.png``.
+
+    Hidden files and folders are skipped, and files whose suffix is not that of an image.
+    Folders within a class folder belong to that class. The root is split if it has a folder named
+    train (or training) with class folders in it; val, valid or validation, and test, stand beside.
+
+    Raises:
+        ValueError: if the root is missing, or a class folder is missing, empty or too small.
+    """
+    root = root.expanduser()
+    if not root.is_dir():
+        raise ValueError(
+            f"dataset must be a folder that exists, got dataset={str(root)!r}; check the path"
+        )
+    folders = _folders(root)
+    parts = {folder: _PARTS.get(folder.name.lower()) for folder in folders}
+    if any(part == "train" and _folders(folder) for folder, part in parts.items()):
+        return _split_folder(root, parts)
+    paths, labels = _classes(root)
+    names, counts = np.unique(labels, return_counts=True)
+    every = zip(names.tolist(), counts.tolist(), strict=True)
+    few = [f"{name!r} ({n})" for name, n in every if n < MIN_CLASS_ROWS]
+    if few:
+        raise ValueError(
+            f"dataset must hold {MIN_CLASS_ROWS} images or more of every class, one for each "
+            f"split, got too few in {listed(few, quote=False)} of {str(root)!r}; "
+            "add images, or merge or remove the folder"
+        )
+    return Folder(paths, labels, None, [])
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder and those within it, hidden ones left out, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMG_EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _classes(root: Path) -> tuple[list[Path], NDArray[np.str_]]:
+    classes = {folder.name: images_in(folder) for folder in _folders(root)}
+    if not classes:
+        raise ValueError(
+            f"dataset must hold a folder for each class, got none in {str(root)!r}; "
+            "move the images into folders named after their classes"
+        )
+    empty = [name for name, paths in classes.items() if not paths]
+    if empty:
+        raise ValueError(
+            f"dataset must hold images in every class folder, got none in {listed(empty)} of "
+            f"{str(root)!r}; add images ({', '.join(IMG_EXTENSIONS)}) or remove the folder"
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"dataset must hold two class folders or more, got only {listed(classes)} in "
+            f"{str(root)!r}; add a folder for another class"
+        )
+    labels = np.repeat(list(classes), [len(paths) for paths in classes.values()])
+    return [path for paths in classes.values() for path in paths], labels
+
+
+def _split_folder(root: Path, parts: dict[Path, str | None]) -> Folder:
+    used = {part: folder for folder, part in parts.items() if part is not None}
+    if len(used) < sum(part is not None for part in parts.values()):
+        raise ValueError(
+            f"dataset must hold one folder for each split, got {listed(p.name for p in parts)} in "
+            f"{str(root)!r}; merge those of one split"
+        )
+    if set(used) == {"train"}:
+        raise ValueError(
+            f"dataset must hold a folder 'valid' or 'test' beside 'train', got none in "
+            f"{str(root)!r}; give {str(used['train'])!r} to have it split"
+        )
+    listings = {part: _classes(folder) for part, folder in used.items()}
+    known = set(listings["train"][1])
+    for part, (_, labels) in listings.items():
+        strange = sorted(map(str, set(labels) - known))
+        if strange:
+            raise ValueError(
+                f"dataset must hold every class in its train folder, got {listed(strange)} "
+                f"only in {used[part].name!r} of {str(root)!r}; add images of it, or remove it"
+            )
+    others = [folder.name for folder, part in parts.items() if part is None]
+    return Folder(
+        [path for paths, _ in listings.values() for path in paths],
+        np.concatenate([labels for _, labels in listings.values()]),
+        np.repeat(list(listings), [len(paths) for paths, _ in listings.values()]),
+        [f"folders {listed(others)} stand beside train in {str(root)!r} and are left out"][
+            : len(others)
+        ],
+    )
+
+
+class Look(NamedTuple):
+    """One image, its label, and the hash of its file or pixels."""
+
+    pixels: Pixels
+    label: object
+    digest: bytes
+
 
 class ItemImages:
     """Images of a map-style Dataset of (image, label), read one at a time.
@@ -36,7 +167,7 @@ class ItemImages:
     An image is a path, a PIL image, or an array or tensor of its own size.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: MapStyle) -> None:
         self.dataset = dataset
         self.scale = common_scale(self._images())
 
@@ -50,7 +181,7 @@ class ItemImages:
             isinstance(image, str | Path) for image in self.dataset.images
         )
 
-    def item(self, row: int) -> tuple[Any, Any]:
+    def item(self, row: int) -> tuple[object, object]:
         """Give an image as it is kept, and its label."""
         try:
             pair = self.dataset[row]
@@ -67,15 +198,20 @@ class ItemImages:
         """Give one image, uint8 (C, H, W)."""
         return read_image(self.item(row)[0], self.scale).image
 
-    def pixels(self, row: int) -> tuple[Pixels, Any, bytes]:
-        """Give one image, its label, and the hash of its file or pixels."""
-        image, label = self.item(row)
-        pixels = read_image(image, self.scale)
-        is_file = isinstance(image, str | Path)
-        content = Path(image).read_bytes() if is_file else pixels.image.numpy().tobytes()
-        return pixels, label, hashlib.sha256(content).digest()
+    def look(self, row: int) -> Look | UnreadableImageError:
+        """Read one image and its label, or say that the image cannot be read."""
+        try:
+            image, label = self.item(row)
+            pixels = read_image(image, self.scale)
+        except UnreadableImageError as error:
+            return error
+        if isinstance(image, str | Path):
+            content = Path(image).read_bytes()
+        else:
+            content = pixels.image.numpy().tobytes()
+        return Look(pixels, label, hashlib.sha256(content).digest())
 
-    def _images(self) -> Iterator[Any]:
+    def _images(self) -> Iterator[object]:
         for row in range(len(self)):
             try:
                 yield self.item(row)[0]
@@ -83,7 +219,7 @@ class ItemImages:
                 continue
 
 
-def common_scale(images: Iterable[Any]) -> int:
+def common_scale(images: Iterable[object]) -> int:
     """Give the factor that takes arrays to 0 to 255, as `ValueRange.scale` says of all together.
 
     Only floats need a look at each image; files, PIL images and integers are decided by the first.
@@ -102,13 +238,13 @@ def common_scale(images: Iterable[Any]) -> int:
 class Pairs:
     """Images and their labels as a map-style Dataset."""
 
-    def __init__(self, images: Sequence[Any], labels: Sequence[Any] | np.ndarray) -> None:
+    def __init__(self, images: Sequence[object], labels: Sequence[object] | np.ndarray) -> None:
         self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, row: int) -> tuple[Any, Any]:
+    def __getitem__(self, row: int) -> tuple[object, object]:
         return self.images[row], self.labels[row]
 
 
@@ -119,19 +255,19 @@ class _Survey:
     room: int
     kept: list[Tensor] | None = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
+    labels: list[object] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     n_alpha: int = 0
     broken: list[str] = field(default_factory=list)
-    digest: Any = field(default_factory=hashlib.sha256)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def add(self, row: int, pixels: Pixels, label: Any, digest: bytes, size: Size | None) -> None:
-        image = pixels.image
+    def add(self, row: int, look: Look, size: Size | None) -> None:
+        image = look.pixels.image
         self.shapes.append(tuple(image.shape))
         self.rows.append(row)
-        self.labels.append(_plain(label))
-        self.n_alpha += pixels.alpha
-        self.digest.update(digest)
+        self.labels.append(_plain(look.label))
+        self.n_alpha += look.pixels.alpha
+        self.digest.update(look.digest)
         if size is not None:
             image = fit(image, len(image), size)
         self.room -= image.nbytes
@@ -141,7 +277,7 @@ class _Survey:
             self.kept = None
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: Any) -> object:
     if not hasattr(label, "item"):
         return label
     if math.prod(label.shape) != 1:
@@ -152,7 +288,7 @@ def _plain(label: Any) -> Any:
     return label.item()
 
 
-def read_items(dataset: Any, options: ImageOptions) -> Images:
+def read_items(dataset: MapStyle, options: ImageOptions) -> Images:
     """Read images of any sizes from a map-style Dataset of (image, label).
 
     Raises:
@@ -164,7 +300,7 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
         if isinstance(look, UnreadableImageError):
             survey.broken.append(look.name)
         else:
-            survey.add(row, *look, options.image_size)
+            survey.add(row, look, options.image_size)
     messages = _broken_messages(survey, options.skip_corrupt) + alpha_messages(survey.n_alpha)
     n_channels = max(shape[0] for shape in survey.shapes)
     size, resized = _common_size(survey.shapes, options.image_size)
@@ -190,20 +326,14 @@ def read_items(dataset: Any, options: ImageOptions) -> Images:
     )
 
 
-def _looks(source: ItemImages) -> Iterator[tuple[Pixels, Any, bytes] | UnreadableImageError]:
-    def look(row: int) -> tuple[Pixels, Any, bytes] | UnreadableImageError:
-        try:
-            return source.pixels(row)
-        except UnreadableImageError as error:
-            return error
-
+def _looks(source: ItemImages) -> Iterator[Look | UnreadableImageError]:
     if not source.holds_paths:
         # Whether a Dataset may be asked from several threads at once is not known.
-        yield from map(look, range(len(source)))
+        yield from map(source.look, range(len(source)))
         return
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(source), CHUNK_IMAGES):
-            yield from pool.map(look, range(start, min(start + CHUNK_IMAGES, len(source))))
+            yield from pool.map(source.look, range(start, min(start + CHUNK_IMAGES, len(source))))
 
 
 def _broken_messages(survey: _Survey, skip_corrupt: bool) -> list[str]:

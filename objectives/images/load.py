@@ -18,8 +18,8 @@ from torchvision.datasets import VisionDataset
 
 from objectives._messages import nearest
 from objectives.data.frames import as_labels
-from objectives.data.readers import role_values
-from objectives.data.splits import SplitRows, check_sizes, check_train, split_given, split_rows
+from objectives.data.readers import MapStyle, role_values
+from objectives.data.splits import check_train, split_given, split_rows
 from objectives.data.table import DataWarning, content_fingerprint
 from objectives.data.targets import Target, class_weights, read_target
 from objectives.images.data import (
@@ -31,8 +31,7 @@ from objectives.images.data import (
     channel_statistics,
     read_array,
 )
-from objectives.images.folders import Folder, list_folder
-from objectives.images.items import Pairs, common_scale, read_items
+from objectives.images.items import Folder, Pairs, common_scale, list_folder, read_items
 from objectives.images.pixels import Size, fit, read_image
 
 __all__ = ["MAX_BYTES", "ImageData", "ImageSplit", "load_images"]
@@ -45,13 +44,13 @@ MAX_WORKERS = 4
 
 
 def load_images(
-    dataset: Any,
+    dataset: object,
     *,
     task: str | None = None,
     image_size: int | Size | None = None,
     valid_size: float = 0.2,
     test_size: float = 0.2,
-    groups: Any = None,
+    groups: object = None,
     class_weight: str | Mapping[Any, float] | None = None,
     skip_corrupt: bool = False,
     max_bytes: int = MAX_BYTES,
@@ -104,19 +103,24 @@ def load_images(
     """
     if isinstance(dataset, ImageData):
         return dataset
-    options = ImageOptions(
-        _size(image_size),
-        skip_corrupt,
-        _at_least_0("max_bytes", max_bytes),
-        min(os.cpu_count() or 1, MAX_WORKERS)
-        if n_workers is None
-        else _at_least_0("n_workers", n_workers),
-    )
+    for argument, value in (("max_bytes", max_bytes), ("n_workers", n_workers)):
+        if value is not None and value < 0:
+            raise ValueError(
+                f"{argument} must be 0 or more, got {argument}={value}; leave it out for the "
+                "default"
+            )
+    if n_workers is None:
+        n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    options = ImageOptions(_size(image_size), skip_corrupt, max_bytes, n_workers)
     name, folder, images = read_images(dataset, options)
     target = _target(images.labels, task)
     group = _groups(groups, folder, images)
     part = None if folder is None or folder.part is None else folder.part[images.rows]
-    rows = _split(target, part, group, valid_size=valid_size, test_size=test_size, seed=seed)
+    sizes: dict[str, Any] = {"valid_size": valid_size, "test_size": test_size, "seed": seed}
+    if part is None:
+        rows = split_rows(target.y, labels=target.classes, groups=group, **sizes)
+    else:
+        rows = split_given(part, target.y, labels=target.classes, **sizes)
     messages = [*images.messages, *check_train(target.y, target.classes, rows)]
     for message in messages + ([] if folder is None else folder.messages):
         warnings.warn(message, DataWarning, stacklevel=2)
@@ -143,7 +147,7 @@ def load_images(
                 "part": part,
             }
         ),
-        split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
+        split=rows.record(**sizes),
         class_weight=class_weights(class_weight, train.y, target.classes),
     )
 
@@ -160,14 +164,6 @@ def _size(image_size: int | Size | None) -> Size | None:
     return pair
 
 
-def _at_least_0(name: str, value: int) -> int:
-    if value < 0:
-        raise ValueError(
-            f"{name} must be 0 or more, got {name}={value}; leave it out for the default"
-        )
-    return value
-
-
 def _target(labels: Any, task: str | None) -> Target:
     column = pd.Series(labels, name="y")
     if task is None and pd.api.types.is_integer_dtype(column.infer_objects().dtype):
@@ -177,7 +173,7 @@ def _target(labels: Any, task: str | None) -> Target:
     return read_target(column, name="y", task=task)
 
 
-def _groups(groups: Any, folder: Folder | None, images: Images) -> pd.Series | None:
+def _groups(groups: object, folder: Folder | None, images: Images) -> pd.Series | None:
     if groups is None:
         return None
     if callable(groups) and folder is not None:
@@ -197,23 +193,11 @@ def _groups(groups: Any, folder: Folder | None, images: Images) -> pd.Series | N
     return values.iloc[images.rows].reset_index(drop=True)
 
 
-def _split(
-    target: Target, part: NDArray[np.str_] | None, groups: pd.Series | None, **sizes: Any
-) -> SplitRows:
-    if part is None:
-        return split_rows(target.y, labels=target.classes, groups=groups, **sizes)
-    check_sizes(len(part), sizes["valid_size"], sizes["test_size"])
-    return split_given(part, target.y, labels=target.classes, **sizes)
-
-
 BUILTINS = ("digits",)
 
 
-def read_images(dataset: Any, options: ImageOptions) -> tuple[str, Folder | None, Images]:
-    """Read ``dataset`` in any of the forms that `objectives.load_images` accepts.
-
-    Returns:
-        Its name, the folder if it is one, and the images.
+def read_images(dataset: object, options: ImageOptions) -> tuple[str, Folder | None, Images]:
+    """Return the name of ``dataset``, the folder if it is one, and its images.
 
     Raises:
         TypeError: if the form is not one of those.
@@ -232,9 +216,7 @@ def read_images(dataset: Any, options: ImageOptions) -> tuple[str, Folder | None
         return name, folder, read_items(Pairs(folder.paths, folder.labels), options)
     if isinstance(dataset, tuple | list) and len(dataset) == 2:
         return "arrays", None, _read_pair(dataset[0], dataset[1], options)
-    if isinstance(dataset, pd.DataFrame) or not (
-        hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    ):
+    if isinstance(dataset, pd.DataFrame) or not isinstance(dataset, MapStyle):
         raise TypeError(
             "dataset must be (X, y), the path of a folder, a map-style Dataset or 'digits', got "
             f"{type(dataset).__name__}; give lists or arrays, as in (paths, labels)"
@@ -248,7 +230,7 @@ def read_images(dataset: Any, options: ImageOptions) -> tuple[str, Folder | None
     return name, None, read_items(dataset, options)
 
 
-def _held_in_memory(dataset: Any) -> tuple[Any, Any] | None:
+def _held_in_memory(dataset: object) -> tuple[Any, Any] | None:
     """Give what a torchvision dataset without transforms holds as one array."""
     if not isinstance(dataset, VisionDataset) or dataset.transforms is not None:
         return None
@@ -265,7 +247,7 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target
 
 
-def _read_pair(X: Any, y: Any, options: ImageOptions) -> Images:
+def _read_pair(X: Any, y: object, options: ImageOptions) -> Images:
     labels = as_labels(y, len(X), row="image")
     _check_rows(len(X))
     if isinstance(X, Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind not in "OSU"):

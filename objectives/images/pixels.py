@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,11 +40,7 @@ _BROKEN = (
 
 
 class UnreadableImageError(ValueError):
-    """An image that cannot be read.
-
-    Attributes:
-        name: the file, or the number of the image.
-    """
+    """An image that cannot be read, by the name of its file or its number."""
 
     # Loaders give an error of a worker process again with its message alone.
     def __init__(self, message: str, name: str = "") -> None:
@@ -182,13 +178,10 @@ def channel_axis(shape: tuple[int, ...], *, is_tensor: bool) -> int:
     )
 
 
-def read_image(value: Any, scale: int | None = None) -> Pixels:
+def read_image(value: object, scale: int | None = None) -> Pixels:
     """Turn a path, a PIL image, or an array or tensor of 2 or 3 axes into pixels.
 
-    Args:
-        value: the image.
-        scale: what takes an array's values to 0 to 255; by default what `ValueRange.scale` says of
-            this image alone.
+    An array's values times ``scale`` run from 0 to 255; by default `ValueRange.scale` decides.
 
     Raises:
         UnreadableImageError: if a file cannot be decoded.

@@ -201,7 +201,7 @@ def _predicted(model: Any, X: object, proba: bool) -> pd.DataFrame:
 
 def _images(data: Sequence[Path]) -> list[str]:
     """Return the image files among ``data`` and in its folders, in order."""
-    from objectives.images.folders import images_in
+    from objectives.images.items import images_in
 
     found = []
     for path in data:
