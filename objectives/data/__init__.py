@@ -18,14 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_tabular"]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "DataWarning": "objectives.data.table",
-        "Split": "objectives.data.table",
-        "TabularData": "objectives.data.table",
-        "Task": "objectives.data.table",
-        "frame_from": "objectives.data.table",
-        "load_tabular": "objectives.data.table",
-    },
-)
+__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "objectives.data.table"))

@@ -317,9 +317,7 @@ def as_levels(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
     A level is the same whatever dtype carries it: 1, 1.0 and "1" are one level, as a gap in an
     integer column makes pandas hold it as floats.
 
-    Returns:
-        For each row the position of its level, and the levels; the last is `MISSING_LEVEL`, to
-        which missing cells point by -1.
+    The last name is `MISSING_LEVEL`, to which missing cells point by -1.
 
     Example:
         >>> codes, levels = as_levels(pd.Series([1.0, None, 2.0]))

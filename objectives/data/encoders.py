@@ -88,15 +88,11 @@ class TabularEncoder:
 
         Args:
             X: features, one row an example.
-            categorical: columns encoded as categories whatever their dtype. Text and pandas
-                categories always are.
+            categorical: columns encoded as categories besides text and pandas categories.
             numeric: "standard" (median imputation, zero mean, unit variance), "smooth_clip"
                 (median-centred, quantile-scaled, softly clipped to (-3, 3); see `SmoothClip`) or
                 "piecewise" (as "standard", and the encoding of `PiecewiseLinear` beside it).
             decimal_comma: columns whose texts, in tables to come, have a comma before decimals.
-
-        Returns:
-            The fitted encoder.
 
         Raises:
             ValueError: if ``numeric`` is none of the three, or there is no row or no column.
@@ -125,13 +121,7 @@ class TabularEncoder:
         )
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
-        """Encode a table.
-
-        Args:
-            X: a table with at least the columns of the training table, in any order.
-
-        Returns:
-            A finite matrix of shape (n, n_outputs).
+        """Encode a table with the columns of training, in any order, as finite (n, n_outputs).
 
         Raises:
             ValueError: if a column is missing, or holds infinite values, text where training had
@@ -147,11 +137,9 @@ class TabularEncoder:
             return np.empty((0, self.n_outputs), dtype=np.float32)
         X = X[list(self.columns)]
         for name in self.decimal_comma:
-            if (
-                column_is_text(X[name])
-                and (read := parse_numbers(X[name], decimal=",")) is not None
-            ):
-                X = X.assign(**{name: read})
+            numbers = parse_numbers(X[name], decimal=",") if column_is_text(X[name]) else None
+            if numbers is not None:
+                X = X.assign(**{name: numbers})
         encoded = self.transformer.transform(X)
         # A number far outside the training range may not fit into float32.
         return np.ascontiguousarray(np.clip(encoded, -LARGEST, LARGEST), dtype=np.float32)
@@ -190,7 +178,7 @@ def _transformer(X: pd.DataFrame, kinds: dict[str, list[str]], numeric: str) -> 
     return ColumnTransformer([part for part in parts if part[2]], sparse_threshold=0)
 
 
-def _scaling(numeric: str) -> list[tuple[str, Any]]:
+def _scaling(numeric: str) -> list[tuple[str, object]]:
     if numeric == "smooth_clip":
         return [("scale", SmoothClip())]
     return [("impute", MedianFill()), ("scale", StandardScaler())]
@@ -200,11 +188,7 @@ def _scaling(numeric: str) -> list[tuple[str, Any]]:
 class TargetScaler:
     """Centres and scales a regression target, and takes predictions back to its units.
 
-    Args:
-        mean: value that becomes 0, in units of the target.
-        scale: length that becomes 1, in units of the target; positive.
-        low: smallest value that is predicted; None for no bound.
-        high: largest value that is predicted; None for no bound.
+    Predictions are kept between ``low`` and ``high``; None is no bound.
 
     Example:
         >>> scaler = TargetScaler.fit(np.array([10.0, 20.0, 30.0]))
@@ -221,16 +205,11 @@ class TargetScaler:
     def fit(cls, y: NDArray[np.float64], *, clamp: bool = False) -> Self:
         """Take mean and standard deviation of ``y``; a constant ``y`` is left unscaled.
 
-        Args:
-            y: the training targets.
-            clamp: whether predictions are kept within their range, as RealMLP does (Holzmüller et
-                al. 2024): a network extrapolates wildly where a row is unlike all others.
+        With ``clamp``, predictions stay within the range of ``y``, as in RealMLP (Holzmüller et
+        al. 2024): a network extrapolates wildly where a row is unlike all others.
         """
-        scale = float(np.std(y))
-        bounds = (float(np.min(y)), float(np.max(y))) if clamp else (None, None)
-        return cls(
-            mean=float(np.mean(y)), scale=scale if scale > 0 else 1.0, low=bounds[0], high=bounds[1]
-        )
+        low, high = (float(np.min(y)), float(np.max(y))) if clamp else (None, None)
+        return cls(mean=float(np.mean(y)), scale=float(np.std(y)) or 1.0, low=low, high=high)
 
     def transform(self, y: Numeric) -> Numeric:
         """Return ``y`` (array or tensor) without units."""

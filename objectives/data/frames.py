@@ -38,12 +38,8 @@ def is_frame(X: object) -> bool:
 def as_frame(X: object) -> pd.DataFrame | None:
     """Turn any table with named columns into a pandas DataFrame of NumPy's own dtypes.
 
-    Args:
-        X: a frame of pandas, Polars, PyArrow or whatever else narwhals reads; a Hugging Face
-            dataset; or a dict of columns.
-
-    Returns:
-        The table; None if ``X`` is no frame.
+    Frames of pandas, Polars, PyArrow and whatever else narwhals reads, Hugging Face datasets and
+    dicts of columns are tables; None stands for anything else.
 
     Raises:
         ValueError: if ``X`` holds several tables, or columns of unequal length.
@@ -160,15 +156,8 @@ def frame_from(
 ) -> pd.DataFrame:
     """Turn features for prediction into a table with the columns of the training table.
 
-    Args:
-        X: a frame as in `as_frame`, whose columns are found by name (others are ignored), or an
-            array, tensor, list or sparse matrix with one row for each example, whose columns are
-            found by position.
-        columns: the features a model was trained on, in order.
-        input_columns: all feature columns as first given, where some were left out of training.
-
-    Returns:
-        A table with exactly ``columns``, with a fresh index.
+    Columns of a frame are found by name, others being ignored; those of an array, tensor, list or
+    sparse matrix by position in ``input_columns``, all feature columns as first given.
 
     Raises:
         ValueError: if a column is missing, or an array has another number of columns.

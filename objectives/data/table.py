@@ -121,16 +121,16 @@ class TabularData(Sealed[Split]):
 
 
 def load_tabular(
-    dataset: Any,
+    dataset: object,
     *,
     target: str | None = None,
     task: str | None = None,
     valid_size: float = 0.2,
     test_size: float = 0.2,
-    groups: Any = None,
-    time: Any = None,
+    groups: object = None,
+    time: object = None,
     categorical: Sequence[str] | None = None,
-    sample_weight: Any = None,
+    sample_weight: object = None,
     class_weight: str | Mapping[Any, float] | None = None,
     encoding: str | None = None,
     drop_missing_target: bool = False,
@@ -214,8 +214,6 @@ def load_tabular(
         warnings.warn(message, DataWarning, stacklevel=2)
     every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
-    content: dict[str, Any] = {f"feature {name}": column for name, column in table.X.items()}
-    content |= {"target": goal.y, "classes": goal.classes, **table.roles._asdict()}
     return TabularData(
         name=table.name,
         task=goal.task,
@@ -230,7 +228,10 @@ def load_tabular(
             if name in table.categorical or column_kind(X[name]) == "category"
         ),
         input_columns=tuple(table.X.columns),
-        fingerprint=content_fingerprint(content),
+        fingerprint=content_fingerprint(
+            {f"feature {name}": column for name, column in table.X.items()}
+            | {"target": goal.y, "classes": goal.classes, **table.roles._asdict()}
+        ),
         split=rows.record(valid_size=valid_size, test_size=test_size, seed=seed),
         class_weight=class_weights(class_weight, train.y, goal.classes),
         decimal_comma=table.decimal_comma,
@@ -238,13 +239,9 @@ def load_tabular(
 
 
 def content_fingerprint(parts: Mapping[str, Any]) -> str:
-    """Hash the content of named columns: names, dtypes and values.
+    """Return a SHA-256 of names, dtypes and values of columns, the same in every process.
 
-    Args:
-        parts: Series or arrays by name; None stands for a part that is not there.
-
-    Returns:
-        A SHA-256 in hexadecimal, the same in every process.
+    None stands for a part that is not there.
     """
     digest = hashlib.sha256()
     for name, values in parts.items():

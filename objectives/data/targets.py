@@ -51,14 +51,8 @@ def infer_task(y: pd.Series) -> Task:
     - or 21 to 100 differ, they run without a gap from 0 or 1, as class numbers do, and the rarest
       has 20 rows or more and a tenth of the most frequent one's.
 
-    Any other numbers are a quantity.
-
-    Args:
-        y: the target of every row, without missing cells.
-
-    Returns:
-        The task, to be overridden with ``task=`` where the rule guesses wrong: a rating from 1 to
-        7 counts as seven classes.
+    All other numbers are a quantity. ``task=`` overrides the rule where it guesses wrong: a rating
+    from 1 to 7 counts as seven classes.
 
     Example:
         >>> infer_task(pd.Series(["no", "yes"])), infer_task(pd.Series([0.5, 1.5]))
@@ -95,16 +89,10 @@ def rows_with_target(
     drop_missing_target: bool,
     rare_classes: str | None,
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Choose the rows that the target leaves, and say how many go.
-
-    Args:
-        y: the target of every row.
-        task: as in `read_target`.
-        drop_missing_target: whether rows without a target go.
-        rare_classes: "drop" if rows of classes with fewer than `MIN_CLASS_ROWS` go, else None.
+    """Choose the rows that the target leaves, and say how many go, see `load_tabular`.
 
     Raises:
-        ValueError: if ``rare_classes`` is something else.
+        ValueError: if ``rare_classes`` is neither "drop" nor None.
     """
     if rare_classes not in (None, "drop"):
         raise ValueError(
@@ -137,14 +125,7 @@ def _may_be_classes(y: pd.Series, task: str | None) -> bool:
 def doubts(
     y: pd.Series | np.ndarray, goal: Target, *, name: str | None, task: str | None
 ) -> list[str]:
-    """Say where the task was a guess between two, and which labels look alike.
-
-    Args:
-        y: the target of every row, as it was given.
-        goal: what was made of it.
-        name: its name.
-        task: what the user said of it.
-    """
+    """Say where ``goal``, made of ``y``, was a guess between two, and which labels look alike."""
     column, notes = pd.Series(y), []
     if task is None and _is_numeric(column) and (column % 1 == 0).all():
         counts = column.value_counts()
@@ -171,13 +152,8 @@ def doubts(
     return notes
 
 
-def read_target(raw: Any, *, name: str | None, task: str | None) -> Target:
+def read_target(raw: pd.Series | np.ndarray, *, name: str | None, task: str | None) -> Target:
     """Check the target of every row and encode it for its task.
-
-    Args:
-        raw: labels or values, one for each row; a Series or a one-dimensional array.
-        name: the target's name for messages.
-        task: overrides what `infer_task` says.
 
     Raises:
         ValueError: if a cell is missing or infinite, all are the same, or ``task`` does not fit.
@@ -194,7 +170,7 @@ def read_target(raw: Any, *, name: str | None, task: str | None) -> Target:
     return _labels(column, raw, task)
 
 
-def _column(raw: Any, name: str) -> pd.Series:
+def _column(raw: pd.Series | np.ndarray, name: str) -> pd.Series:
     column = pd.Series(raw, name=name)
     if column.dtype == object:
         column = column.infer_objects()
@@ -240,7 +216,7 @@ def _quantities(column: pd.Series) -> NDArray[np.float64]:
         ) from error
 
 
-def _labels(column: pd.Series, raw: Any, task: str | None) -> Target:
+def _labels(column: pd.Series, raw: pd.Series | np.ndarray, task: str | None) -> Target:
     codes, labels = pd.factorize(column, sort=True)
     strange = [label for label in labels if not isinstance(label, _LABEL_TYPES)]
     if strange:
@@ -267,13 +243,7 @@ def class_weights(
 ) -> dict[int, float] | None:
     """Resolve class weights to one weight for each class code.
 
-    Args:
-        class_weight: "balanced", a weight for each label, or None.
-        y_train: class codes of the training split.
-        classes: the label of each code; None for regression.
-
-    Returns:
-        The weights; classes that are not named, or not in the training split, weigh 1.
+    Classes that are not named, or not in the training split, weigh 1.
 
     Raises:
         ValueError: if the task is regression, a label is unknown or a weight is not positive.
@@ -285,8 +255,20 @@ def class_weights(
             f"class_weight must be left out for regression, got class_weight={class_weight!r}; "
             "use sample_weight"
         )
+    labels = classes.tolist()
     if isinstance(class_weight, Mapping):
-        return _by_label(class_weight, classes.tolist())
+        for label, weight in class_weight.items():
+            if label not in labels:
+                raise ValueError(
+                    f"class_weight must name labels of the target, got {label!r}; "
+                    f"{nearest(str(label), map(str, labels))}"
+                )
+            if not (np.isfinite(weight) and weight > 0):
+                raise ValueError(
+                    f"class_weight must hold positive numbers, got {weight} for {label!r}; "
+                    "drop the rows of a class that must not count"
+                )
+        return {code: float(class_weight.get(label, 1.0)) for code, label in enumerate(labels)}
     if class_weight != "balanced":
         raise ValueError(
             "class_weight must be 'balanced' or a weight for each label, "
@@ -296,18 +278,3 @@ def class_weights(
     weights = dict.fromkeys(range(len(classes)), 1.0)
     balanced = compute_class_weight("balanced", classes=seen, y=y_train)
     return weights | {int(code): float(w) for code, w in zip(seen, balanced, strict=True)}
-
-
-def _by_label(weights: Mapping[Any, float], labels: list[Any]) -> dict[int, float]:
-    for label, weight in weights.items():
-        if label not in labels:
-            raise ValueError(
-                f"class_weight must name labels of the target, got {label!r}; "
-                f"{nearest(str(label), map(str, labels))}"
-            )
-        if not (np.isfinite(weight) and weight > 0):
-            raise ValueError(
-                f"class_weight must hold positive numbers, got {weight} for {label!r}; "
-                "drop the rows of a class that must not count"
-            )
-    return {code: float(weights.get(label, 1.0)) for code, label in enumerate(labels)}

@@ -1,6 +1,6 @@
 """The column transformers that scikit-learn lacks: small, and with plain attributes only."""
 
-from typing import Any, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,11 @@ from objectives.data.columns import as_dates, as_levels, as_numbers
 
 Floats: TypeAlias = NDArray[np.float64]
 
+Method = Literal["linear", "inverted_cdf"]
 DATE_PARTS = ("elapsed_days", "year", "month", "day", "weekday", "hour")
 CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, section 3)
 N_BINS = 32
-SMALLEST = (
-    1e-200  # a column whose quantiles lie closer than this is constant: 1 / it would overflow
-)
+SMALLEST = 1e-200  # columns of closer quantiles count as constant: 1 / it would overflow
 
 
 class _Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -26,7 +25,7 @@ class _Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 class _Stateless(_Transformer):
     """A transformer that learns nothing from the training split."""
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Mark the transformer as fitted."""
         self.n_features_in_ = X.shape[1]
         return self
@@ -45,8 +44,8 @@ class Booleans(_Stateless):
 
     def transform(self, X: pd.DataFrame) -> Floats:
         """Return an array of shape (n, columns)."""
-        found = [as_levels(X[name]) for name in X.columns]
-        true = [np.isin(levels, ["True", "true", "1"])[codes] for codes, levels in found]
+        levels_of = [as_levels(X[name]) for name in X.columns]
+        true = [np.isin(levels, ["True", "true", "1"])[codes] for codes, levels in levels_of]
         return np.column_stack(true).astype(np.float64)
 
 
@@ -55,46 +54,40 @@ class Levels(_Transformer):
 
     `sklearn.preprocessing.OneHotEncoder` takes text too, but counts it cell by cell, which on
     50,000 rows takes longer than all the rest.
-
-    Attributes:
-        levels_: for each column, the sorted levels of the training split.
     """
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn the levels of each column."""
-        found = [as_levels(X[name]) for name in X.columns]
-        used = [{names[code] for code in np.unique(codes)} for codes, names in found]
+        levels = (as_levels(X[name]) for name in X.columns)
+        used = [{names[code] for code in np.unique(codes)} for codes, names in levels]
         # As arrays, which skops saves in one piece: a list is saved text by text.
         self.levels_ = [np.array(sorted(names), dtype=np.str_) for names in used]
         return self
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.int64]:
         """Return the number of each level, -1 for one not learned, of shape (n, columns)."""
-        columns = zip(X.columns, self.levels_, strict=True)
-        return np.column_stack([_numbered(X[name], levels) for name, levels in columns])
-
-
-def _numbered(column: pd.Series, levels: NDArray[np.str_]) -> NDArray[np.int64]:
-    codes, names = as_levels(column)
-    numbers = {level: number for number, level in enumerate(levels.tolist())}
-    return np.array([numbers.get(name, -1) for name in names], dtype=np.int64)[codes]
+        columns = []
+        for name, levels in zip(X.columns, self.levels_, strict=True):
+            codes, names = as_levels(X[name])
+            columns.append(pd.Index(levels).get_indexer(pd.Index(names, dtype=object))[codes])
+        return np.column_stack(columns)
 
 
 class DateParts(_Transformer):
     """Expands dates into `DATE_PARTS`, as far as a part varies in the training split.
 
-    Attributes:
-        start_: earliest date of each column in days since 1970; elapsed days count from there.
-        parts_: for each column, the numbers of the parts it is expanded into.
+    Elapsed days count from ``start_``, the earliest date of each column in days since 1970.
     """
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn where each column starts and which parts of it vary."""
         dates = [as_dates(X[name]) for name in X.columns]
         self.start_ = [float(np.nanmin(_days(d), initial=np.inf)) for d in dates]
         self.start_ = [start if np.isfinite(start) else 0.0 for start in self.start_]
         expanded = [_parts(d, start) for d, start in zip(dates, self.start_, strict=True)]
-        self.parts_ = [_varying(values) for values in expanded]
+        # Parts that take two values or more; the first one always.
+        ends = [_column_quantiles(values[:, 1:], (0.0, 1.0)) for values in expanded]
+        self.parts_ = [[0, *(np.flatnonzero(high > low) + 1).tolist()] for low, high in ends]
         return self
 
     def transform(self, X: pd.DataFrame) -> Floats:
@@ -116,13 +109,9 @@ def _parts(dates: pd.Series, start: float) -> Floats:
     return np.column_stack([_days(dates) - start, *rest])
 
 
-def _varying(values: Floats) -> list[int]:
-    """Columns that take two values or more; the first column always."""
-    low, high = _column_quantiles(values, (0.0, 1.0))
-    return [0, *(int(i) for i in np.flatnonzero(high > low) if i != 0)]
-
-
-def _column_quantiles(values: Floats, levels: tuple[float, ...], method: Any = "linear") -> Floats:
+def _column_quantiles(
+    values: Floats, levels: tuple[float, ...], method: Method = "linear"
+) -> Floats:
     """Quantiles over the present values of each column, 0 for a column without any."""
     empty = np.isnan(values).all(axis=0)
     filled = np.where(empty, 0.0, values)
@@ -136,7 +125,7 @@ class MedianFill(_Transformer):
     What `sklearn.impute.SimpleImputer` does, less its stored dtype, which `skops` does not trust.
     """
 
-    def fit(self, X: Floats, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: object = None) -> Self:
         """Learn the median of each column."""
         self.median_ = _column_quantiles(X, (0.5,))[0]
         return self
@@ -157,7 +146,7 @@ class SmoothClip(_Transformer):
     Source: RealMLP, Holzmüller et al. 2024, arXiv 2407.04491.
     """
 
-    def fit(self, X: Floats, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: object = None) -> Self:
         """Learn median and scale of each column."""
         low, lower, self.median_, upper, high = _column_quantiles(X, (0.0, 0.25, 0.5, 0.75, 1.0))
         width = np.where(upper > lower, upper - lower, (high - low) / 2)
@@ -181,19 +170,12 @@ class PiecewiseLinear(_Transformer):
     with two or fewer none, as their scaled column says it all.
 
     Source: Gorishniy et al. 2022, arXiv 2203.05556, quantile bins.
-
-    Args:
-        n_bins: bins a column at most.
-
-    Attributes:
-        edges_: for each column, the ends of its bins, rising.
-        mean_: what is taken off each output.
     """
 
     def __init__(self, n_bins: int = N_BINS) -> None:
         self.n_bins = n_bins
 
-    def fit(self, X: Floats, y: Any = None) -> Self:
+    def fit(self, X: Floats, y: object = None) -> Self:
         """Learn the bins of each column."""
         # Ends that are values of the column: one of two values has no bins, whatever their shares.
         levels = tuple(np.linspace(0.0, 1.0, self.n_bins + 1))
@@ -211,10 +193,9 @@ class PiecewiseLinear(_Transformer):
 
     def _progress(self, X: Floats) -> Floats:
         filled = np.where(np.isnan(X), self.median_, X)
-        columns = zip(filled.T, self.edges_, strict=True)
-        return np.column_stack([_progress(values, edges) for values, edges in columns])
-
-
-def _progress(values: Floats, edges: Floats) -> Floats:
-    passed = (values[:, None] - edges[:-1]) / np.diff(edges)
-    return np.clip(passed, 0.0, 1.0)
+        passed = [
+            (values[:, None] - edges[:-1]) / np.diff(edges)
+            for values, edges in zip(filled.T, self.edges_, strict=True)
+        ]
+        progress: Floats = np.clip(np.column_stack(passed), 0.0, 1.0)
+        return progress

@@ -12,12 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BYTES", "ImageData", "ImageSplit", "load_images"]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "ImageData": "objectives.images.data",
-        "ImageSplit": "objectives.images.data",
-        "load_images": "objectives.images.load",
-        "MAX_BYTES": "objectives.images.load",
-    },
-)
+__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "objectives.images.load"))

@@ -6,7 +6,8 @@ import hashlib
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, Self
+from functools import reduce
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from objectives.data.frames import as_array
 from objectives.data.splits import Sealed
-from objectives.images.pixels import Size, as_tensor, channel_axis, fit, to_uint8, value_range
+from objectives.images.pixels import (
+    Size,
+    ValueRange,
+    as_tensor,
+    channel_axis,
+    fit,
+    to_uint8,
+    value_range,
+)
 
 CHUNK_IMAGES = 256
 
@@ -32,12 +41,7 @@ class ImageSource(Protocol):
 class LazyImages(Dataset[Tensor]):
     """Images that are read whenever they are asked for, in one size and number of channels.
 
-    Args:
-        source: reads one image.
-        rows: the images of the source that these are.
-        n_channels: 1 or 3.
-        size: height and width.
-        n_workers: processes that read; with 0, this one does.
+    They are those ``rows`` of the source; ``n_workers`` processes read them, with 0 this one.
     """
 
     source: ImageSource
@@ -107,16 +111,9 @@ class ImageSplit:
     def stream(
         self, order: Sequence[int] | NDArray[np.int64] | Tensor | None = None, *, batch_size: int
     ) -> Iterator[Tensor]:
-        """Give images in batches, the last of which may be smaller.
+        """Give images in batches, uint8 (B, C, H, W), the last of which may be smaller.
 
         Images that are not in memory are read ahead by worker processes, started for each call.
-
-        Args:
-            order: numbers of images; by default all, in order.
-            batch_size: images in a batch.
-
-        Yields:
-            uint8 tensors (B, C, H, W).
         """
         if batch_size < 1:
             raise ValueError(
@@ -212,18 +209,13 @@ class Images:
     """Images as read, in one size and number of channels.
 
     Attributes:
-        pixels: uint8 (N, C, H, W), or what reads them.
-        labels: one for each image.
-        rows: which of the images handed in these are; without those that cannot be read.
-        n_given: how many images were handed in.
-        n_channels: 1 or 3.
-        size: height and width.
+        rows: which of the ``n_given`` images these are; without those that cannot be read.
         digest: hash of the content.
         messages: what looks wrong.
     """
 
     pixels: Tensor | LazyImages
-    labels: Sequence[Any] | np.ndarray
+    labels: Sequence[object] | np.ndarray
     rows: NDArray[np.int64]
     n_given: int
     n_channels: int
@@ -235,7 +227,7 @@ class Images:
 class ArrayImages:
     """Images of one array (N, H, W), (N, H, W, C) or (N, C, H, W), which may be a memory map."""
 
-    def __init__(self, X: Any) -> None:
+    def __init__(self, X: np.ndarray | Tensor) -> None:
         self.X = X
         if len(X.shape) not in (3, 4) or 0 in X.shape:
             raise ValueError(
@@ -246,11 +238,8 @@ class ArrayImages:
         is_tensor = isinstance(X, Tensor)
         self.axis = None if grey else 1 + channel_axis(tuple(X.shape[1:]), is_tensor=is_tensor)
         self.alpha = self.axis is not None and X.shape[self.axis] == 4
-        ranges = [value_range(as_array(X[part], "X")) for part in self.parts()]
-        total = ranges[0]
-        for part in ranges[1:]:
-            total = total.join(part)
-        self.scale = total.scale()
+        ranges = (value_range(as_array(X[part], "X")) for part in self.parts())
+        self.scale = reduce(ValueRange.join, ranges).scale()
 
     def __len__(self) -> int:
         return len(self.X)
@@ -271,7 +260,7 @@ class ArrayImages:
         return self.chunk(slice(row, row + 1))[0]
 
 
-def read_array(X: Any, y: Any, options: ImageOptions) -> Images:
+def read_array(X: np.ndarray | Tensor, y: np.ndarray, options: ImageOptions) -> Images:
     """Read images of one size from an array or tensor."""
     source = ArrayImages(X)
     first = source.read(0)

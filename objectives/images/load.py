@@ -261,17 +261,11 @@ def _check_rows(n_rows: int) -> None:
 
 
 def image_batch(X: Any, *, n_channels: int, image_size: Size) -> Tensor:
-    """Turn images for prediction into the form of the training images.
+    """Turn images for prediction into the form of the training images, uint8 (N, C, H, W).
 
-    Args:
-        X: an array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W); a PIL image or a path; or a
-            list of PIL images, paths, or arrays of one image each. Each kind is read as
-            `objectives.load_images` reads it; floats are told apart over all of ``X``.
-        n_channels: 1 or 3, as in training; colour becomes grey, or grey colour.
-        image_size: height and width that the images are stretched to.
-
-    Returns:
-        uint8 (N, C, H, W).
+    They are an array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W); a PIL image or a path; or a
+    list of PIL images, paths, or arrays of one image each. Each kind is read as
+    `objectives.load_images` reads it; floats are told apart over all of ``X``.
 
     Raises:
         ValueError: if ``X`` holds no images, or one that cannot be read.
