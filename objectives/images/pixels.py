@@ -80,11 +80,7 @@ class ValueRange(NamedTuple):
         )
 
     def check(self) -> None:
-        """Check that the values may be those of pixels.
-
-        Raises:
-            ValueError: if some are not finite, negative or above 255.
-        """
+        """Raise ValueError if values are not finite, negative or above 255."""
         if not np.isfinite([self.low, self.high]).all():
             raise ValueError(
                 "X must hold finite pixel values, got NaN or infinite ones; "
@@ -119,11 +115,7 @@ class ValueRange(NamedTuple):
 
 
 def value_range(values: np.ndarray) -> ValueRange:
-    """Find the range of an array of any numeric type.
-
-    Raises:
-        TypeError: if the array holds no numbers.
-    """
+    """Return the range of an array; raise TypeError if it holds no numbers."""
     if values.dtype.kind not in "buif":
         raise TypeError(
             f"X must hold images as numbers, got an array of {values.dtype}; "

@@ -29,14 +29,9 @@ _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 class Backbone(nn.Module):
-    """A network whose last linear layer was replaced, for pixels from 0 to 255.
+    """A network of torchvision with a new last linear layer, for pixels from 0 to 255.
 
-    Args:
-        network: of torchvision.
-        n_outputs: of the new head.
-        dropout: share of features silenced before the head.
-        mean: by channel, where white is 1, that the weights were trained with.
-        std: likewise.
+    ``mean`` and ``std``, by channel, where white is 1, are those of the images trained with.
     """
 
     def __init__(
@@ -107,14 +102,7 @@ def check_backbone(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A backbone's weights, and the preprocessing they were trained with.
-
-    Args:
-        state: the weights; None for random ones.
-        size: height and width of the images.
-        mean: by channel, where white is 1.
-        std: likewise.
-    """
+    """A backbone's weights, None for random ones, and the preprocessing they were trained with."""
 
     state: dict[str, Tensor] | None
     size: int
@@ -187,12 +175,7 @@ def make_network(
     """Return a network of torchvision with these weights, or random ones.
 
     What a head cannot be put on is changed: outputs beside the main one (googlenet, inception_v3)
-    are left out, and squeezenet ends in a linear layer.
-
-    Args:
-        backbone: its name.
-        state: its weights; None for random ones.
-        size: height and width of the images, which a vision transformer is made for.
+    are left out, and squeezenet ends in a linear layer. A vision transformer is made for the size.
 
     Raises:
         ValueError: if a vision transformer cannot take images of that size.

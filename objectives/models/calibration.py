@@ -6,18 +6,17 @@ not choose them: one number learned on a few rows can make things worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from objectives.metrics import Metric
-from objectives.models.selection import judge_for
+from objectives.models.selection import halves, judge_for
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = np.ndarray
 
 _EPS = 1e-12
 _LARGEST = np.log(20.0)  # of a temperature or its inverse, on a log scale
@@ -31,10 +30,6 @@ def scale_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
     The most probable class stays the same (Guo, Pleiss, Sun & Weinberger 2017, "On calibration of
     modern neural networks", section 4.2).
 
-    Args:
-        probabilities: (n, n_classes), rows that sum to 1.
-        temperature: above 0; 1 changes nothing.
-
     Example:
         >>> scale_temperature([[0.8, 0.2]], 2.0).round(3).tolist()
         [[0.667, 0.333]]
@@ -42,7 +37,9 @@ def scale_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got temperature={temperature}")
     p = np.asarray(probabilities, dtype=np.float64)
-    return p if temperature == 1.0 else _softmax(np.log(p.clip(_EPS)) / temperature)
+    if temperature != 1.0:
+        p = softmax(np.log(p.clip(_EPS)) / temperature, axis=1)
+    return p
 
 
 def fit_temperature(
@@ -55,16 +52,10 @@ def fit_temperature(
 ) -> float:
     """Return the temperature with the least log loss, or 1 where that is no sure gain.
 
-    Rows are halved five times; one half chooses a temperature, the other judges it. The gain in log
-    loss there, a mean over rows, or over groups, must be two standard errors above 0. The
-    temperature returned is then chosen on all rows.
-
-    Args:
-        probabilities: held-out (n, n_classes): of validation rows or out-of-fold.
-        y: class codes (n,).
-        sample_weight: one number >= 0 a row; None weighs all rows alike.
-        groups: a label for each row; rows of one group choose together or judge together.
-        seed: of the halves.
+    Probabilities (n, n_classes) are held-out: of validation rows or out-of-fold. Rows are halved
+    five times, those of one group together; one half chooses a temperature, the other judges it.
+    The gain in log loss there, a mean over rows, or over groups, must be two standard errors above
+    0. The temperature returned is then chosen on all rows.
 
     Example:
         >>> y = np.arange(200) % 10 == 0
@@ -80,7 +71,7 @@ def fit_temperature(
         return 1.0
     unit = _units(len(truth), groups)
     gains = np.zeros(len(truth))
-    for choosing, judging in _halves(truth, unit, seed):
+    for choosing, judging in halves(truth, unit, _N_SPLITS, seed):
         t = _best_temperature(logits[choosing], truth[choosing], weight[choosing])
         loss = _losses(logits[judging], truth[judging], 1.0)
         gains[judging] += (loss - _losses(logits[judging], truth[judging], t)) / _N_SPLITS
@@ -102,17 +93,10 @@ def fit_threshold(
 ) -> float:
     """Return the probability from which on a row is called positive, for the sake of a metric.
 
-    It is chosen for metrics of labels, such as ``f1_macro`` and ``balanced_accuracy``; for one that
-    does not change with it, it is 0.5. The halves are those of `fit_temperature`: a threshold
-    other than 0.5 must be better on average on the halves that did not choose it.
-
-    Args:
-        positive: held-out probability of the second class (n,).
-        y: class codes 0 and 1 (n,).
-        metric: what is to be good.
-        sample_weight: as in `fit_temperature`.
-        groups: as in `fit_temperature`.
-        seed: as in `fit_temperature`.
+    ``positive`` is the held-out probability of class 1. The threshold is chosen for metrics of
+    labels, such as ``f1_macro``; for one that does not change with it, it is 0.5. The halves are
+    those of `fit_temperature`: a threshold other than 0.5 must be better on average on the halves
+    that did not choose it.
 
     Example:
         >>> from objectives.metrics import METRICS
@@ -124,9 +108,8 @@ def fit_threshold(
     weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, float)
     if len(truth) < _MIN_ROWS or not np.isfinite(p).all():
         return 0.5
-    halves = _halves(truth, _units(len(truth), groups), seed)
     gains = []
-    for choosing, judging in halves:
+    for choosing, judging in halves(truth, _units(len(truth), groups), _N_SPLITS, seed):
         threshold = _best_threshold(metric, p[choosing], truth[choosing], weight[choosing])
         costs = judge_for(metric, truth[judging], weight[judging])
         before, after = costs(_called(p[judging], np.array([0.5, threshold])))
@@ -146,7 +129,7 @@ def apply_threshold(positive: npt.ArrayLike, threshold: float) -> npt.NDArray[np
 _N_THRESHOLDS = 100
 
 
-def _best_threshold(metric: Metric, p: Floats, y: Array, weight: Floats) -> float:
+def _best_threshold(metric: Metric, p: Floats, y: np.ndarray, weight: Floats) -> float:
     """Return the best of 0.5 and of what lies between neighbouring quantiles; of the equally good
     ones the nearest to 0.5.
     """
@@ -163,7 +146,7 @@ def _called(p: Floats, thresholds: Floats) -> Floats:
     return called
 
 
-def _best_temperature(logits: Floats, y: Array, weight: Floats) -> float:
+def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
     def loss(log_temperature: float) -> float:
         losses = _losses(logits, y, float(np.exp(log_temperature)))
         return float((losses * weight).sum() / weight.sum())
@@ -172,17 +155,9 @@ def _best_temperature(logits: Floats, y: Array, weight: Floats) -> float:
     return float(np.exp(best.x))
 
 
-def _losses(logits: Floats, y: Array, temperature: float) -> Floats:
-    scaled = logits / temperature
-    scaled = scaled - scaled.max(axis=1, keepdims=True)
-    losses: Floats = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(y)), y]
+def _losses(logits: Floats, y: np.ndarray, temperature: float) -> Floats:
+    losses: Floats = -log_softmax(logits / temperature, axis=1)[np.arange(len(y)), y]
     return losses
-
-
-def _softmax(logits: Floats) -> Floats:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Floats = raised / raised.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _units(n: int, groups: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
@@ -190,19 +165,3 @@ def _units(n: int, groups: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
         return np.arange(n)
     unit: npt.NDArray[np.int64] = np.unique(np.asarray(groups), return_inverse=True)[1]
     return unit
-
-
-def _halves(y: Array, unit: Array, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Give row numbers that choose and that judge, each row in both roles once a halving."""
-    rng = np.random.default_rng(seed)
-    n_units = int(unit.max()) + 1
-    label = np.zeros(n_units, dtype=np.int64)
-    label[unit] = y  # of a group, that of its last row: halves need be alike only roughly
-    for _ in range(_N_SPLITS):
-        shuffled = rng.permutation(n_units)
-        by_class = shuffled[label[shuffled].argsort(kind="stable")]
-        is_first = np.zeros(n_units, dtype=bool)
-        is_first[by_class[::2]] = True
-        first, second = np.flatnonzero(is_first[unit]), np.flatnonzero(~is_first[unit])
-        yield first, second
-        yield second, first

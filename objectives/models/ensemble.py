@@ -69,9 +69,6 @@ class EnsembleModel(FittedModel):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all members and their weights to one file, without pickle.
 
-        Args:
-            path: file to write, such as ``"model.ensemble.zip"``; its folder must be there.
-
         Raises:
             ValueError: if the folder is missing or ``path`` is a folder.
         """
@@ -100,12 +97,7 @@ class EnsembleModel(FittedModel):
         metric: Metric | None = None,
         build: Callable[..., nn.Module] | None = None,
     ) -> Self:
-        """Read an ensemble that `save` wrote. Nothing in the file is run.
-
-        Args:
-            path: the file.
-            metric: as in `FittedModel.load`.
-            build: as in `FittedModule.load`.
+        """Read an ensemble that `save` wrote, see `FittedModule.load`. Nothing in the file is run.
 
         Raises:
             ValueError: if there is no such file, or it is no ensemble, damaged or altered.

@@ -21,12 +21,7 @@ _EXAMPLE_ROWS = 2
 
 
 class Exportable(Protocol):
-    """A fitted model, as far as an export knows it.
-
-    Attributes:
-        classes: labels in code order; None in regression.
-        target_scaler: takes outputs back to the units of the target; None for classes.
-    """
+    """A fitted model, as far as an export knows it."""
 
     classes: np.ndarray | None
     target_scaler: TargetScaler | None
@@ -40,12 +35,7 @@ class Exportable(Protocol):
 
 
 class Predictor(nn.Module):
-    """A network up to what a fitted model predicts.
-
-    Args:
-        network: gives raw outputs, of one module (B, C) or of K members (K, B, C).
-        model: says what they mean.
-    """
+    """A network of raw outputs, (B, C) or (K, B, C) of K members, up to what a model predicts."""
 
     def __init__(self, network: nn.Module, model: Exportable) -> None:
         super().__init__()

@@ -49,21 +49,9 @@ _ALLOWED_TYPES = frozenset({*TRUSTED_TYPES, "numpy.dtype"})
 
 # What zipfile, json, safetensors, skops and torch raise for bytes that are not what they should be.
 _DECODING_ERRORS = (
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    SafetensorError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError, OverflowError),
+    *(RuntimeError, TypeError, ValueError),  # RecursionError is a RuntimeError
+    *(SafetensorError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -346,11 +334,6 @@ def unpack_labels(packed: Record | None, n_bytes: int) -> Labels | None:
     return np.array(values, dtype=object if is_wide else dtype)
 
 
-def pack_scaler(scaler: TargetScaler | None) -> Record | None:
-    """Return a scaler as plain JSON types; None for None."""
-    return None if scaler is None else vars(scaler)
-
-
 def unpack_scaler(fields: Record | None) -> TargetScaler | None:
-    """Return what `pack_scaler` was given."""
+    """Return the scaler of these fields; None for None."""
     return None if fields is None else TargetScaler(**fields)

@@ -21,7 +21,6 @@ from scipy import stats
 from objectives.metrics import METRICS, Metric
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = np.ndarray
 Statistic: TypeAlias = Callable[[Floats], Floats]
 """Values (B,) of a metric where the units count as often as weights (n_units, B) say."""
 
@@ -43,14 +42,11 @@ class Interval(NamedTuple):
 class _Rows:
     """The rows that a score is of.
 
-    Args:
-        y: class codes or values (n,).
-        weight: of each row (n,).
-        unit: what each row is drawn with, its own number or that of its group (n,).
-        is_plain: whether all rows weigh the same and are drawn one by one.
+    A row is drawn with others of its ``unit``: its own number, or that of its group. Rows are plain
+    if all weigh the same and are drawn one by one.
     """
 
-    y: Array
+    y: np.ndarray
     weight: Floats
     unit: npt.NDArray[np.int64]
     is_plain: bool
@@ -78,18 +74,8 @@ def score_interval(
     measures"), as long as rows weigh the same and come alone. A perfect score has a lower end
     below 1: that of a perfect share of as many rows as the rarest class has, or of groups.
 
-    Args:
-        metric: what is scored.
-        y: class codes or values (n,).
-        prediction: probabilities (n, n_classes) or values (n,), as in `Metric.score`.
-        weight: one number >= 0 a row; None weighs all rows alike.
-        groups: a label for each row; rows of one group count as one draw. None if each row is one.
-        level: how often such intervals hold the true value.
-        n_resamples: of the bootstrap.
-        seed: of the resamples.
-
-    Returns:
-        Both ends; NaN where the metric is not defined.
+    ``prediction`` and ``y`` are as in `Metric.score`; rows of one group count as one draw. Both
+    ends are NaN where the metric is not defined.
 
     Raises:
         ValueError: if no row has weight.
@@ -132,19 +118,7 @@ def difference_interval(
     interval for a difference of binomial proportions based on paired data"; any other is resampled,
     both models on the same draws.
 
-    Args:
-        metric: what is scored.
-        y: class codes or values (n,).
-        prediction: of the one model, as in `score_interval`.
-        other: of the other model, on the same rows.
-        weight: as in `score_interval`.
-        groups: as in `score_interval`.
-        level: as in `score_interval`.
-        n_resamples: as in `score_interval`.
-        seed: as in `score_interval`.
-
-    Returns:
-        Both ends, in the metric's units; above 0 the first model has the larger score.
+    The arguments are those of `score_interval`; above 0 the first model has the larger score.
     """
     rows, (first, second) = _rows(y, weight, groups, prediction, other)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -171,8 +145,8 @@ def share_interval(k: int, n: int, level: float = LEVEL) -> Interval:
     >>> share_interval(30, 30).low.__round__(3)
     0.884
     """
-    found = stats.binomtest(k, n).proportion_ci(level, method="exact")
-    return Interval(float(found.low), float(found.high))
+    interval = stats.binomtest(k, n).proportion_ci(level, method="exact")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def _rows(
@@ -221,7 +195,7 @@ def _mean_of_shares(counts: list[tuple[int, int]], level: float) -> Interval:
     return Interval(max(low, 0.0), min(high, 1.0))
 
 
-def _paired_shares(first: Array, second: Array, level: float) -> Interval:
+def _paired_shares(first: np.ndarray, second: np.ndarray, level: float) -> Interval:
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     a, b = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
@@ -236,7 +210,7 @@ def _perfect_low(rows: _Rows, level: float) -> float:
     return share_interval(min(units), min(units), level).low
 
 
-def _hits(y: Array, p: Floats) -> npt.NDArray[np.bool_]:
+def _hits(y: np.ndarray, p: Floats) -> npt.NDArray[np.bool_]:
     hits: npt.NDArray[np.bool_] = p.argmax(axis=1) == y
     return hits
 
@@ -323,12 +297,7 @@ def _mean_of_known(parts: Floats) -> Floats:
 _Terms: TypeAlias = tuple[Floats, Callable[[Floats], Floats]]
 
 
-def _one_hot(codes: Array, n_classes: int) -> Floats:
-    rows: Floats = np.eye(n_classes)[codes]
-    return rows
-
-
-def _mean_of(column: Array) -> _Terms:
+def _mean_of(column: np.ndarray) -> _Terms:
     terms = np.stack([column, np.ones(len(column))], axis=1).astype(np.float64)
     return terms, lambda sums: sums[0] / sums[1]
 
@@ -342,34 +311,34 @@ def _share_of_each(shares: Floats, of: Floats) -> _Terms:
     return np.hstack([shares, of]), value
 
 
-def _log_loss(y: Array, p: Floats) -> _Terms:
+def _log_loss(y: np.ndarray, p: Floats) -> _Terms:
     eps = np.finfo(np.float64).eps  # the bound that scikit-learn sets
     shares = p[np.arange(len(p)), y] / p.sum(axis=1)
     return _mean_of(-np.log(shares.clip(eps, 1 - eps)))
 
 
-def _balanced_accuracy(y: Array, p: Floats) -> _Terms:
-    actual = _one_hot(y, p.shape[1])
+def _balanced_accuracy(y: np.ndarray, p: Floats) -> _Terms:
+    actual = np.eye(p.shape[1])[y]
     return _share_of_each(actual * _hits(y, p)[:, None], actual)
 
 
-def _f1_macro(y: Array, p: Floats) -> _Terms:
-    actual, predicted = _one_hot(y, p.shape[1]), _one_hot(p.argmax(axis=1), p.shape[1])
+def _f1_macro(y: np.ndarray, p: Floats) -> _Terms:
+    actual, predicted = np.eye(p.shape[1])[y], np.eye(p.shape[1])[p.argmax(axis=1)]
     return _share_of_each(2 * actual * predicted, actual + predicted)
 
 
-def _rmse(y: Array, p: Floats) -> _Terms:
+def _rmse(y: np.ndarray, p: Floats) -> _Terms:
     terms, mean = _mean_of((p - y) ** 2)
     return terms, lambda sums: np.sqrt(mean(sums))
 
 
-def _r2(y: Array, p: Floats) -> _Terms:
+def _r2(y: np.ndarray, p: Floats) -> _Terms:
     centred = y - y.mean()  # so that the difference of large squares loses no digits
     terms = np.stack([(p - y) ** 2, centred**2, centred, np.ones(len(y))], axis=1)
     return terms, lambda s: 1 - s[0] / (s[1] - s[2] ** 2 / s[3])
 
 
-_TERMS: dict[str, Callable[[Array, Floats], _Terms]] = {
+_TERMS: dict[str, Callable[[np.ndarray, Floats], _Terms]] = {
     "accuracy": lambda y, p: _mean_of(_hits(y, p)),
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": _log_loss,

@@ -17,7 +17,7 @@ from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
 from objectives.models.export import export_onnx
-from objectives.models.files import Labels, Path_, pack_labels, pack_scaler, read_model, write_model
+from objectives.models.files import Labels, Path_, pack_labels, read_model, write_model
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
@@ -266,7 +266,7 @@ class FittedModel(Frozen):
             "metric": self.metric.name,
             "params": self.params,
             "classes": pack_labels(self.classes),
-            "target_scaler": pack_scaler(self.target_scaler),
+            "target_scaler": None if self.target_scaler is None else vars(self.target_scaler),
         }
 
     def _average(self, X: object) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from objectives._messages import check_count
 from objectives.metrics import METRICS, Metric
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Array: TypeAlias = np.ndarray
+Halves: TypeAlias = Iterator[tuple[np.ndarray, np.ndarray]]
 Judge: TypeAlias = Callable[[Floats], Floats]
 """Costs (k,), lower is better, of k predictions (k, n, ...)."""
 
@@ -81,18 +81,9 @@ def select_ensemble(
     on average over rows that did not choose is then chosen on all rows. So a small split, on which
     any ensemble looks good, decides for the single best unless there is something to gain.
 
-    Args:
-        predictions: of each trial: probabilities (n, n_classes), or values (n,). A trial that is
-            not finite somewhere gets no weight.
-        y: class codes or values (n,).
-        metric: what is to be good.
-        sample_weight: one number >= 0 a row; None weighs all rows alike.
-        groups: a label for each row; rows of one group choose together or judge together.
-        max_size: votes at most; 1 gives the single best.
-        seed: of the halves.
-
-    Returns:
-        The weights, in the order of ``predictions``.
+    A trial predicts probabilities (n, n_classes) or values (n,); one that is not finite somewhere
+    gets no weight. Rows of one group choose together or judge together. There are at most
+    ``max_size`` votes.
 
     Raises:
         ValueError: if there is no trial with finite predictions, shapes differ, or ``max_size`` is
@@ -125,8 +116,10 @@ def select_ensemble(
     curve = np.full(max_size, np.nan)
     if max_size > 1 and len(order) > 1 and len(truth) >= _MIN_ROWS:
         unit = None if groups is None else np.unique(groups, return_inverse=True)[1][rows]
-        halves = _halves(truth, unit, metric, np.random.default_rng(seed))
-        curve = _held_out_costs(metric, prepared, truth, weight, halves, max_size)
+        labels = None if "regression" in metric.tasks else truth
+        n_splits = _N_SPLITS if len(truth) <= _MANY_ROWS else 1
+        parts = halves(labels, np.arange(len(truth)) if unit is None else unit, n_splits, seed)
+        curve = _held_out_costs(metric, prepared, truth, weight, parts, max_size)
     size = 1
     if not np.isnan(curve).any():  # the smallest that is best but for rounding
         size = int((curve <= curve.min() + 1e-9 * abs(curve.min())).argmax()) + 1
@@ -149,16 +142,7 @@ def select_ensemble(
 def weights_dataframe(
     selection: Selection, trials: Sequence[int], params: Sequence[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Return one row for each trial that has weight, the heaviest first.
-
-    Args:
-        selection: of trials.
-        trials: their numbers, in the order of their predictions.
-        params: their configurations.
-
-    Returns:
-        Columns ``trial``, ``weight`` and ``params_<name>``.
-    """
+    """Return trial, weight and parameters of trials that have weight, the heaviest first."""
     rows = [
         {"trial": number, "weight": weight} | {f"params_{k}": v for k, v in config.items()}
         for number, weight, config in zip(trials, selection.weights, params, strict=True)
@@ -185,7 +169,7 @@ def _value(
     return metric.score(np.asarray(y), mean, weight)
 
 
-def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return which rows choose and judge: all, unless a look at them would take seconds."""
     n = shape[1]
     if len(shape) == 3 and not _is(metric, "log_loss"):
@@ -194,7 +178,7 @@ def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generato
     return np.arange(shape[1]) if n == shape[1] else np.sort(rng.permutation(shape[1])[:n])
 
 
-def _prepare(metric: Metric, stacked: Floats, y: Array) -> Floats:
+def _prepare(metric: Metric, stacked: Floats, y: np.ndarray) -> Floats:
     """Return the part of the predictions that the metric looks at."""
     if _is(metric, "log_loss"):  # the mean of an ensemble's shares for the class that each row has
         return stacked[:, np.arange(len(y)), y]
@@ -206,9 +190,9 @@ def _prepare(metric: Metric, stacked: Floats, y: Array) -> Floats:
 def _held_out_costs(
     metric: Metric,
     prepared: Floats,
-    y: Array,
+    y: np.ndarray,
     weight: Floats,
-    halves: Iterator[tuple[Array, Array]],
+    halves: Iterator[tuple[np.ndarray, np.ndarray]],
     max_size: int,
 ) -> Floats:
     """Return the mean cost (max_size,) of each size on rows that did not choose the ensemble."""
@@ -240,29 +224,31 @@ def _greedy(
     return chosen, sums / np.arange(1, size + 1).reshape(-1, *[1] * (sums.ndim - 1))
 
 
-def _halves(
-    y: Array, unit: Array | None, metric: Metric, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
-    """Give row numbers that choose and that judge; classes are halved alike."""
-    for _ in range(_N_SPLITS if len(y) <= _MANY_ROWS else 1):
-        if unit is not None:
-            first = rng.permutation(np.arange(unit.max() + 1) % 2).astype(bool)[unit]
-        elif "regression" in metric.tasks:
-            first = rng.permutation(np.arange(len(y)) % 2).astype(bool)
-        else:
-            shuffled = rng.permutation(len(y))
-            by_class = shuffled[y[shuffled].argsort(kind="stable")]
-            first = np.zeros(len(y), dtype=bool)
-            first[by_class[::2]] = True
-        yield np.flatnonzero(first), np.flatnonzero(~first)
-        yield np.flatnonzero(~first), np.flatnonzero(first)
+def halves(y: np.ndarray | None, unit: np.ndarray, n_splits: int, seed: int) -> Halves:
+    """Give row numbers that choose and that judge, each row in both roles once a halving.
+
+    Rows of one unit stay together, and classes ``y`` are halved alike; values of None are not.
+    """
+    rng = np.random.default_rng(seed)
+    n_units = int(unit.max()) + 1
+    label = np.zeros(n_units, dtype=np.int64)
+    if y is not None:
+        label[unit] = y  # of a group, that of its last row: halves need be alike only roughly
+    for _ in range(n_splits):
+        shuffled = rng.permutation(n_units)
+        by_class = shuffled[label[shuffled].argsort(kind="stable")]
+        is_first = np.zeros(n_units, dtype=bool)
+        is_first[by_class[::2]] = True
+        first, second = np.flatnonzero(is_first[unit]), np.flatnonzero(~is_first[unit])
+        yield first, second
+        yield second, first
 
 
 def _is(metric: Metric, name: str) -> bool:
     return metric is METRICS[name]
 
 
-def judge_for(metric: Metric, y: Array, weight: Floats) -> Judge:
+def judge_for(metric: Metric, y: np.ndarray, weight: Floats) -> Judge:
     """Return what gives the costs of many predictions at once: of probabilities (k, n, n_classes),
     of values (k, n), or of the part of either that the metric looks at.
     """
@@ -290,7 +276,7 @@ def judge_for(metric: Metric, y: Array, weight: Floats) -> Judge:
     return costs
 
 
-def _areas(p: Floats, y: Array, weight: Floats) -> Floats:
+def _areas(p: Floats, y: np.ndarray, weight: Floats) -> Floats:
     """Return the area under the ROC curve of each prediction: (k, n), or (k, n, n_classes) for the
     mean over classes, each against the rest.
     """
