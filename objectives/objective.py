@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", covariant=True)
 
+PREFIX = "fusetune:"
+"""How the name of every user attribute begins that this package writes; others are the user's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
@@ -245,10 +248,14 @@ class TrialRecord:
             best.update(result.epoch, result.value)
         return best
 
-    def attributes(self, stopped: str) -> dict[str, Any]:
+    def attributes(self, stopped: str, *, duration_s: float | None = None) -> dict[str, Any]:
         """Return the trial's user attributes; those a trial has no value for are left out.
 
         They are few, as each is a write to the storage: what only tables need is one of them.
+
+        Args:
+            stopped: why the trial ended.
+            duration_s: seconds that it took; by default what its epochs took.
         """
         best = self.best
         record: dict[str, object] = {
@@ -256,7 +263,9 @@ class TrialRecord:
             "worker": self.worker,
             "stopped": stopped,
             "epochs_run": len(self.results),
-            "duration_s": sum(result.duration_s for result in self.results),
+            "duration_s": sum(r.duration_s for r in self.results)
+            if duration_s is None
+            else duration_s,
         }
         if best.value is not None:
             record |= {"best_value": best.value, "best_epoch": best.epoch}
@@ -266,7 +275,8 @@ class TrialRecord:
         record |= {"value_last": finite[-1]} if finite else {}
         params = {} if self.has_params else {"params": dict(self.params)}
         curve = {"curve": self._curve()} if self.results else {}
-        return {**curve, "record": record, **params}
+        written = {**curve, "record": record, **params}
+        return {f"{PREFIX}{name}": value for name, value in written.items()}
 
     def _curve(self) -> dict[str, list[float | None]]:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]

@@ -75,7 +75,7 @@ def tune_mlp(dataset: object, **options: Unpack[MLPSearch]) -> TuningResult:
         >>> narrow = {"learning_rate": (1e-3, 1e-2)}  # holds the first trial, the default
         >>> second = tune_mlp("iris", space=narrow, start_from=result, study_name="second",
         ...     n_trials=4, epochs=2, show_progress_bar=False)
-        >>> second.study.trials[0].user_attrs["origin"]["number"], len(second.study.trials)
+        >>> second.study.trials[0].user_attrs["fusetune:origin"]["number"], len(second.study.trials)
         (0, 4)
     """
     return _tune(READY_MADE["mlp"], options, dataset=dataset)

@@ -17,12 +17,15 @@ from tuner import tables
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
-from tuner.storage.study import OPENINGS, RECORD, load_study
+from tuner.storage.study import load_study
 from tuner.storage.trial_attrs import (
+    OPENINGS,
     count_states,
     finished,
     has_complete,
     records,
+    study_attr,
+    study_record,
     trained_as,
     trial_params,
 )
@@ -191,7 +194,8 @@ class TuningResult:
         numbers = {name: getattr(score, name) for name in ("value", "low", "high", "n")}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"trial": self.best_trial.number, **numbers, "at": now}
-        self.study.set_user_attr(OPENINGS, [*self.study.user_attrs.get(OPENINGS, []), entry])
+        openings = study_attr(self.study.user_attrs, OPENINGS) or []
+        self.study.set_user_attr(OPENINGS, [*openings, entry])
         return score
 
     def try_params(self, **params: Any) -> TuningResult:
@@ -296,7 +300,7 @@ class TuningResult:
         head = f"TuningResult: study {name!r}, {count_states(self.study) or 'no trials yet'}"
         if not n_trials or not has_complete(self.study):
             return head
-        record = self.study.user_attrs.get(RECORD, {})
+        record = study_record(self.study.user_attrs)
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
         metric = record.get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"

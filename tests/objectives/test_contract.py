@@ -218,7 +218,7 @@ def test_it_works_under_plain_optuna(make):
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
     for trial in study.trials:
         assert list(trial.intermediate_values) == [0, 1, 2, 3]
-        assert trial.user_attrs["record"]["epochs_run"] == 4
+        assert trial.user_attrs["fusetune:record"]["epochs_run"] == 4
 
 
 @every_objective
@@ -232,7 +232,7 @@ def test_it_stops_at_once_when_a_pruner_says_so(make):
     (trial,) = study.trials
     assert trial.state.name == "PRUNED"
     assert list(trial.intermediate_values) == [0, 1]
-    assert trial.user_attrs["record"]["epochs_run"] == 2
+    assert trial.user_attrs["fusetune:record"]["epochs_run"] == 2
 
 
 @every_objective

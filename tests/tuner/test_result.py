@@ -64,12 +64,12 @@ def test_a_refitted_model_has_seen_training_and_validation_rows(result):
 
 def test_each_opening_of_the_test_split_is_recorded():
     result = tune_mlp("iris", n_trials=2, **FAST)
-    assert "test_openings" not in result.study.user_attrs
+    assert "fusetune:test_openings" not in result.study.user_attrs
 
     score = result.test_score()
     result.test_score(result.refit())
 
-    openings = result.study.user_attrs["test_openings"]
+    openings = result.study.user_attrs["fusetune:test_openings"]
     assert [entry["n"] for entry in openings] == [30, 30]
     assert openings[0]["value"] == float(score)
     assert 0 <= score.low <= float(score) <= score.high <= 1

@@ -214,13 +214,14 @@ def _recorded(
 def _awaited(storage: str, study_name: str | None, wait: float) -> optuna.Study:
     """Load a study that another process may be about to create."""
     from tuner.storage.call import recorded_call
-    from tuner.storage.study import CALL, load_study
+    from tuner.storage.study import load_study
+    from tuner.storage.trial_attrs import CALL, study_attr
 
     end = time.monotonic() + wait
     while True:
         try:
             study = load_study(storage, study_name)
-            if CALL in study.user_attrs:
+            if study_attr(study.user_attrs, CALL) is not None:
                 return study
             if time.monotonic() >= end:
                 recorded_call(study)  # says what is wrong

@@ -18,8 +18,7 @@ from objectives._messages import short
 from tuner.diagnosis.diagnosis import diagnose
 from tuner.diagnosis.evidence import noise
 from tuner.storage.call import call_in_python
-from tuner.storage.study import CALL, OPENINGS
-from tuner.storage.trial_attrs import records, trial_params
+from tuner.storage.trial_attrs import CALL, OPENINGS, records, study_attr, trial_params
 from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def _question_facts(view: StudyView) -> Facts:
 
 def _data_facts(view: StudyView) -> Facts:
     """What the record, the call and the objective's data say of the data."""
-    call = view.user_attrs.get(CALL)
+    call = study_attr(view.user_attrs, CALL)
     call = call if isinstance(call, Mapping) else {}
     facts = [("dataset", str(value)) for value in (call.get("dataset") or {}).values()]
     target, task = (call.get("options") or {}).get("target"), view.record.get("task")
@@ -256,7 +255,7 @@ def _confirmed_rows(confirmed: pd.DataFrame) -> list[tuple[str, str, str, str, s
 
 def _test_sentences(view: StudyView) -> list[str]:
     """What the study records of its test split."""
-    recorded = view.user_attrs.get(OPENINGS) or []
+    recorded = study_attr(view.user_attrs, OPENINGS) or []
     sentences = []
     for entry in (entry for entry in recorded if isinstance(entry, Mapping)):
         value, low, high = (short(entry.get(name)) for name in ("value", "low", "high"))

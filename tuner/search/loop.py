@@ -14,7 +14,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
-from objectives.space.space import suggest
+from objectives.space.space import searched, suggest
 from tuner.search.forks import ends_forks
 from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
@@ -24,7 +24,7 @@ from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
 from tuner.storage.optuna_internals import RequeuedTrial, judged
 from tuner.storage.study import TunedStudy
-from tuner.storage.trial_attrs import ORIGIN, PRUNED
+from tuner.storage.trial_attrs import ERROR, PRUNED, origin_of, planned_params
 
 
 def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
@@ -248,18 +248,21 @@ class RunningTrials:
         return None if trial is None else self._begin(trial)
 
     def _begin(self, trial: optuna.Trial) -> int:
+        space = self.queue.session.space
         with warnings.catch_warnings():
             # A value given by hand may lie outside the range; it is meant.
             warnings.filterwarnings("ignore", message="Fixed parameter .* out of range")
-            sampled = suggest(self.queue.session.space, trial)
-        params = trial.user_attrs.get("params") or sampled
+            params = suggest(space, trial)
+        if (planned := planned_params(trial)) is not None:
+            # What the study's parameters say is trained, whatever was planned.
+            params = planned | {name: params[name] for name in searched(space)}
         seed = trial_seed(self.seed, trial.number)
         record = TrialRecord(
             direction=self.direction,
             params=params,
             seed=seed,
             worker=self.queue.heartbeat.number,
-            has_params="params" in trial.user_attrs,
+            has_params=params == planned,
         )
         self.trials[trial.number] = (trial, record)
         return trial.number
@@ -279,16 +282,15 @@ class RunningTrials:
         value: float | None = None,
         *,
         duration_s: float | None = None,
-        **attributes: Any,
+        error: str | None = None,
     ) -> None:
-        """Write a trial's records and ``attributes``, tell its state, and call the callbacks.
+        """Write a trial's records, tell its state, and call the callbacks.
 
         A trial that another process has ended, taking this one for dead, is left alone.
         """
         trial, record = self.trials.pop(number)
-        written = record.attributes(stopped) | attributes
-        if duration_s is not None:
-            written["record"]["duration_s"] = duration_s
+        written = record.attributes(stopped, duration_s=duration_s)
+        written |= {} if error is None else {ERROR: error}
         try:
             for name, attribute in written.items():
                 trial.set_user_attr(name, attribute)
@@ -334,7 +336,7 @@ class RunningTrials:
     def _n_own(self) -> int:
         """Count the finished trials, without those that another study brought in."""
         trials = self.study.get_trials(deepcopy=False)
-        return sum(t.state.is_finished() and ORIGIN not in t.user_attrs for t in trials)
+        return sum(t.state.is_finished() and origin_of(t) is None for t in trials)
 
 
 def show(study: optuna.Study, progress: ProgressBar) -> None:

@@ -16,6 +16,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from objectives._messages import warn_caller
+from objectives.objective import PREFIX
 from objectives.space.space import describe, searched
 from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import BestModel, Callback, Tuned
@@ -27,8 +28,7 @@ from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Worker
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
-from tuner.storage.study import OPENINGS
-from tuner.storage.trial_attrs import finished
+from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def optimize(
         study, total = session.study, with_brought(session.study, plan, total)
         if plan.sampler == "grid":
             print(f"grid of {len(planned)} trials", file=sys.stderr)
-        if study.user_attrs.get(OPENINGS) and len(finished(study)) < total:
+        if study_attr(study.user_attrs, OPENINGS) and len(finished(study)) < total:
             warn_caller(
                 f"study {study_name!r} continues after its test split was opened, which is no "
                 "longer unseen by what is tuned from here on; keep the first score, or judge on "
@@ -141,6 +141,7 @@ def _record(plan: Plan) -> dict[str, Any]:
         "grid": {n: list(r.grid) for n, r in rows.items()} if plan.sampler == "grid" else None,
         "seed": plan.seed,
         "versions": _versions(),
+        "prefix": PREFIX,  # of our attributes; earlier versions had none
         "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,
         "pruner": pruner if isinstance(pruner, str) else type(pruner).__name__,
     }

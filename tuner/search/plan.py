@@ -19,7 +19,7 @@ from objectives.space.space import complete, grid_cells
 from tuner.search.pruners import PrunerName
 from tuner.search.samplers import LISTED, SamplerName
 from tuner.storage.study import Session
-from tuner.storage.trial_attrs import ORIGIN
+from tuner.storage.trial_attrs import origin_of
 
 Params = Mapping[str, Any]
 
@@ -142,7 +142,7 @@ def with_brought(study: optuna.Study, plan: Plan, total: int) -> int:
     trials = study.get_trials(deepcopy=False)
     if plan.sampler in LISTED:
         return len(trials) if plan.n_trials is None else min(plan.n_trials, len(trials))
-    n_brought = sum(ORIGIN in trial.user_attrs for trial in trials)
+    n_brought = sum(origin_of(trial) is not None for trial in trials)
     return total + n_brought if plan.n_trials is None else total
 
 

@@ -13,23 +13,29 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives._messages import hint, warn_caller
+from objectives.objective import PREFIX
 from objectives.space.hyperparameter import Space
 from objectives.space.space import holds, searched, to_stored
-from tuner.storage.artifacts import MODEL
-from tuner.storage.checkpoints import CHECKPOINT
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.study import (
-    OPENINGS,
-    RECORD,
     Session,
     StudyMismatchError,
     difference,
     warn_of_versions,
 )
-from tuner.storage.trial_attrs import ORIGIN, study_metric, trained_as, trial_params
-
-# User attribute of a study: how many trials each other study has brought in, once all are there.
-_BEGUN = "begun_with"
+from tuner.storage.trial_attrs import (
+    BEGUN,
+    OPENINGS,
+    ORIGIN,
+    PARAMS,
+    RECORD,
+    copied_attrs,
+    origin_of,
+    study_attr,
+    study_metric,
+    trained_as,
+    trial_params,
+)
 
 _TASK = "copying trials"
 
@@ -44,7 +50,7 @@ class HasStudy(Protocol):
 
 def _has_begun_with(study: optuna.Study, name: str) -> bool:
     """Say whether all trials that the study called ``name`` had to give are in ``study``."""
-    return name in study.user_attrs.get(_BEGUN, {})
+    return name in (study_attr(study.user_attrs, BEGUN) or {})
 
 
 def _copyable(study: optuna.Study) -> list[FrozenTrial]:
@@ -89,8 +95,8 @@ def open_study(
             return
         fitting = _copy(study, source, space)
         _carry_openings(study, source)
-        begun = study.user_attrs.get(_BEGUN, {})
-        study.set_user_attr(_BEGUN, begun | {name: fitting})
+        begun = study_attr(study.user_attrs, BEGUN) or {}
+        study.set_user_attr(BEGUN, begun | {name: fitting})
         _warn_of_misfits(study, source, space, fitting, n_trials)
 
 
@@ -113,7 +119,7 @@ def _copy(study: optuna.Study, source: optuna.Study, space: Space) -> int:
 
 
 def _brought(study: optuna.Study, name: str) -> set[int]:
-    origins = [trial.user_attrs.get(ORIGIN) for trial in study.get_trials(deepcopy=False)]
+    origins = [origin_of(trial) for trial in study.get_trials(deepcopy=False)]
     return {origin["number"] for origin in origins if origin and origin["study"] == name}
 
 
@@ -153,22 +159,17 @@ def _encoded(
         value=trial.value,
         params=stored,
         distributions=distributions,
-        user_attrs=_without_files(trial.user_attrs) | {"params": params, ORIGIN: origin},
+        user_attrs=copied_attrs(trial) | {PARAMS: params, ORIGIN: origin},
         intermediate_values=trial.intermediate_values,
     )
     copied.datetime_start, copied.datetime_complete = trial.datetime_start, trial.datetime_complete
     return copied
 
 
-def _without_files(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out which files belong to the trial: they are the old study's to remove."""
-    return {name: value for name, value in attributes.items() if name not in (MODEL, CHECKPOINT)}
-
-
 def _carry_openings(study: optuna.Study, source: optuna.Study) -> None:
     """A test split that was opened for the old study is no longer unseen by the new one."""
-    recorded = study.user_attrs.get(OPENINGS, [])
-    openings = source.user_attrs.get(OPENINGS, [])
+    recorded = study_attr(study.user_attrs, OPENINGS) or []
+    openings = study_attr(source.user_attrs, OPENINGS) or []
     entries = [{"study": source.study_name} | entry for entry in openings]
     if missing := [entry for entry in entries if entry not in recorded]:
         study.set_user_attr(OPENINGS, [*recorded, *missing])
@@ -201,14 +202,14 @@ def sampler_seed(study: optuna.Study, seed: int) -> int:
     """Return the seed of the sampler: one of its own for a study that began with another's trials,
     or the sampler would draw by the same numbers what it drew there.
     """
-    begun = study.user_attrs.get(_BEGUN)
+    begun = study_attr(study.user_attrs, BEGUN)
     if not begun:
         return seed
     seeds = [seed, *(zlib.crc32(f"{name} {n}".encode()) for name, n in begun.items())]
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
-_MARK = "start_from_mark"
+_MARK = f"{PREFIX}start_from_mark"
 
 
 def _find_source(

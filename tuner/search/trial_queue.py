@@ -19,6 +19,7 @@ from tuner.search.samplers import KnownSpaceSampler
 from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.study import Session, TunedStudy
+from tuner.storage.trial_attrs import PARAMS, RECORD_OF_TRIAL, trial_attr
 
 
 @dataclass(kw_only=True)
@@ -64,7 +65,7 @@ class TrialQueue:
             trials = self.study.get_trials(deepcopy=False)
             waiting = self._waiting(trials)
             for frozen in waiting:
-                params = frozen.user_attrs.get("params")
+                params = trial_attr(frozen, PARAMS)
                 fits = not self.heartbeat.trials if params is None else has_room(params)
                 if fits and (trial := self._claim(frozen.number)) is not None:
                     return trial
@@ -133,7 +134,11 @@ class TrialQueue:
         """
         if not optuna_internals.AVAILABLE:
             return self._ask()
-        number = optuna_internals.create_trial(self.session, self._drawn())
+        # Marked as ours from the start: what an own objective writes has its own names.
+        template = self._drawn() or create_trial(
+            state=TrialState.RUNNING, user_attrs={RECORD_OF_TRIAL: {}}
+        )
+        number = optuna_internals.create_trial(self.session, template)
         if number >= self.n_trials and self._is_surplus(number):
             optuna_internals.requeue_trial(self.session, number)
             return None
@@ -198,7 +203,7 @@ def enqueue(session: Session, planned: list[dict[str, Any]], *, strict: bool) ->
 
 
 def _missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    known = [trial.user_attrs.get("params") for trial in study.get_trials(deepcopy=False)]
+    known = [trial_attr(trial, PARAMS) for trial in study.get_trials(deepcopy=False)]
     texts = {json.dumps(params, sort_keys=True) for params in known if params}
     return [p for p in distinct(planned) if json.dumps(p, sort_keys=True) not in texts]
 
@@ -210,7 +215,7 @@ def add_to_queue(session: Session, params: dict[str, Any], *, strict: bool) -> N
     try:
         session.study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
     except ValueError:  # given by hand, it may lie outside the range, or be of no space
-        session.study.enqueue_trial(stored, user_attrs={"params": params})
+        session.study.enqueue_trial(stored, user_attrs={PARAMS: params})
 
 
 def whole_trial(
@@ -237,5 +242,5 @@ def whole_trial(
         state=state,
         params=dict(stored),
         distributions={row.stored_name: row.distribution for row in rows if row.distribution},
-        user_attrs={"params": dict(params or from_stored(space, stored))},
+        user_attrs={PARAMS: dict(params or from_stored(space, stored))},
     )

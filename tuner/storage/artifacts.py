@@ -15,9 +15,9 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 
-ArtifactStore: TypeAlias = Any  # Optuna keeps its protocol of this name to itself.
+from tuner.storage.trial_attrs import MODEL, model_id
 
-MODEL = "model"  # the user attribute of a trial that holds its model's artifact id
+ArtifactStore: TypeAlias = Any  # Optuna keeps its protocol of this name to itself.
 
 
 def check_artifact_store(artifact_store: str | os.PathLike[str] | ArtifactStore | None) -> None:
@@ -112,8 +112,8 @@ class Artifacts:
 
         A damaged one is a warning, and None.
         """
-        artifact_id = trial.user_attrs.get(MODEL)
-        if not self or not isinstance(artifact_id, str):
+        artifact_id = model_id(trial)
+        if not self or artifact_id is None:
             return None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
@@ -137,8 +137,8 @@ class Artifacts:
         if not self or not complete:
             return
         best = study.best_trial.number
-        kept = {t.number: t.user_attrs[MODEL] for t in complete if MODEL in t.user_attrs}
-        self.remove(*(artifact_id for number, artifact_id in kept.items() if number != best))
+        kept = {trial.number: model_id(trial) for trial in complete}
+        self.remove(*(id_ for number, id_ in kept.items() if id_ is not None and number != best))
 
     def _ready(self) -> ArtifactStore:
         if self._folder is not None:

@@ -21,7 +21,7 @@ from optuna.distributions import (
 from objectives.space.hyperparameter import UserSpace
 from objectives.space.registry import READY_MADE, Options
 from tuner.storage.backends import redacted
-from tuner.storage.study import CALL
+from tuner.storage.trial_attrs import CALL, study_attr
 
 if TYPE_CHECKING:
     from tuner.storage.view import StudyView
@@ -166,8 +166,8 @@ def recorded_call(study: optuna.Study, *, data: object = None) -> tuple[str, obj
     Raises:
         ValueError: if no call was recorded, or it needs what only the caller has.
     """
-    call = study.user_attrs.get(CALL)
-    if not isinstance(call, Mapping) or not call.get("function"):
+    call = study_attr(study.user_attrs, CALL)
+    if call is None or not call.get("function"):
         raise ValueError(
             f"study must be one of this package's entry points, got {study.study_name!r}, which "
             "records no call; make the call in Python"
@@ -211,7 +211,7 @@ def call_in_python(study: optuna.Study | StudyView) -> str:
     Example:
         >>> study = optuna.create_study()
         >>> call = {"function": "tune_mlp", "dataset": {"builtin": "iris"}, "options": {"seed": 1}}
-        >>> study.set_user_attr("call", call)
+        >>> study.set_user_attr("fusetune:call", call)
         >>> print(call_in_python(study))
         from tuner import tune_mlp
         <BLANKLINE>
@@ -220,8 +220,8 @@ def call_in_python(study: optuna.Study | StudyView) -> str:
             seed=1,
         )
     """
-    call = study.user_attrs.get(CALL)
-    if not isinstance(call, Mapping):
+    call = study_attr(study.user_attrs, CALL)
+    if call is None:
         return ""
     options, objects = dict(call.get("options") or {}), dict(call.get("objects") or {})
     function, dataset = call.get("function", ""), call.get("dataset") or {}

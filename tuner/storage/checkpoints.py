@@ -9,14 +9,13 @@ import time
 import warnings
 import zipfile
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from objectives.objective import Cohort, EpochResult, SavableCohort, TrialRecord
 from tuner.storage.study import Session
-
-CHECKPOINT = "checkpoint"  # the user attribute of a trial that says where its newest one lies
+from tuner.storage.trial_attrs import CHECKPOINT, trial_attr
 
 # By default only trials that last are saved: a short one is as quickly trained again.
 _LONG_S = 60.0
@@ -98,7 +97,7 @@ class Checkpoints:
         if not self._is_due(trial.number, record) or not isinstance(cohort, SavableCohort):
             return
         self._saved_at[trial.number] = time.monotonic()
-        before = _entry(trial.user_attrs) or {}
+        before = _entry(trial) or {}
         place = "b" if before.get("place") == "a" else "a"
         try:
             state = cohort.state(trial.number)
@@ -123,7 +122,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove what processes that died just after a trial's end have left."""
         for trial in self.session.study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and _entry(trial.user_attrs) is not None:
+            if trial.state.is_finished() and _entry(trial) is not None:
                 self._remove(trial.number)
 
     def _is_due(self, number: int, record: TrialRecord) -> bool:
@@ -134,7 +133,7 @@ class Checkpoints:
         return time.monotonic() - self._saved_at[number] >= _LONG_S
 
     def _load(self, trial: optuna.Trial) -> Saved | None:
-        entry = _entry(trial.user_attrs)
+        entry = _entry(trial)
         if entry is None or not self.session.artifacts or self.checkpoint is False:
             return None
         self._kept.add(trial.number)
@@ -157,10 +156,9 @@ class Checkpoints:
         return f"checkpoint-{study}-{number}-{place}"
 
 
-def _entry(attributes: dict[str, Any]) -> dict[str, str] | None:
-    entry = attributes.get(CHECKPOINT)
-    sound = isinstance(entry, dict) and entry.get("place") in ("a", "b") and "sha256" in entry
-    return entry if sound else None
+def _entry(trial: FrozenTrial | optuna.Trial) -> dict[str, str] | None:
+    entry = trial_attr(trial, CHECKPOINT) or {}
+    return entry if entry.get("place") in ("a", "b") and "sha256" in entry else None
 
 
 def _say_damaged(number: int, error: Exception) -> None:

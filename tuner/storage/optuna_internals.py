@@ -17,6 +17,8 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.storage.trial_attrs import PARAMS, trial_attr
+
 if TYPE_CHECKING:
     from tuner.storage.study import Session
 
@@ -92,8 +94,8 @@ def judged(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
     return next(t for t in study.get_trials(deepcopy=False) if t.number == trial.number)
 
 
-def create_trial(session: Session, template: FrozenTrial | None) -> int:
-    """Create a RUNNING trial, or a copy of ``template``, and return its number."""
+def create_trial(session: Session, template: FrozenTrial) -> int:
+    """Create a copy of ``template`` and return its number."""
     storage = session.storage
     study_id = storage.get_study_id_from_name(session.name)
     return storage.get_trial_number_from_id(storage.create_new_trial(study_id, template))
@@ -130,8 +132,9 @@ def requeue_trial(session: Session, number: int) -> None:
         session.storage.set_trial_state_values(_trial_id(session, number), state=TrialState.WAITING)
         return
     session.study.tell(number, state=TrialState.FAIL)
-    params = {name: trial.user_attrs[name] for name in ("params",) if name in trial.user_attrs}
-    session.study.enqueue_trial(trial.params, user_attrs=params)
+    params = trial_attr(trial, PARAMS)
+    attributes = {} if params is None else {PARAMS: params}
+    session.study.enqueue_trial(trial.params, user_attrs=attributes)
 
 
 def _trial_id(session: Session, number: int) -> int:

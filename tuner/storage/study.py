@@ -21,10 +21,7 @@ from objectives._messages import warn_caller
 from objectives.space.hyperparameter import Space
 from tuner.storage.artifacts import Artifacts, ArtifactStore
 from tuner.storage.backends import open_storage, storage_errors
-
-RECORD = "fusetune"
-OPENINGS = "test_openings"
-CALL = "call"
+from tuner.storage.trial_attrs import CALL, RECORD, study_attr
 
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
@@ -245,7 +242,7 @@ class Session:
 
     def record_call(self, call: dict[str, Any]) -> None:
         """Record the latest call, with the first call's dataset path: workers may have others."""
-        stored = self.study.user_attrs.get(CALL)
+        stored = study_attr(self.study.user_attrs, CALL)
         if stored is None or stored["options"] != call["options"]:
             first = {} if stored is None else {"dataset": stored["dataset"]}
             self.study.set_user_attr(CALL, call | first)

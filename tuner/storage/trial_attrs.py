@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
+
+from objectives.objective import PREFIX
 
 if TYPE_CHECKING:
     import optuna
 
 
-ORIGIN = "origin"
+PARAMS = f"{PREFIX}params"
+"""User attribute of a trial: its whole configuration."""
+
+RECORD_OF_TRIAL = f"{PREFIX}record"
+"""User attribute of a trial: what tables say of it, in one."""
+
+ERROR = f"{PREFIX}error"
+"""User attribute of a failed trial: the error that ended it."""
+
+ORIGIN = f"{PREFIX}origin"
 """User attribute of a trial that comes from another study: that study and its number in it."""
+
+MODEL = f"{PREFIX}model"
+"""User attribute of a trial: the artifact id of its model."""
+
+CHECKPOINT = f"{PREFIX}checkpoint"
+"""User attribute of a trial under way: where its newest checkpoint lies."""
+
+RECORD = "fusetune"
+"""User attribute of a study: what it is about."""
+
+CALL = f"{PREFIX}call"
+"""User attribute of a study: the call that made it."""
+
+OPENINGS = f"{PREFIX}test_openings"
+"""User attribute of a study: each opening of its test split."""
+
+BEGUN = f"{PREFIX}begun_with"
+"""User attribute of a study: how many trials each other study has brought in, once all are in."""
 
 PRUNED = "pruned"
 """How ``stopped`` begins for a trial that a pruner ended; older studies say no more than that."""
 
-# A foreign study may use these names for something else: only a value of the right type is ours.
+# Earlier versions wrote their attributes without a prefix, where a user's own may stand, and those
+# of Optuna's studies: there only a value of the right type is ours.
+_PLAIN: dict[str, type] = {
+    PARAMS: dict,
+    RECORD_OF_TRIAL: dict,
+    ORIGIN: dict,
+    MODEL: str,
+    CHECKPOINT: dict,
+    CALL: dict,
+    OPENINGS: list,
+    BEGUN: dict,
+}
 _RECORDS: dict[str, tuple[type, ...]] = {
     "params": (dict,),
     "curve": (dict,),
@@ -59,7 +100,7 @@ def study_metric(study: optuna.Study) -> tuple[str, str]:
             f"{study.study_name!r}; use study.trials_dataframe() of Optuna for several objectives"
         )
     named = study.metric_names or ["value"]
-    metric = study.user_attrs.get("fusetune", {}).get("metric") or named[0]
+    metric = study_record(study.user_attrs).get("metric") or named[0]
     return str(metric), study.direction.name.lower()
 
 
@@ -110,10 +151,9 @@ def trained_as(study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
     """Return seed and number from which all that is random in a trial follows: its study's and its
     own, or those it was first trained under where it came from another study.
     """
-    origin = trial.user_attrs.get(ORIGIN)
-    if origin is not None:
+    if (origin := origin_of(trial)) is not None:
         return int(origin["trained_as"]["seed"]), int(origin["trained_as"]["number"])
-    return int(study.user_attrs.get("fusetune", {}).get("seed", 0)), trial.number
+    return int(study_record(study.user_attrs).get("seed", 0)), trial.number
 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:
@@ -124,6 +164,89 @@ def started(study: optuna.Study) -> list[FrozenTrial]:
 
 def records(trial: FrozenTrial) -> dict[str, Any]:
     """What this package recorded in a trial's user attributes; empty for a foreign trial."""
-    record = trial.user_attrs.get("record")
-    attrs = trial.user_attrs | (record if isinstance(record, dict) else {})
+    attrs = _without_prefix(trial)
+    record = attrs.get("record")
+    attrs |= record if isinstance(record, dict) else {}
     return {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}
+
+
+def trial_attr(trial: FrozenTrial | optuna.Trial, name: str) -> Any | None:
+    """Return one of this package's user attributes of a trial, also as earlier versions wrote it.
+
+    Args:
+        trial: of any study.
+        name: with the prefix, such as `PARAMS`.
+
+    Returns:
+        None if the trial has none, or one that is not this package's.
+    """
+    value = _without_prefix(trial).get(name.removeprefix(PREFIX))
+    return value if isinstance(value, _PLAIN[name]) else None
+
+
+def planned_params(trial: optuna.Trial) -> dict[str, Any] | None:
+    """Return the configuration that a trial was queued with; None for one that the sampler draws.
+
+    What an earlier version wrote of it is written anew, before anything else is written today.
+    """
+    stored = {name: trial_attr(trial, name) for name in (CHECKPOINT, PARAMS)}
+    for name, value in stored.items():
+        if value is not None and name not in trial.user_attrs:
+            trial.set_user_attr(name, value)
+    return stored[PARAMS]
+
+
+def origin_of(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return study and number that a trial was copied from; None for one of the study itself."""
+    origin = trial_attr(trial, ORIGIN)
+    return origin if origin and {"study", "number", "trained_as"} <= origin.keys() else None
+
+
+def model_id(trial: FrozenTrial) -> str | None:
+    """Return the artifact id of the model that this package kept of a trial; None without one."""
+    artifact_id = trial_attr(trial, MODEL)
+    # As Optuna notes what it uploads. An id that the user wrote has another file, or none.
+    noted = trial.system_attrs.get(f"artifacts:{artifact_id}")
+    if noted is None or not json.loads(noted)["filename"].startswith(f"trial-{trial.number}."):
+        return None
+    return str(artifact_id)
+
+
+def copied_attrs(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's user attributes for a copy of it in another study, as written today.
+
+    Which files belong to the trial is left out: they are the old study's to remove.
+    """
+    recorded = records(trial)
+    apart = {f"{PREFIX}{k}": recorded.pop(k) for k in ("params", "curve", "error") if k in recorded}
+    others = {k: v for k, v in trial.user_attrs.items() if not k.startswith(PREFIX)}
+    if len(others) == len(trial.user_attrs) and isinstance(others.get("record"), dict):
+        # As an earlier version wrote it, with names of its own between the user's.
+        for name in ("record", "params", "curve", "error", "origin", "checkpoint"):
+            others.pop(name, None)
+        others = {k: v for k, v in others.items() if k != "model" or model_id(trial) is None}
+    return others | {RECORD_OF_TRIAL: recorded} | apart
+
+
+def study_record(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a study is about, from its user attributes; empty for a foreign study."""
+    record = attributes.get(RECORD)
+    return record if isinstance(record, dict) else {}
+
+
+def study_attr(attributes: Mapping[str, Any], name: str) -> Any | None:
+    """Return one of this package's user attributes of a study, as `trial_attr` does of a trial."""
+    value = attributes.get(name)
+    if value is None and study_record(attributes).get("prefix") != PREFIX:
+        value = attributes.get(name.removeprefix(PREFIX))
+    return value if isinstance(value, _PLAIN[name]) else None
+
+
+def _without_prefix(trial: FrozenTrial | optuna.Trial) -> dict[str, Any]:
+    """This package's user attributes of a trial, by their names without the prefix.
+
+    A trial of today has at least one with it, and what it has without is the user's.
+    """
+    attrs = trial.user_attrs
+    ours = {k.removeprefix(PREFIX): v for k, v in attrs.items() if k.startswith(PREFIX)}
+    return ours or dict(attrs)

@@ -30,8 +30,15 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
 from tuner.storage.importances import study_importances
-from tuner.storage.study import RECORD, quiet_optuna
-from tuner.storage.trial_attrs import counted, records, started, study_metric, trial_params
+from tuner.storage.study import quiet_optuna
+from tuner.storage.trial_attrs import (
+    counted,
+    records,
+    started,
+    study_metric,
+    study_record,
+    trial_params,
+)
 
 if TYPE_CHECKING:
     from objectives.objective import Objective
@@ -89,8 +96,7 @@ class StudyView:
     @property
     def record(self) -> Mapping[str, Any]:
         """What this package recorded of the study; empty for a study made by Optuna alone."""
-        record = self.user_attrs.get(RECORD)
-        return record if isinstance(record, Mapping) else {}
+        return study_record(self.user_attrs)
 
     @property
     def counts(self) -> str:

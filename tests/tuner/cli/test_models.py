@@ -186,7 +186,7 @@ def journal(in_folder):
 
 def test_a_trial_by_hand_is_the_best_one_with_other_values(journal):
     before = load_study(journal).best_trial
-    call = load_study(journal).user_attrs["call"]
+    call = load_study(journal).user_attrs["fusetune:call"]
 
     done = run("try", journal, "learning_rate=0.02", "optimizer=sgd", "--json")
 
@@ -194,11 +194,11 @@ def test_a_trial_by_hand_is_the_best_one_with_other_values(journal):
     found = json.loads(done.stdout)
     study = load_study(journal)
     assert (found["number"], found["state"]) == (2, "COMPLETE")
-    changed = before.user_attrs["params"] | {"learning_rate": 0.02, "optimizer": "sgd"}
+    changed = before.user_attrs["fusetune:params"] | {"learning_rate": 0.02, "optimizer": "sgd"}
     assert found["params"] == changed
     assert found["best_trial"] == study.best_trial.number
     assert len(trials_dataframe(study)) == 3
-    assert study.user_attrs["call"] == call  # or `tuner resume` would go on to another total
+    assert study.user_attrs["fusetune:call"] == call  # or `tuner resume` would go on to another total
 
 
 def test_a_trial_by_hand_is_shown_beside_the_best_before(journal):

@@ -157,7 +157,7 @@ def test_diagnosis_of_a_result_leaves_the_test_split_sealed():
     diagnosis = result.diagnose()
 
     assert "too_few_trials" in diagnosis.findings["code"].tolist()
-    assert "test_openings" not in result.study.user_attrs
+    assert "fusetune:test_openings" not in result.study.user_attrs
     tune_mlp("iris", n_trials=2, space=diagnosis.space, show_progress_bar=False)
 
 

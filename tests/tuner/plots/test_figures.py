@@ -82,7 +82,7 @@ def test_predictions_open_the_validation_split_alone(result, monkeypatch):
 
     result.plot("predictions")
 
-    assert "test_openings" not in result.study.user_attrs
+    assert "fusetune:test_openings" not in result.study.user_attrs
 
 
 def test_predictions_of_a_study_alone_name_the_figures_that_it_has():

@@ -62,7 +62,7 @@ def test_default_configuration_is_trial_0_and_known_good_ones_come_first(sampler
     result = tune_mlp("iris", sampler=sampler, n_trials=4, enqueue=[{"dropout": 0.44}], **FAST)
 
     defaults = {name: row.default for name, row in MLP_TABLE.items()} | {"epochs": 2}
-    assert result.study.trials[0].user_attrs["params"] == defaults
+    assert result.study.trials[0].user_attrs["fusetune:params"] == defaults
     assert params(result, "dropout")[2] == (0.44,)
 
 
@@ -262,8 +262,8 @@ def test_plain_optuna_gives_the_trials_of_a_search():
     study.optimize(objective, n_trials=3)
 
     assert len(study.trials) == 3
-    assert {"curve", "record"} <= set(study.best_trial.user_attrs)
+    assert {"fusetune:curve", "fusetune:record"} <= set(study.best_trial.user_attrs)
     searched = tune_mlp(
-        "iris", sampler="manual", space=SMALL, trials=[study.trials[0].user_attrs["params"]], **FAST
+        "iris", sampler="manual", space=SMALL, trials=[study.trials[0].user_attrs["fusetune:params"]], **FAST
     )
     assert searched.best_value == pytest.approx(study.trials[0].value, rel=1e-5)

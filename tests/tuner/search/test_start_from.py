@@ -18,7 +18,7 @@ def square(trial):
 
 def origins(result):
     """Numbers under which another study brought in a result's trials; None for its own."""
-    found = [trial.user_attrs.get("origin") for trial in result.study.trials]
+    found = [trial.user_attrs.get("fusetune:origin") for trial in result.study.trials]
     return [None if origin is None else origin["number"] for origin in found]
 
 

@@ -256,7 +256,7 @@ def test_a_trial_made_at_the_same_moment_as_the_last_one_is_left_in_the_queue(se
 
 def test_a_queue_longer_than_wanted_is_taken_from_its_beginning(session, study):
     for x in range(5):
-        study.enqueue_trial({"x": float(x)}, user_attrs={"params": {"x": float(x)}})
+        study.enqueue_trial({"x": float(x)}, user_attrs={"fusetune:params": {"x": float(x)}})
     with Heartbeat(session) as heartbeat:
         claim = queue(session, heartbeat, 2, listed=True)
         taken = [claim.take(lambda params: params["x"] != 0.0) for _ in range(2)]
