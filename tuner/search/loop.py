@@ -24,7 +24,7 @@ from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
 from tuner.storage.optuna_internals import RequeuedTrial, judged
 from tuner.storage.study import TunedStudy
-from tuner.storage.trial_attrs import ERROR, PRUNED, origin_of, planned_params
+from tuner.storage.trial_attrs import ERROR, PRUNED, best_complete, origin_of, planned_params
 
 
 def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
@@ -83,13 +83,15 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
         return
     state, stopped = ending
     value = record.best.value if state is TrialState.COMPLETE else None
-    is_best = value is not None and _is_best(running, value)
-    if is_best:
-        running.best_model = (number, cohort.model(number))
-        running.artifacts.keep_model(trial, running.best_model[1])
+    model = cohort.model(number) if value is not None and _may_be_best(running, value) else None
+    if model is not None:
+        running.artifacts.keep_model(trial, model)
     cohort.drop(number)
     running.finish(number, state, stopped, value)
-    if is_best:
+    if model is not None:
+        best = best_complete(running.study)
+        if best is not None and best.number == number:
+            running.best_model = (number, model)
         running.artifacts.clear_models(running.study)
 
 
@@ -110,11 +112,15 @@ def _ending(
     return None
 
 
-def _is_best(running: RunningTrials, value: float) -> bool:
-    best = best_value(running.study.get_trials(deepcopy=False), running.direction)
-    if best is None:
+def _may_be_best(running: RunningTrials, value: float) -> bool:
+    """Whether a trial that ends with ``value`` may become the study's best.
+
+    Which of two equal ones does, and which keeps within constraints, only Optuna says, afterwards.
+    """
+    best = best_complete(running.study)
+    if best is None or best.value is None:
         return True
-    return value < best if running.direction == "minimize" else value > best
+    return value <= best.value if running.direction == "minimize" else value >= best.value
 
 
 def run_function(running: RunningTrials, function: Callable[[optuna.Trial], float]) -> None:

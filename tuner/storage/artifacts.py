@@ -15,7 +15,7 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.storage.trial_attrs import MODEL, model_id
+from tuner.storage.trial_attrs import MODEL, best_complete, model_id
 
 ArtifactStore: TypeAlias = Any  # Optuna keeps its protocol of this name to itself.
 
@@ -133,12 +133,18 @@ class Artifacts:
 
     def clear_models(self, study: optuna.Study) -> None:
         """Remove the models of trials that are no longer the best."""
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not self or not complete:
+        if not self:
             return
-        best = study.best_trial.number
+        best = best_complete(study)
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         kept = {trial.number: model_id(trial) for trial in complete}
-        self.remove(*(id_ for number, id_ in kept.items() if id_ is not None and number != best))
+        self.remove(
+            *(
+                id_
+                for number, id_ in kept.items()
+                if id_ is not None and (best is None or number != best.number)
+            )
+        )
 
     def _ready(self) -> ArtifactStore:
         if self._folder is not None:

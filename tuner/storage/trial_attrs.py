@@ -114,6 +114,17 @@ def has_complete(study: optuna.Study) -> bool:
     return any(trial.state is TrialState.COMPLETE for trial in finished(study))
 
 
+def best_complete(study: optuna.Study) -> FrozenTrial | None:
+    """Return the best trial; None if no trial is complete, or none keeps within constraints.
+
+    It is Optuna that says which: storages differ in which of equal ones they call the best.
+    """
+    try:
+        return study.best_trial
+    except ValueError:
+        return None
+
+
 def count_states(study: optuna.Study) -> str:
     """Count the started trials by state, in words; empty for a study without any.
 

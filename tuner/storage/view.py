@@ -32,6 +32,7 @@ from objectives.space.space import defaults, make_space
 from tuner.storage.importances import study_importances
 from tuner.storage.study import quiet_optuna
 from tuner.storage.trial_attrs import (
+    best_complete,
     counted,
     records,
     started,
@@ -285,10 +286,7 @@ def view_of(study: optuna.Study | StudyView, objective: Objective | None = None)
         return study if objective is None else replace(study, objective=objective)
     metric, direction = study_metric(study)
     trials = tuple(started(study))
-    try:
-        best_number = study.best_trial.number
-    except ValueError:  # no trial is complete, or none keeps within Optuna's constraints
-        best_number = None
+    best = best_complete(study)
     return StudyView(
         study_name=study.study_name,
         metric=metric,
@@ -296,7 +294,7 @@ def view_of(study: optuna.Study | StudyView, objective: Objective | None = None)
         trials=trials,
         user_attrs=study.user_attrs,
         objective=objective,
-        best_number=best_number,
+        best_number=None if best is None else best.number,
     )
 
 

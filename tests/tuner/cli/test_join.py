@@ -43,7 +43,9 @@ def want(n_trials):
     """Change the total in the call that the study records."""
     study = load_study("s.journal")
     call = study.user_attrs["fusetune:call"]
-    study.set_user_attr("fusetune:call", call | {"options": call["options"] | {"n_trials": n_trials}})
+    study.set_user_attr(
+        "fusetune:call", call | {"options": call["options"] | {"n_trials": n_trials}}
+    )
 
 
 def test_resume_goes_on_to_a_larger_total_as_the_study_was_begun():

@@ -198,7 +198,9 @@ def test_a_trial_by_hand_is_the_best_one_with_other_values(journal):
     assert found["params"] == changed
     assert found["best_trial"] == study.best_trial.number
     assert len(trials_dataframe(study)) == 3
-    assert study.user_attrs["fusetune:call"] == call  # or `tuner resume` would go on to another total
+    assert (
+        study.user_attrs["fusetune:call"] == call
+    )  # or `tuner resume` would go on to another total
 
 
 def test_a_trial_by_hand_is_shown_beside_the_best_before(journal):

@@ -264,6 +264,10 @@ def test_plain_optuna_gives_the_trials_of_a_search():
     assert len(study.trials) == 3
     assert {"fusetune:curve", "fusetune:record"} <= set(study.best_trial.user_attrs)
     searched = tune_mlp(
-        "iris", sampler="manual", space=SMALL, trials=[study.trials[0].user_attrs["fusetune:params"]], **FAST
+        "iris",
+        sampler="manual",
+        space=SMALL,
+        trials=[study.trials[0].user_attrs["fusetune:params"]],
+        **FAST,
     )
     assert searched.best_value == pytest.approx(study.trials[0].value, rel=1e-5)

@@ -90,7 +90,11 @@ def test_processes_that_begin_a_study_at_once_copy_each_trial_once_also_if_one_i
 
 def check_second(path):
     trials = load_study(path, "second").trials
-    numbers = [t.user_attrs["fusetune:origin"]["number"] for t in trials if "fusetune:origin" in t.user_attrs]
+    numbers = [
+        t.user_attrs["fusetune:origin"]["number"]
+        for t in trials
+        if "fusetune:origin" in t.user_attrs
+    ]
     assert sorted(numbers) == list(range(40))
     assert len(trials) == 44
     assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
