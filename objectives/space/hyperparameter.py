@@ -91,14 +91,19 @@ class Hyperparameter:
                     "put the value into space"
                 )
             return value
-        if not self._stores_exponent:
-            return value
-        if isinstance(value, str) or not math.log2(value).is_integer():
+        if self._stores_exponent:
+            if isinstance(value, str) or not math.log2(value).is_integer():
+                raise ValueError(
+                    f"{self.name} must be a power of two in this search space, got {value!r}; "
+                    "give space a list of choices"
+                )
+            return int(math.log2(value))
+        if self.distribution is not None and not _survives(self.distribution, value):
             raise ValueError(
-                f"{self.name} must be a power of two in this search space, got {value!r}; "
-                "give space a list of choices"
+                f"{self.name} must be a number that Optuna can store as {self.distribution}, got "
+                f"{value!r}; give space a list of choices"
             )
-        return int(math.log2(value))
+        return value
 
     def from_stored(self, value: Value) -> Value:
         """Return the value that a stored parameter stands for.
@@ -169,3 +174,11 @@ class Hyperparameter:
         if self.kind == "int":
             return IntDistribution(int(low), int(high), log=self.log)
         return FloatDistribution(low, high, log=self.log)
+
+
+def _survives(distribution: FloatDistribution | IntDistribution, value: Value) -> bool:
+    """Whether a study that stores ``value``, inside the range or not, gives it back."""
+    try:
+        return bool(distribution.to_external_repr(distribution.to_internal_repr(value)) == value)
+    except (TypeError, ValueError):  # a word, or 0 where the scale is logarithmic
+        return False

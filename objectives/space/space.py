@@ -243,26 +243,21 @@ def from_stored(space: Space, stored: Params) -> dict[str, Value]:
     }
 
 
-def to_stored(space: Space, params: Params, *, strict: bool = True) -> dict[str, Value]:
+def to_stored(space: Space, params: Params) -> dict[str, Value]:
     """Return what an Optuna study stores of ``params``: the searched ones, by their stored names.
 
     Args:
         space: the search space.
         params: a configuration.
-        strict: raise where the space cannot express a value; otherwise leave that one out.
 
     Raises:
-        ValueError: see ``strict``.
+        ValueError: if the space cannot express a value, so that the study would tell another one.
     """
-    stored = {}
-    for name, row in searched(space).items():
-        if name in params:
-            try:
-                stored[row.stored_name] = row.to_stored(params[name])
-            except ValueError:
-                if strict:
-                    raise
-    return stored
+    return {
+        row.stored_name: row.to_stored(params[name])
+        for name, row in searched(space).items()
+        if name in params
+    }
 
 
 def fit_into(space: Space, params: Params) -> dict[str, Value]:

@@ -154,9 +154,19 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
         except Exception as error:  # the user's code may raise anything; the study continues
             running.fail(trial.number, error)
             continue
-        record.params = {**record.params, **trial.params}
+        _note_params(running, trial, record)
         told = value if state is TrialState.COMPLETE else None
         running.finish(trial.number, state, stopped, told, duration_s=time.perf_counter() - start)
+
+
+def _note_params(running: RunningTrials, trial: optuna.Trial, record: TrialRecord) -> None:
+    """Note what a function has trained: the space's configuration, and what it has suggested."""
+    space = running.queue.session.space
+    stored_names = {row.stored_name for row in space.values()}
+    suggested = {k: v for k, v in trial.params.items() if k not in stored_names}
+    params = {**(record.params if space else {}), **suggested}
+    record.has_params = record.has_params and params == record.params
+    record.params = params
 
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]

@@ -17,13 +17,12 @@ from optuna.storages import BaseStorage
 
 from objectives._messages import warn_caller
 from objectives.objective import PREFIX
-from objectives.space.space import describe, searched
+from objectives.space.space import describe, searched, to_stored
 from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import BestModel, Callback, Tuned
 from tuner.search.plan import Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner
-from tuner.search.samplers import LISTED
 from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Worker
@@ -73,6 +72,8 @@ def optimize(
     planned = [*plan.firsts, *listed_trials(plan.sampler, plan.space, plan.trials)]
     total = total_trials(plan.n_trials, plan.sampler, planned, plan.timeout)
     make_pruner(plan.pruner, epochs=plan.max_steps)  # raises before anything is stored
+    for params in planned:
+        to_stored(plan.space, params)  # as above
     if executor is not None:
         check_executor(executor, storage, objective, plan, callbacks)
     plan = replace(plan, record=_record(plan), artifact_store=_artifact_store(plan, storage))
@@ -82,7 +83,7 @@ def optimize(
     with session:
         open_study(session, start_from, n_trials=plan.n_trials)
         session.record_call(plan.call)
-        enqueue(session, planned, strict=plan.sampler not in LISTED)
+        enqueue(session, planned)
         study, total = session.study, with_brought(session.study, plan, total)
         if plan.sampler == "grid":
             print(f"grid of {len(planned)} trials", file=sys.stderr)

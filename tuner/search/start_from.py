@@ -139,7 +139,9 @@ def _encoded(
 ) -> FrozenTrial:
     """Return the trial as one of the new space, with all that is recorded of it."""
     params = trial_params(trial)
-    stored, distributions = dict(trial.params), dict(trial.distributions)
+    # An earlier version may have trained another value than it stored.
+    stored = {name: v for name, v in trial.params.items() if params.get(name, v) == v}
+    distributions = {name: trial.distributions[name] for name in stored}
     if space:
         params = {name: row.check(params[name]) for name, row in space.items()}
         stored = to_stored(space, params)

@@ -189,7 +189,7 @@ class TrialQueue:
             self.study.add_trial(whole_trial(TrialState.WAITING, self.session.space, stored))
 
 
-def enqueue(session: Session, planned: list[dict[str, Any]], *, strict: bool) -> None:
+def enqueue(session: Session, planned: list[dict[str, Any]]) -> None:
     """Queue the planned trials that the study lacks, each once.
 
     Of several processes that begin at once one queues them, and the others wait.
@@ -199,7 +199,7 @@ def enqueue(session: Session, planned: list[dict[str, Any]], *, strict: bool) ->
     with Heartbeat(session, task="queueing trials") as heartbeat:
         heartbeat.wait_for_turn()
         for params in _missing(session.study, planned):
-            add_to_queue(session, params, strict=strict)
+            add_to_queue(session, params)
 
 
 def _missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -208,10 +208,14 @@ def _missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[st
     return [p for p in distinct(planned) if json.dumps(p, sort_keys=True) not in texts]
 
 
-def add_to_queue(session: Session, params: dict[str, Any], *, strict: bool) -> None:
-    """Queue one trial, also if the study has one of the same configuration."""
+def add_to_queue(session: Session, params: dict[str, Any]) -> None:
+    """Queue one trial, also if the study has one of the same configuration.
+
+    Raises:
+        ValueError: if the study could not tell which it was.
+    """
     space = session.space
-    stored = to_stored(space, params, strict=strict) if space else params
+    stored = to_stored(space, params) if space else params
     try:
         session.study.add_trial(whole_trial(TrialState.WAITING, space, stored, params))
     except ValueError:  # given by hand, it may lie outside the range, or be of no space

@@ -113,8 +113,7 @@ class Worker:
         """Run one more trial; return its number and model if it is the best."""
         plan = self.plan
         with self.session as session:
-            strict = plan.sampler not in LISTED
-            add_to_queue(session, given(plan.space, params), strict=strict)
+            add_to_queue(session, given(plan.space, params))
             number = session.study.get_trials(deepcopy=False)[-1].number
             return self.run(len(finished(session.study)) + 1, only=number)
 
