@@ -198,6 +198,7 @@ def tune(
     from tuner.search.loop import has_cohorts
     from tuner.search.plan import given
     from tuner.storage.call import describe_call
+    from tuner.storage.study import OWN
 
     ready = objective if has_cohorts(objective) else None
     rows = free_space(space or {}) if ready is None else dict(ready.space)
@@ -206,7 +207,7 @@ def tune(
             "space must be given for sampler='grid', got none; give space={name: [levels]}"
         )
     own_record: dict[str, object] = {
-        "objective": "own",
+        "objective": OWN,
         "metric": None,
         "function": name_of(objective),
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
+import numpy as np
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
@@ -137,7 +138,7 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
         start = time.perf_counter()
         try:
             with ends_forks():
-                value = float(function(trial))
+                value = _number(function(trial), number)
             state, stopped = TrialState.COMPLETE, "returned"
             if not math.isfinite(value):
                 state, stopped = TrialState.PRUNED, f"returned {value}"
@@ -157,6 +158,22 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
         _note_params(running, trial, record)
         told = value if state is TrialState.COMPLETE else None
         running.finish(trial.number, state, stopped, told, duration_s=time.perf_counter() - start)
+
+
+def _number(value: Any, number: int) -> float:
+    """Return what an objective returned in trial ``number`` as a number."""
+    try:
+        if isinstance(value, np.generic | np.ndarray) and np.iscomplexobj(value):
+            raise TypeError("of which float() would drop the imaginary part")
+        return float(value)
+    except Exception:  # an object of the user's own may raise anything
+        shape = getattr(value, "shape", ())
+        what = "None" if value is None else type(value).__name__
+        what += f" of shape {tuple(shape)}" if shape else ""
+        raise TypeError(
+            f"objective must return a number, got {what} in trial {number}; return the value to "
+            "tune, such as float(loss)"
+        ) from None
 
 
 def _note_params(running: RunningTrials, trial: optuna.Trial, record: TrialRecord) -> None:
@@ -181,6 +198,9 @@ def has_cohorts(objective: Tuned) -> TypeGuard[Objective]:
 
 # Code that raises the same error in each of the first trials will never succeed.
 _HOPELESS = 3
+
+# Characters of an error that a study keeps.
+_ERROR_LENGTH = 300
 
 # Between two looks at what other processes do.
 _PAUSE_S = 0.5
@@ -334,8 +354,8 @@ class RunningTrials:
 
     def fail(self, number: int, error: Exception) -> None:
         """Mark a trial as failed; raise the error if the first trials all failed by it."""
-        self.errors.append(repr(error))
-        text = f"{type(error).__name__}: {error}"
+        text = _first_line(error)
+        self.errors.append(text.replace(f"trial {number}", "trial"))
         self.finish(number, TrialState.FAIL, "error", error=text)
         if len(self.errors) == self._n_own() == _HOPELESS and len(set(self.errors)) == 1:
             raise error
@@ -353,6 +373,16 @@ class RunningTrials:
         """Count the finished trials, without those that another study brought in."""
         trials = self.study.get_trials(deepcopy=False)
         return sum(t.state.is_finished() and origin_of(t) is None for t in trials)
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error's kind and first line, as far as a table shows it."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # of the user's own, which may raise anything here, too
+        lines = []
+    text = ": ".join([type(error).__name__, *lines[:1]])
+    return text.encode("utf-8", "backslashreplace").decode()[:_ERROR_LENGTH]
 
 
 def show(study: optuna.Study, progress: ProgressBar) -> None:

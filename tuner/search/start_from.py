@@ -21,7 +21,7 @@ from tuner.storage.study import (
     Session,
     StudyMismatchError,
     difference,
-    warn_of_versions,
+    warn_of_changes,
 )
 from tuner.storage.trial_attrs import (
     BEGUN,
@@ -280,7 +280,7 @@ def _check(source: optuna.Study, direction: str, record: Mapping[str, Any]) -> N
             f"start_from must be a study with complete or pruned trials, got {name!r} without any; "
             "run it first, or leave start_from out"
         )
-    warn_of_versions(name, stored or {}, record)
+    warn_of_changes(name, stored or {}, record)
 
 
 def _may_differ(record: Mapping[str, Any]) -> tuple[str, ...]:

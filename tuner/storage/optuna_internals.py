@@ -9,7 +9,8 @@ cut off runs again under a new number.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -43,6 +44,31 @@ class RunningTrial(optuna.Trial):
         """Ask the study's pruner as `optuna.Trial.should_prune` does."""
         self.is_pruned = super().should_prune()
         return self.is_pruned
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Set a user attribute as `optuna.Trial.set_user_attr` does.
+
+        Raises:
+            TypeError: if the storage cannot hold it.
+        """
+        try:
+            super().set_user_attr(key, value)
+        except (TypeError, ValueError, RecursionError) as error:
+            if _is_json(value):
+                raise
+            raise TypeError(
+                f"user attribute {key!r} of trial {self.number} must be of plain JSON types, got "
+                f"{type(value).__name__} ({error}); give numbers, texts, lists or dicts, such as "
+                "array.tolist()"
+            ) from None
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 class RequeuedTrial(RunningTrial):

@@ -23,6 +23,9 @@ from tuner.storage.artifacts import Artifacts, ArtifactStore
 from tuner.storage.backends import open_storage, storage_errors
 from tuner.storage.trial_attrs import CALL, RECORD, study_attr
 
+OWN = "own"
+"""What a study records as the objective of a user's own function."""
+
 # Two studies that differ in one of these would mix trials that cannot be compared.
 _COMPARED = (
     "objective",
@@ -232,7 +235,7 @@ class Session:
                 return study
         if (how := difference(stored, self.record)) is not None:
             raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
-        warn_of_versions(name, stored, self.record)
+        warn_of_changes(name, stored, self.record)
         return study
 
     def open_study(self) -> TunedStudy:
@@ -268,6 +271,8 @@ def difference(
             old, new = ({k: v for k, v in (s or {}).items() if k[:2] != "n_"} for s in (old, new))
         if old == new or key in but:
             continue
+        if key == "function" and asked.get("objective") == OWN:
+            continue  # a warning, as it may be the same one by another name
         if key == "grid" and None in (old, new):
             continue  # a study may continue with another sampler
         if key == "fingerprint":
@@ -280,8 +285,16 @@ def difference(
     return None
 
 
-def warn_of_versions(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Warn if the study called ``name`` was begun with other versions of the libraries."""
+def warn_of_changes(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Warn if the study called ``name`` was begun with other versions of the libraries, or with a
+    function of another name.
+    """
+    was, now = stored.get("function"), asked.get("function")
+    if was != now and stored.get("objective") == asked.get("objective") == OWN:
+        warn_caller(
+            f"study {name!r} was tuned with the function {was}, now {now}: its trials can be "
+            "compared only if both compute the same; otherwise give another study_name"
+        )
     old, new = stored.get("versions", {}), asked.get("versions", {})
     differing = [p for p in new if p in old and old[p] != new[p]]
     if differing:

@@ -60,7 +60,11 @@ GRID = Hyperparameter(
     name="x", kind="float", default=0.0, distribution=FloatDistribution(0, 1), grid=(0.0, 1.0)
 )
 OTHER_CALLS = {
-    "function": (cube, {}, "function 'square', now 'cube'"),
+    "ready-made": (
+        MLPObjective("iris", space=SPACE, metric="log_loss"),
+        {"space": None, "sampler": "tpe"},
+        "objective 'own', now 'mlp'",
+    ),
     "direction": (square, {"direction": "maximize"}, "minimizes, but direction='maximize'"),
     "range": (
         square,
@@ -153,3 +157,13 @@ def test_a_default_call_continues_a_study_with_the_folds_it_was_begun_with(folds
     assert result.objective.record["folds"] == folds
     begun = tune_mlp("iris", start_from=result, n_trials=3, space=SPACE, **FAST)
     assert begun.objective.folds == folds
+
+
+def test_a_function_of_another_name_continues_a_study_with_a_warning(tmp_path):
+    call = {"storage": tmp_path / "s.journal", "space": {"x": (0.0, 1.0)}}
+    tune(square, n_trials=1, show_progress_bar=False, **call)
+
+    with pytest.warns(UserWarning, match="function square, now <lambda>: its trials can be"):
+        result = tune(lambda trial: trial.params["x"], n_trials=2, show_progress_bar=False, **call)
+
+    assert len(result.study.trials) == 2
