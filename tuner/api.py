@@ -272,7 +272,8 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
 
 def _begun_study(arguments: Options) -> Mapping[str, Any] | None:
     """Return the record of the study that a call continues or starts from, if there is one."""
-    from tuner.storage.study import RECORD, stored_record
+    from tuner.storage.study import stored_record
+    from tuner.storage.trial_attrs import RECORD
 
     source, storage = arguments["start_from"], arguments["storage"]
     names = [arguments["study_name"], *([source] if isinstance(source, str) else [])]

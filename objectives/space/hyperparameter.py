@@ -176,7 +176,7 @@ class Hyperparameter:
         return FloatDistribution(low, high, log=self.log)
 
 
-def _survives(distribution: FloatDistribution | IntDistribution, value: Value) -> bool:
+def _survives(distribution: FloatDistribution | IntDistribution, value: Any) -> bool:
     """Whether a study that stores ``value``, inside the range or not, gives it back."""
     try:
         return bool(distribution.to_external_repr(distribution.to_internal_repr(value)) == value)

@@ -11,7 +11,7 @@ from tests.tuner.studies import make_study, make_trial, peaked
 from tuner import load_study, tune, tune_mlp
 from tuner.report.content import trial_table
 from tuner.report.html import write_report
-from tuner.storage.study import OPENINGS
+from tuner.storage.trial_attrs import OPENINGS
 from tuner.storage.view import view_of
 
 

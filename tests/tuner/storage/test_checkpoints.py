@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tuner import tune_cnn, tune_mlp
-from tuner.storage.checkpoints import CHECKPOINT
+from tuner.storage.trial_attrs import CHECKPOINT
 
 CALL = {
     "space": {"hidden_units": 8, "n_layers": 1},
