@@ -23,6 +23,9 @@ os.environ["MPLBACKEND"] = "Agg"
 # these tests one runs at a time, and servers that a file's tests share start once.
 ONE_BY_ONE = {
     "test_crash.py",
+    "test_crash_signals.py",
+    "test_signals.py",
+    "test_simultaneous.py",
     "test_heartbeat.py",
     "test_join.py",
     "test_servers.py",

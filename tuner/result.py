@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 class TuningResult:
     """The outcome of a search; everything in it comes from the study, which is a plain Optuna
     study.
+
+    It can be pickled, such as to come back from a Dask or joblib worker, where its objective can:
+    the study's storage is opened anew where it arrives, a study in memory travels whole, and
+    ``callbacks`` stay behind.
 
     Args:
         study: with all trials.
@@ -351,29 +356,36 @@ def load_result(
     with storage_errors(storage):
         study = load_study(storage, study_name)
 
-    def rebuild() -> TuningResult:
-        import tuner
-
-        function, dataset, options = recorded_call(study, data=data)
-        options |= {
-            "storage": storage,
-            "study_name": study.study_name,
-            "artifact_store": artifact_store,
-            "n_trials": max(1, len(finished(study))),
-            "show_progress_bar": False,
-        }
-        result: TuningResult = getattr(tuner, function)(dataset, **options)
-        return result
-
     where = default_folder(storage) if artifact_store is None else artifact_store
     return TuningResult(
         study=study,
         objective=None,
         model=None,
-        rebuild=rebuild,
+        rebuild=partial(_repeat, study, storage, data, artifact_store),
         build=build,
         artifacts=Artifacts(where),
     )
+
+
+def _repeat(
+    study: optuna.Study,
+    storage: str | os.PathLike[str] | BaseStorage,
+    data: object,
+    artifact_store: str | os.PathLike[str] | ArtifactStore | None,
+) -> TuningResult:
+    """Make the recorded call of a study again, for the trials that it has."""
+    import tuner
+
+    function, dataset, options = recorded_call(study, data=data)
+    options |= {
+        "storage": storage,
+        "study_name": study.study_name,
+        "artifact_store": artifact_store,
+        "n_trials": max(1, len(finished(study))),
+        "show_progress_bar": False,
+    }
+    result: TuningResult = getattr(tuner, function)(dataset, **options)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from tuner.search.samplers import LISTED, sampler_source
 from tuner.search.start_from import sampler_seed
 from tuner.search.trial_queue import TrialQueue, add_to_queue
 from tuner.storage.heartbeat import Heartbeat
+from tuner.storage.optuna_internals import read_anew
 from tuner.storage.study import Session
 from tuner.storage.trial_attrs import finished
 
@@ -51,6 +52,10 @@ class Worker:
     objective: Tuned
     session: Session
     callbacks: Sequence[Callback] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what can be sent to another process: all but the callbacks."""
+        return self.__dict__ | {"callbacks": ()}
 
     def run(
         self,
@@ -102,6 +107,7 @@ class Worker:
                 else:
                     run_function(running, self.objective)
             except KeyboardInterrupt:
+                read_anew(self.session.storage)
                 running.requeue()
                 progress.say(
                     "interrupted: finished trials are kept; repeat the call with a storage to "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.storage.trial_attrs import PARAMS, trial_attr
@@ -161,6 +161,18 @@ def requeue_trial(session: Session, number: int) -> None:
     params = trial_attr(trial, PARAMS)
     attributes = {} if params is None else {PARAMS: params}
     session.study.enqueue_trial(trial.params, user_attrs=attributes)
+
+
+def read_anew(storage: BaseStorage) -> None:
+    """Let a journal be read from its beginning, as Ctrl-C may have come between two of its lines.
+
+    Such a line would count as read, and what it says would be missing in this process.
+    """
+    lock = getattr(storage, "_thread_lock", None)
+    if isinstance(storage, JournalStorage) and lock is not None:
+        with lock:  # the signs of life use the storage as well
+            storage.__setstate__(storage.__getstate__())
+            storage.__dict__["_thread_lock"] = lock  # what another thread may be waiting for
 
 
 def _trial_id(session: Session, number: int) -> int:

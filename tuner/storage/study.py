@@ -165,6 +165,10 @@ class Session:
         self.space: Space = space or {}
         self.artifacts = Artifacts(artifact_store)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what can be sent to another process, where the storage is opened anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_errors"}
+
     def __enter__(self) -> Session:
         self._errors = storage_errors(self._location)
         self._errors.__enter__()
