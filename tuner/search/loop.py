@@ -280,8 +280,12 @@ class RunningTrials:
 
     def start(self, has_room: Callable[[Params], bool]) -> int | None:
         """Start the next trial and return its number; None if there is none for this process."""
-        trial = self.queue.take(has_room)
-        return None if trial is None else self._begin(trial)
+        while (trial := self.queue.take(has_room)) is not None:
+            try:
+                return self._begin(trial)
+            except UpdateFinishedTrialError:  # by another process, which took this one for dead
+                self.queue.heartbeat.trials.discard(trial.number)
+        return None
 
     def _begin(self, trial: optuna.Trial) -> int:
         space = self.queue.session.space

@@ -210,6 +210,21 @@ class _MendingLock(JournalFileSymlinkLock):
             raise
         return taken
 
+    def release(self) -> None:
+        """Release the lock, if it is still this process's.
+
+        Another one took it away if this one was stopped for long, and Optuna does so when Ctrl-C
+        ends its waiting. What was to be written is written by now.
+        """
+        try:
+            super().release()
+        except RuntimeError:
+            return
+        except FileNotFoundError as error:  # Ctrl-C came once it was gone, and it was removed again
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
+
 
 def cut_torn_line(path: Path) -> int:
     """Cut a half-written last line off a journal file and return how many bytes that took.
