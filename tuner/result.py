@@ -422,9 +422,8 @@ def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
     """Score ``model`` on an opened test split, with an interval of `score_interval`."""
     from objectives.models.intervals import score_interval  # loads torch and scipy
 
-    prediction = (
-        model.predict(split.X) if model.task == "regression" else model.predict_proba(split.X)
-    )
+    predict = model.predict if model.task == "regression" else model.predict_proba
+    prediction = predict(split.X)
     low, high = score_interval(
         metric,
         split.y,

@@ -98,6 +98,13 @@ def tell(text: str, values: Mapping[str, object], as_json: bool) -> None:
     typer.echo(json.dumps(values) if as_json else visible(text))
 
 
+def stored(storage: str, study_name: str | None) -> optuna.Study:
+    """Load a stored study, and Optuna with it; the study's name may be left out if it is alone."""
+    from tuner.storage.study import load_study
+
+    return load_study(storage, study_name)
+
+
 def check_folder(option: str, path: Path) -> Path:
     """Return the path of a file to write, if its folder is there and can be written.
 

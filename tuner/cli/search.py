@@ -22,6 +22,7 @@ from tuner.cli.console import (
     echo,
     print_result,
     print_trial,
+    stored,
     tell,
 )
 from tuner.cli.options import parse_assignments, parse_scalar, parse_space, read_config, read_json
@@ -204,9 +205,8 @@ def _recorded(
 ) -> tuple[str, object, Options]:
     """Return entry point, dataset and options that continue a stored study."""
     from tuner.storage.call import recorded_call
-    from tuner.storage.study import load_study
 
-    study = load_study(storage, study_name)
+    study = stored(storage, study_name)
     function, dataset, options = recorded_call(study, data=data)
     return function, dataset, options | {"storage": storage, "study_name": study.study_name}
 

@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 
 from tuner.cli import options as o
-from tuner.cli.console import check_folder, echo, print_study, tell
+from tuner.cli.console import check_folder, echo, print_study, stored, tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +33,8 @@ def export(
 ) -> None:
     """Write a study's trials, or its learning curves, to a file."""
     from tuner import tables
-    from tuner.storage.study import load_study
 
-    loaded = load_study(study, study_name)
+    loaded = stored(study, study_name)
     frame = tables.curves_dataframe(loaded) if curves else tables.trials_dataframe(loaded)
     tables.export(frame, out)
     tell(f"{len(frame)} rows: {out}", {"rows": len(frame), "file": str(out)}, as_json)
@@ -43,17 +42,14 @@ def export(
 
 def show(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
     """Print a study's counts and its best trials."""
-    from tuner.storage.study import load_study
-
-    print_study(load_study(study, study_name), as_json)
+    print_study(stored(study, study_name), as_json)
 
 
 def diagnose(study: o.StudyPath, study_name: o.StudyName = None, as_json: o.AsJson = False) -> None:
     """Print what a study shows, what to do about it, and the space to search next."""
     from tuner.diagnosis.diagnosis import diagnose as find
-    from tuner.storage.study import load_study
 
-    diagnosis = find(load_study(study, study_name))
+    diagnosis = find(stored(study, study_name))
     typer.echo(diagnosis.to_json()) if as_json else echo(diagnosis)
 
 
@@ -69,10 +65,9 @@ def plot(
 
     matplotlib.use("agg")  # a figure for a file needs no window
     from tuner.plots.figures import draw
-    from tuner.storage.study import load_study
 
     path = check_folder("--out", out or Path(f"{kind}.png"))
-    draw(load_study(study, study_name), kind).savefig(path, bbox_inches="tight")
+    draw(stored(study, study_name), kind).savefig(path, bbox_inches="tight")
     tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
 
 
@@ -84,9 +79,8 @@ def report(
 ) -> None:
     """Write a study's report: one HTML file that opens offline."""
     from tuner.report.html import write_report
-    from tuner.storage.study import load_study
 
-    path = write_report(load_study(study, study_name), out)
+    path = write_report(stored(study, study_name), out)
     tell(f"report: {path}", {"file": str(path)}, as_json)
 
 

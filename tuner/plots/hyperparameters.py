@@ -92,11 +92,7 @@ def plot_hyperparameter(
 
 
 def plot_hyperparameters(study: optuna.Study | StudyView) -> Figure:
-    """Draw a panel for each hyperparameter that varies, the most important first.
-
-    Returns:
-        A pyplot figure.
-    """
+    """Draw a panel for each hyperparameter that varies, the most important first."""
     view = view_of(study)
     names: list[str | None] = [*view.varied] or [None]
     shape = math.ceil(len(names) / _COLUMNS), min(len(names), _COLUMNS)
@@ -262,13 +258,8 @@ def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
 
 
 def parallel_data(study: optuna.Study | StudyView) -> ParallelData:
-    """Where each complete trial lies in the ranges of the hyperparameters that vary.
-
-    Args:
-        study: any study with one direction.
-
-    Returns:
-        What `plot_parallel` draws: at most ten hyperparameters, the most important first.
+    """Where each complete trial lies in the ranges of the hyperparameters that vary: at most ten,
+    the most important first.
     """
     view = view_of(study)
     columns: dict[str, Floats] = {}

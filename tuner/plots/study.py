@@ -245,14 +245,7 @@ class TimelineData(NamedTuple):
 
 
 def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
-    """When each trial began and ended, and in which worker.
-
-    Args:
-        study: any study with one direction; trials without times are left out.
-
-    Returns:
-        What `plot_timeline` draws; a trial that records no worker is worker 0's.
-    """
+    """When each trial with times began and ended, and in which worker; by default worker 0."""
     view = view_of(study)
     times = sorted(
         (trial.datetime_start.timestamp(), trial.number, trial.datetime_complete.timestamp())
