@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
-from objectives._messages import check_choice, nearest
+from objectives._messages import check_choice
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import Space
@@ -347,30 +346,3 @@ _ALL = (
 
 READY_MADE: Mapping[str, ReadyMade] = {entry.kind: entry for entry in _ALL}
 """The ready-made objectives by kind."""
-
-
-def check_path(dataset: object, builtins: Sequence[str], *, folder: bool = False) -> None:
-    """Raise ValueError if ``dataset`` is a path that does not exist, or a misspelt built-in name.
-
-    Args:
-        dataset: as the user gave it; whatever is no path passes.
-        builtins: names that stand for data.
-        folder: whether a path must be a folder.
-    """
-    if not isinstance(dataset, str | os.PathLike) or str(dataset) in builtins:
-        return
-    if str(dataset).lower().startswith(("http://", "https://")) and not folder:
-        return
-    path = Path(dataset).expanduser()
-    if path.is_dir() if folder else path.exists():
-        return
-    name, listed = os.fspath(dataset), ", ".join(builtins)
-    what = "folder" if folder else "file"
-    if path.suffix or len(path.parts) > 1 or path.exists():
-        raise ValueError(
-            f"dataset must be a {what} that exists, got dataset={name!r}; check the path"
-        )
-    raise ValueError(
-        f"dataset must be a {what} or one of {listed}, got dataset={name!r}; "
-        f"{nearest(name, builtins)}"
-    )

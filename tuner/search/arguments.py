@@ -9,9 +9,10 @@ import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
-from objectives._messages import check_count, choices
+from objectives._messages import check_count, choices, nearest
 from objectives.space.registry import (
     IMAGES,
     METRICS,
@@ -19,7 +20,6 @@ from objectives.space.registry import (
     Argument,
     ReadyMade,
     arguments_of,
-    check_path,
 )
 
 if TYPE_CHECKING:
@@ -211,10 +211,23 @@ def cure(entry: ReadyMade | None, name: str, value: object) -> str:
 
 def check_data(entry: ReadyMade, dataset: object) -> None:
     """Raise ValueError if ``dataset`` is a path or a name of nothing, before torch is loaded."""
-    if entry.data == "images":
-        check_path(dataset, IMAGES, folder=True)
-    else:
-        check_path(dataset, TABLES)
+    folder = entry.data == "images"
+    builtins, what = (IMAGES, "folder") if folder else (TABLES, "file")
+    if not isinstance(dataset, str | os.PathLike) or str(dataset) in builtins:
+        return
+    if str(dataset).lower().startswith(("http://", "https://")) and not folder:
+        return
+    path, name = Path(dataset).expanduser(), os.fspath(dataset)
+    if path.is_dir() if folder else path.exists():
+        return
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        raise ValueError(
+            f"dataset must be a {what} that exists, got dataset={name!r}; check the path"
+        )
+    raise ValueError(
+        f"dataset must be a {what} or one of {', '.join(builtins)}, got dataset={name!r}; "
+        f"{nearest(name, builtins)}"
+    )
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
