@@ -18,8 +18,7 @@ import pandas as pd
 
 from objectives._messages import short
 from objectives.space.hyperparameter import Value
-from tuner.diagnosis.evidence import Finding, ranges
-from tuner.diagnosis.ranges import Levels, Range, Side
+from tuner.diagnosis.evidence import Finding, Levels, Range, Side, ranges
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView
 

@@ -20,8 +20,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.scale import LogScale
 
-from tuner.diagnosis.evidence import ranges
-from tuner.diagnosis.ranges import Range
+from tuner.diagnosis.evidence import Range, ranges
 from tuner.plots.axes import (
     BEST_COLOR,
     RANK_COLORS,
