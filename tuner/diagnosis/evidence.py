@@ -1,4 +1,4 @@
-"""What findings share: their form, the searched ranges (where in them a value lies, and how they are
+"""What findings share: their form, the searched ranges (where in them a value lies, how they are
 widened or narrowed), and how much a study's values jitter.
 """
 
