@@ -61,15 +61,9 @@ class Table:
     """A dataset as read.
 
     Attributes:
-        name: file name, built-in name or kind of what was given.
-        X: features, each column with the dtype that its cells have.
-        y: target, one label or value for each row.
-        target: name of the target column, if it has one.
         builtin: whether it is one of `BUILTINS`, whose faults are known.
         plain_numbers: whether texts such as "1" are numbers, as in files.
         separator: what separates the cells of a file of text.
-        roles: what some columns say about the rows.
-        categorical: columns that the user asked for as categories.
         decimal_comma: columns of numbers with a comma before their decimals.
         notes: how the data were read where that may surprise.
     """
@@ -122,14 +116,13 @@ def read_table(
     if not len(table.X):
         raise ValueError("dataset must have rows, got 0 rows; check the file or the filter")
     table = _with_numbers(table, set(categorical or ()))
-    X = table.X
     roles = Roles(
-        role_values(X, "groups", groups),
-        _in_order(role_values(X, "time", time)),
-        role_values(X, "sample_weight", sample_weight),
+        role_values(table.X, "groups", groups),
+        _in_order(role_values(table.X, "time", time)),
+        role_values(table.X, "sample_weight", sample_weight),
     )
     used = {column for column in (groups, time, sample_weight) if isinstance(column, str)}
-    X = X.drop(columns=list(used))
+    X = table.X.drop(columns=list(used))
     named = _categories(X, categorical)
     tidy = {str(name): X[name] if name in named else tidy_column(X[name]) for name in X}
     return replace(table, X=pd.DataFrame(tidy), roles=roles, categorical=named)
@@ -148,11 +141,8 @@ def role_values(X: pd.DataFrame, role: str, value: object) -> pd.Series | None:
             f"{role} must name a column of the dataset, got {role}={value!r}; "
             f"{nearest(value, X.columns)}"
         )
-    cells: pd.Series | np.ndarray
-    if isinstance(value, str):
-        cells = X[value]
-    else:
-        cells = value if isinstance(value, pd.Series) else as_array(value, role)
+    given = X[value] if isinstance(value, str) else value
+    cells = given if isinstance(given, pd.Series) else as_array(given, role)
     if cells.ndim != 1 or len(cells) != len(X):
         raise ValueError(
             f"{role} must hold one value for each row, got shape {cells.shape} for {len(X)} rows; "
@@ -169,11 +159,7 @@ def role_values(X: pd.DataFrame, role: str, value: object) -> pd.Series | None:
 
 
 def _in_order(time: pd.Series | None) -> pd.Series | None:
-    if (
-        time is None
-        or types.is_numeric_dtype(time.dtype)
-        or types.is_datetime64_any_dtype(time.dtype)
-    ):
+    if time is None or types.is_numeric_dtype(time) or types.is_datetime64_any_dtype(time):
         return time
     try:
         return to_dates(time)
@@ -186,22 +172,22 @@ def _in_order(time: pd.Series | None) -> pd.Series | None:
 
 def _with_numbers(table: Table, as_text: Collection[str]) -> Table:
     """Make numbers of the texts that are some, in features and target."""
-    columns: dict[object, pd.Series] = {
-        name: table.X[name] for name in table.X if name not in as_text
-    }
-    target = table.target or "y"
-    place = object()  # a feature may have the target's name
-    columns[place] = pd.Series(table.y)
+    # The target's key is None, as a feature may have its name.
+    columns = {None: pd.Series(table.y), **{c: table.X[c] for c in table.X if c not in as_text}}
     read = read_numbers(columns, plain=table.plain_numbers, separator=table.separator)
-    goal = read.pop(place, None)
+    goal = read.pop(None, None)
     features = {str(name): column for name, column in read.items()}
     numbers = {name: column.numbers for name, column in features.items()}
+    told_of = features if goal is None else features | {table.target or "y": goal}
     return replace(
         table,
         X=table.X.assign(**numbers) if numbers else table.X,
         y=table.y if goal is None else goal.numbers,
         decimal_comma=tuple(name for name, column in features.items() if column.decimal == ","),
-        notes=(*table.notes, *told(features | ({} if goal is None else {target: goal}))),
+        notes=(
+            *table.notes,
+            *told(told_of),
+        ),
     )
 
 

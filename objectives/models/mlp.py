@@ -220,12 +220,8 @@ class FittedModel(Frozen):
     def load(cls, path: Path_, *, metric: Metric | None = None) -> Self:
         """Read a model that `save` wrote; it predicts the same to the last bit.
 
-        Nothing in the file is run: it may come from anyone.
-
-        Args:
-            path: the file.
-            metric: what `score` computes; needed only after tuning a `Metric` of your own, which
-                a file cannot hold. None for the metric that the file names.
+        Nothing in the file is run: it may come from anyone. A ``metric`` to score by is needed only
+        after tuning a `Metric` of your own, which a file cannot hold.
 
         Raises:
             ValueError: if there is no such file, or it is no model file, damaged, altered or of a
@@ -237,7 +233,12 @@ class FittedModel(Frozen):
     def encode(self, X: object) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
         frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
-        return self._inputs(frame)
+        width, n_members = self.network.config["n_inputs"], len(self.network.flat)
+        encoded = [torch.from_numpy(encoder.transform(frame)) for encoder in self.encoders]
+        if len(encoded) == 1:
+            return encoded[0]
+        wide = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in encoded]
+        return torch.stack(wide).repeat_interleave(n_members // len(wide), dim=0)
 
     def exportable(self, n_rows: int) -> tuple[torch.nn.Module, Tensor]:
         """Return the network and an example of its inputs, see `objectives.models.export`."""
@@ -276,15 +277,6 @@ class FittedModel(Frozen):
             batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
         return torch.cat(batches).numpy()
 
-    def _inputs(self, frame: pd.DataFrame) -> Tensor:
-        """Return the inputs of all members (n, I), or (K, n, I) where their encoders differ."""
-        width, n_members = self.network.config["n_inputs"], len(self.network.flat)
-        encoded = [torch.from_numpy(encoder.transform(frame)) for encoder in self.encoders]
-        if len(encoded) == 1:
-            return encoded[0]
-        wide = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in encoded]
-        return torch.stack(wide).repeat_interleave(n_members // len(wide), dim=0)
-
     def _forward(self, rows: Tensor) -> Tensor:
         outputs = self.network(rows).double()
         return (outputs[..., 0] if self.classes is None else probabilities(outputs)).mean(dim=0)
@@ -303,10 +295,11 @@ class FittedModel(Frozen):
         return codes.to_numpy(dtype=np.int64)
 
     def _values(self, y: ArrayLike) -> NDArray[np.float64]:
-        values = pd.to_numeric(_column(y), errors="coerce").to_numpy(dtype=np.float64)
+        column = _column(y)
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
-            cell = _column(y).tolist()[row]
+            cell = column.tolist()[row]
             raise ValueError(f"y must hold finite numbers, got {cell!r} in row {row}; drop the row")
         return values
 

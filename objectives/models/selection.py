@@ -30,10 +30,8 @@ MAX_CANDIDATES = 25
 or better (Caruana, Munson & Niculescu-Mizil 2006, "Getting the most out of ensemble selection")."""
 
 _N_SPLITS, _MANY_ROWS = 5, 2000  # halvings; of more rows than that, one tells as much
-_CELLS = {
-    "roc_auc": 200_000,
-    "f1_macro": 800_000,
-}  # of predictions with many classes: rows beyond are left out
+# Cells of predictions with many classes: rows beyond are left out.
+_CELLS = {"roc_auc": 200_000, "f1_macro": 800_000}
 _OTHER_CELLS = 2_000_000
 _MIN_ROWS = 20  # fewer cannot choose and judge
 
@@ -45,7 +43,7 @@ class Selection:
     Args:
         weights: one a trial, multiples of 1 / ``size`` that sum to 1; one alone is 1 where no
             ensemble beats the single best.
-        size: how many votes, a trial's own being counted as often as it was added.
+        size: how many votes there are.
         value: the metric of the weighted mean on all rows, those that it was chosen on.
         held_out: the metric of ensembles of this size on rows that did not choose them.
         held_out_single: the same of the single best; NaN, as the former, if there are too few rows
@@ -100,9 +98,8 @@ def select_ensemble(
     truth = np.asarray(y)
     weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, float)
     costs = judge_for(metric, truth, weight)(stacked)
-    costs[~np.isfinite(costs) | ~np.isfinite(stacked).reshape(len(stacked), -1).all(axis=1)] = (
-        np.inf
-    )
+    finite = np.isfinite(stacked).reshape(len(stacked), -1).all(axis=1)
+    costs[~np.isfinite(costs) | ~finite] = np.inf
     order = costs.argsort(kind="stable")[:MAX_CANDIDATES]
     order = order[np.isfinite(costs[order])]
     if not len(order):
@@ -131,8 +128,10 @@ def select_ensemble(
     return Selection(
         weights=weights,
         size=size,
-        value=_value(
-            metric, np.tensordot(weights[order], stacked[order], axes=1), y, sample_weight
+        value=metric.score(
+            np.asarray(y),
+            np.tensordot(weights[order], stacked[order], axes=1),
+            None if sample_weight is None else np.asarray(sample_weight),
         ),
         held_out=sign * float(curve[size - 1]),
         held_out_single=sign * float(curve[0]),
@@ -160,13 +159,6 @@ def _stack(predictions: Sequence[npt.ArrayLike], n: int) -> Floats:
             f"predictions must be of the {n} rows of y and of one shape, got shapes {shapes}"
         )
     return np.stack(arrays)
-
-
-def _value(
-    metric: Metric, mean: Floats, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
-) -> float:
-    weight = None if sample_weight is None else np.asarray(sample_weight)
-    return metric.score(np.asarray(y), mean, weight)
 
 
 def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -284,8 +276,8 @@ def _areas(p: Floats, y: np.ndarray, weight: Floats) -> Floats:
         return _area(p, y == 1, weight)
     parts = [_area(p[..., c], y == c, weight) for c in range(p.shape[2]) if (y == c).any()]
     known: Floats = np.array(parts)
-    found: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
-    return found if len(parts) > 1 else known[0]
+    mean: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
+    return mean if len(parts) > 1 else known[0]
 
 
 def _area(p: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> Floats:
