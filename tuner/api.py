@@ -323,13 +323,16 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
     outcome = optimize(Plan(**planned), objective, *(arguments[name] for name in passed))
-    return TuningResult(
+    result = TuningResult(
         study=outcome.study,
         objective=outcome.objective,
         model=outcome.model,
+        library=outcome.library,
         continue_search=outcome.try_params,
         artifacts=outcome.artifacts,
     )
+    result.keep_chosen()
+    return result
 
 
 def _check_sendable(objective: object) -> None:

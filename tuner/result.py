@@ -18,6 +18,7 @@ from tuner import tables
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
+from tuner.storage.chosen import choose, in_words, keep_choice, n_complete, stored_choice
 from tuner.storage.study import load_study
 from tuner.storage.trial_attrs import (
     OPENINGS,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from objectives.metrics import Metric
+    from objectives.models.library import Choice, Library
     from objectives.models.mlp import FittedModel
     from objectives.objective import NetworkObjective
     from tuner.diagnosis.diagnosis import Diagnosis
@@ -56,6 +58,7 @@ class TuningResult:
         objective: what was tuned; None where ``rebuild`` gives it.
         model: the best trial's fitted model if this process has trained it, with the trial's
             number.
+        library: the best trials that this process has trained, from which `model` is chosen.
         continue_search: runs one more configuration in the study.
         artifacts: where the best trial's model was kept, if anywhere.
         rebuild: makes the call of the study again, for what needs the objective.
@@ -71,6 +74,7 @@ class TuningResult:
         study: optuna.Study,
         objective: Any,
         model: tuple[int, FittedModel] | None,
+        library: Library | None = None,
         continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None] | None = None,
         artifacts: Artifacts | None = None,
         rebuild: Callable[[], TuningResult] | None = None,
@@ -80,6 +84,8 @@ class TuningResult:
         self._model, self._continue = model, continue_search
         self._artifacts = Artifacts(None) if artifacts is None else artifacts
         self._rebuild, self._build = rebuild, build
+        self._library = library
+        self._chosen: tuple[int, Choice] | None = None  # and of how many complete trials
 
     @property
     def objective(self) -> Any:
@@ -91,6 +97,7 @@ class TuningResult:
         if self._objective is None and self._rebuild is not None:
             same = self._rebuild()
             self._objective, self._continue = same._objective, same._continue
+            self._library = same._library
         return self._objective
 
     @property
@@ -139,6 +146,55 @@ class TuningResult:
 
     @property
     def model(self) -> FittedModel:
+        """What predicts: the best trial's model or, where that is better on held-out rows, an
+        ensemble of trials, with a temperature where that is a sure gain. Of other processes' trials
+        only the best one and what an earlier call has chosen take part.
+        """
+        return self._choice().model
+
+    def ensemble_weights(self) -> pd.DataFrame:
+        """Return the trials in `model`, the heaviest first: trial, weight and params_<name>."""
+        from objectives.models.selection import weights_dataframe
+
+        weights = self._choice().weights
+        params = {t.number: trial_params(t) for t in finished(self.study)}
+        return weights_dataframe(
+            list(weights.values()), list(weights), [params[n] for n in weights]
+        )
+
+    def comparison(self) -> str:
+        """Say how `model` does beside the default configuration; empty where it is not known."""
+        return in_words(self._choice(), self.study)
+
+    def keep_chosen(self) -> None:
+        """Keep `model` with the study where it is not the best trial's, for `load_result`."""
+        if not (self._artifacts and self._library and has_complete(self.study)):
+            return
+        choice = self._choice()
+        own = choice if choice.model is not self.best_model else None
+        keep_choice(self.study, self._artifacts, own, n_complete=n_complete(self.study))
+
+    def _choice(self) -> Choice:
+        n = n_complete(self.study)
+        if self._chosen is None or self._chosen[0] != n:
+            self._chosen = n, self._choose(n)
+        return self._chosen[1]
+
+    def _choose(self, n: int) -> Choice:
+        stored = stored_choice(self.study, self._artifacts, self._load)
+        if not self._library:
+            if stored is not None and stored.n_complete == n:
+                return stored.choice
+            from objectives.models.library import Choice
+
+            return Choice(self.best_model, {self.best_trial.number: 1.0}, None)
+        members = {} if stored is None else stored.members
+        if self.best_trial.number not in self._library:
+            members[self.best_trial.number] = self.best_model
+        return choose(self.study, self._library, self.objective, members, self.best_trial.number)
+
+    @property
+    def best_model(self) -> FittedModel:
         """The best trial's weights at its best epoch, preprocessing included.
 
         Where another process trained the best trial, the model that it kept with the study is
@@ -217,6 +273,7 @@ class TuningResult:
         assert self._continue is not None
         trained = self._continue({**base, **params})
         self._model = self._model if trained is None else trained
+        self.keep_chosen()
         return self
 
     def trials_dataframe(self) -> pd.DataFrame:
@@ -309,7 +366,9 @@ class TuningResult:
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
         metric = record.get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
-        return f"{head}\n  {best}\n  {params}"
+        known = self._library is not None and self.best_trial.number in self._library
+        compared = self.comparison() if known else ""  # or a model might have to be trained
+        return "\n  ".join(filter(None, (head, best, params, compared)))
 
     def _repr_html_(self) -> str:
         from tuner.report.html import result_html

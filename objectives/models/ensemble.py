@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from objectives._files import check_target, replace_file
 from objectives.metrics import Metric
 from objectives.models.export import Predictor
-from objectives.models.files import RefusedError, refusing
+from objectives.models.files import ENSEMBLE, RefusedError, read_temperature, refusing
 from objectives.models.load import load_model
 from objectives.models.mlp import BATCH_ROWS, FittedModel
 
 FORMAT, VERSION = "fusetune ensemble", 1
 MAX_MEMBERS = 25  # votes of an ensemble, and so its members, at most
-_INDEX = "ensemble.json"
+_INDEX = ENSEMBLE
 
 
 class EnsembleModel(FittedModel):
@@ -80,6 +80,7 @@ class EnsembleModel(FittedModel):
             "members": names,
             "weights": self.weights.tolist(),
             "encoded_as": [self._group(k) for k in range(len(names))],
+            "temperature": self.temperature,
         }
         buffer = BytesIO()
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
@@ -110,7 +111,8 @@ class EnsembleModel(FittedModel):
                 if hasattr(member, "encoders") and _same_columns(member, members[first]):
                     member.encoders = members[first].encoders
             _check(members, np.asarray(index["weights"], dtype=np.float64))
-        return cls(members, index["weights"])
+            temperature = read_temperature(index)
+        return cls(members, index["weights"]).at_temperature(temperature)
 
     def encode(self, X: Any) -> Tensor:
         """Return the inputs of all members, which must share them."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _EXAMPLE_ROWS = 2
+_SMALLEST = 1e-12  # of a probability, as in `objectives.models.calibration`
 
 
 class Exportable(Protocol):
@@ -25,6 +26,7 @@ class Exportable(Protocol):
 
     classes: np.ndarray | None
     target_scaler: TargetScaler | None
+    temperature: float
 
     def exportable(self, n_rows: int) -> tuple[nn.Module, Tensor]:
         """Return the network and an example of its inputs with so many rows.
@@ -42,13 +44,17 @@ class Predictor(nn.Module):
         self.network = network
         self.is_regression = model.classes is None
         self.scaler = model.target_scaler
+        self.temperature = model.temperature
 
     def forward(self, x: Tensor) -> Tensor:
         """Return probabilities (B, n_classes), or values (B,) in the target's units."""
         raw = self.network(x)
         outputs = raw if raw.dim() == 3 else (raw.unsqueeze(1) if raw.dim() == 1 else raw)[None]
         if not self.is_regression:
-            return probabilities(outputs).mean(dim=0)
+            mean = probabilities(outputs).mean(dim=0)
+            if self.temperature == 1.0:
+                return mean
+            return (mean.clamp_min(_SMALLEST).log() / self.temperature).softmax(dim=-1)
         values: Tensor = outputs[..., 0].mean(dim=0)
         return values if self.scaler is None else self.scaler.inverse(values)
 

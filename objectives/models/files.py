@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,7 +41,7 @@ Record: TypeAlias = dict[str, Any]
 Path_: TypeAlias = "str | os.PathLike[str]"
 
 VERSION = 1
-MODEL, WEIGHTS = "model.json", "weights.safetensors"
+MODEL, WEIGHTS, ENSEMBLE = "model.json", "weights.safetensors", "ensemble.json"
 MAX_LABEL_BYTES = 2**16
 _MODEL_FORMAT, _MODULE_FORMAT = "fusetune model", "fusetune module"
 _KEY = "fusetune"  # of the description in a safetensors header
@@ -127,11 +128,35 @@ def read_model(path: Path_) -> Record:
             "encoders": _encoders(record["encoders"], members, record["network"]),
             "classes": unpack_labels(record["classes"], sum(map(len, members.values()))),
             "target_scaler": unpack_scaler(record["target_scaler"]),
+            "temperature": read_temperature(record),
             **{
                 name: record[name]
                 for name in ("task", "metric", "params", "feature_names", "input_columns")
             },
         }
+
+
+def read_temperature(record: Record) -> float:
+    """Return the temperature that a file gives; files of earlier versions give none."""
+    temperature = float(record.get("temperature", 1.0))
+    if not 0 < temperature < math.inf:
+        raise RefusedError("contradicts itself; save the model again")
+    return temperature
+
+
+def is_ensemble(path: Path_) -> bool:
+    """Say whether a file is an ensemble's, by the names of what it holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return ENSEMBLE in archive.namelist()
+    except _DECODING_ERRORS:
+        return False
+
+
+def read_ensemble(path: Path_, **options: Any) -> Any:
+    """Read an ensemble's file, see `objectives.models.ensemble.EnsembleModel.load`."""
+    # By name: an ensemble's members are of the classes that ask for this.
+    return import_module("objectives.models.ensemble").EnsembleModel.load(path, **options)
 
 
 def _checked(record: Record, format_: str) -> Record:

@@ -23,8 +23,8 @@ def load_model(
     """Read a model that ``save`` wrote, whichever kind it is. Nothing in the file is run.
 
     Args:
-        path: a file of `FittedModel.save` (a zip) or of `FittedModule.save` (safetensors); its
-            name says nothing of the kind.
+        path: a file of `FittedModel.save` or `EnsembleModel.save` (zips), or of
+            `FittedModule.save` (safetensors); its name says nothing of the kind.
         build: as in `FittedModule.load`, for a module of your own.
         metric: as in `FittedModel.load`.
 
@@ -44,6 +44,10 @@ def load_model(
         # Before torch: skops looks for each ufunc in every module there is, up to a second.
         import skops.io  # noqa: F401
 
+        from objectives.models.files import is_ensemble, read_ensemble
+
+        if is_ensemble(path):
+            return read_ensemble(path, metric=metric, build=build)  # type: ignore[no-any-return]
         from objectives.models.mlp import FittedModel
 
         return FittedModel.load(path, metric=metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -16,8 +17,17 @@ from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
+from objectives.models.calibration import scale_temperature
 from objectives.models.export import export_onnx
-from objectives.models.files import Labels, Path_, pack_labels, read_model, write_model
+from objectives.models.files import (
+    Labels,
+    Path_,
+    is_ensemble,
+    pack_labels,
+    read_ensemble,
+    read_model,
+    write_model,
+)
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
@@ -93,6 +103,8 @@ class FittedModel(Frozen):
         params: hyperparameters it was trained with, in plain JSON types.
         input_columns: all feature columns as first handed in, which arrays must have, where some
             were left out of training; None if none was.
+        temperature: by which `predict_proba` divides the logits of what members predict on average,
+            see `objectives.models.calibration`.
 
     Example:
         >>> from objectives.metrics import METRICS
@@ -113,6 +125,7 @@ class FittedModel(Frozen):
     """
 
     suffix = ".model.zip"
+    temperature = 1.0
 
     def __init__(
         self,
@@ -126,6 +139,7 @@ class FittedModel(Frozen):
         target_scaler: TargetScaler | None = None,
         params: Mapping[str, Any] | None = None,
         input_columns: Sequence[str] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.network = StackedMLP.from_config(network.config)
         self.network.load_state_dict(network.state_dict())
@@ -138,6 +152,13 @@ class FittedModel(Frozen):
         self.target_scaler = target_scaler
         self.params = dict(params or {})
         self.input_columns = tuple(feature_names if input_columns is None else input_columns)
+        self.temperature = temperature
+
+    def at_temperature(self, temperature: float) -> Self:
+        """Return the same model with another temperature."""
+        model = copy.copy(self)
+        model.temperature = temperature
+        return model
 
     def predict(self, X: object) -> Labels:
         """Return the most probable label of each row or, in regression, its value.
@@ -169,7 +190,7 @@ class FittedModel(Frozen):
             raise TypeError(
                 "predict_proba must be asked of a classifier, got task='regression'; use predict"
             )
-        return self._average(X)
+        return scale_temperature(self._average(X), self.temperature)
 
     def score(
         self,
@@ -213,6 +234,7 @@ class FittedModel(Frozen):
             **self._record(),
             "feature_names": list(self.feature_names),
             "input_columns": list(self.input_columns),
+            "temperature": self.temperature,
         }
         write_model(path, record=record, network=self.network, encoders=self.encoders)
 
@@ -221,12 +243,15 @@ class FittedModel(Frozen):
         """Read a model that `save` wrote; it predicts the same to the last bit.
 
         Nothing in the file is run: it may come from anyone. A ``metric`` to score by is needed only
-        after tuning a `Metric` of your own, which a file cannot hold.
+        after tuning a `Metric` of your own, which a file cannot hold. An ensemble's file gives an
+        `objectives.models.ensemble.EnsembleModel`.
 
         Raises:
             ValueError: if there is no such file, or it is no model file, damaged, altered or of a
                 later version.
         """
+        if cls is FittedModel and is_ensemble(path):
+            return read_ensemble(path, metric=metric)  # type: ignore[no-any-return]
         record = read_model(path)
         return cls(**record | {"metric": get_metric(metric or record["metric"], record["task"])})
 
@@ -278,7 +303,17 @@ class FittedModel(Frozen):
         return torch.cat(batches).numpy()
 
     def _forward(self, rows: Tensor) -> Tensor:
-        outputs = self.network(rows).double()
+        return self._mean(self.network(rows).double())
+
+    def mean_of(self, outputs: Tensor) -> Tensor:
+        """Return probabilities (n, n_classes), or values (n,) in the target's units, of the outputs
+        (K, n, C) of some of the networks.
+        """
+        mean = self._mean(outputs)
+        scaler = self.target_scaler
+        return mean if scaler is None else torch.from_numpy(scaler.inverse(mean.numpy()))
+
+    def _mean(self, outputs: Tensor) -> Tensor:
         return (outputs[..., 0] if self.classes is None else probabilities(outputs)).mean(dim=0)
 
     def _codes(self, y: ArrayLike, classes: Labels) -> NDArray[np.int64]:

@@ -139,12 +139,12 @@ def select_ensemble(
 
 
 def weights_dataframe(
-    selection: Selection, trials: Sequence[int], params: Sequence[Mapping[str, Any]]
+    weights: Sequence[float], trials: Sequence[int], params: Sequence[Mapping[str, Any]]
 ) -> pd.DataFrame:
     """Return trial, weight and parameters of trials that have weight, the heaviest first."""
     rows = [
         {"trial": number, "weight": weight} | {f"params_{k}": v for k, v in config.items()}
-        for number, weight, config in zip(trials, selection.weights, params, strict=True)
+        for number, weight, config in zip(trials, weights, params, strict=True)
         if weight > 0
     ]
     table = pd.DataFrame(rows).sort_values(["weight", "trial"], ascending=[False, True])

@@ -161,10 +161,14 @@ class MLPArguments(TableArguments, total=False):
         n_repeats: Networks a trial, alike but for their seeds; their mean is the trial's value. The
             fitted model predicts by all of them.
         folds: Cross-validate each trial on so many folds of the training and validation rows. With
-            ``auto`` there are 5 where these are at most 2,000 and not split by time, else none. A
+            ``auto`` there are 5 where these are at most 1,000 and not split by time, else none. A
             stored study keeps its own. The folds train side by side, and a trial's value is their
             mean. The result's ``model`` predicts by the mean of the folds' networks; ``refit()``
             trains one network on all those rows instead.
+        ensemble: Whether the result's ``model`` is an ensemble of trials. With ``auto`` it is where
+            that beats the best trial on held-out rows; a number gives the votes at most; False or
+            none is the best trial. The best 25 trials of this process are kept for it, up to
+            256 MB.
         recipe: What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the
             textbook's network.
         precision: Of the matrix products of training: ``float32``, or ``auto`` for bfloat16 where
@@ -175,6 +179,9 @@ class MLPArguments(TableArguments, total=False):
 
     n_repeats: Annotated[int, Argument(1, "a whole number")]
     folds: Annotated[Literal["auto"] | int | None, Argument("auto", "auto, none or a whole number")]
+    ensemble: Annotated[
+        Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
+    ]
     recipe: Annotated[str, Argument("modern", "a text", RECIPES)]
     precision: Annotated[Precision, Argument("float32", "a text", PRECISIONS)]
 

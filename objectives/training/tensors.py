@@ -70,8 +70,8 @@ class Parts:
     def __init__(self, parts: Sequence[TensorData]) -> None:
         width = max(part.x.shape[1] for part in parts)
         self._parts = tuple(parts)
-        self._valid_x = [_widen(part.valid_x, width) for part in parts]
-        self.x = _join([_widen(part.x, width) for part in parts])
+        self._valid_x = [widen(part.valid_x, width) for part in parts]
+        self.x = _join([widen(part.x, width) for part in parts])
         self.targets = _join([part.targets for part in parts])
         weights = [part.weight for part in parts if part.weight is not None]
         self.weight = _join(weights) if weights else None
@@ -100,7 +100,8 @@ class Parts:
         return order[: self.n_epoch_rows[part]] + self.first[part]
 
 
-def _widen(x: Tensor, width: int) -> Tensor:
+def widen(x: Tensor, width: int) -> Tensor:
+    """Return ``x`` (n, I) with columns of zeros up to ``width``."""
     return x if x.shape[1] == width else torch.nn.functional.pad(x, (0, width - x.shape[1]))
 
 

@@ -13,13 +13,14 @@ import pytest
 from objectives import MLPObjective
 from tests.tuner.storage.test_checkpoints import CALL, epochs_trained, files
 from tuner import load_result, load_study, tune, tune_mlp, tune_module
+from tuner.storage.trial_attrs import MODEL
 
 LOADING = """
 import sys
 import objectives.training.mlp_cohort
 objectives.training.mlp_cohort.MLPCohort.add = None  # training would fail
 from tuner import load_result
-print(load_result(sys.argv[1]).model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
+print(load_result(sys.argv[1]).best_model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
 """
 
 
@@ -38,14 +39,15 @@ def test_the_best_model_is_loaded_in_a_new_process_without_training(ending, tmp_
         check=True,
     )
 
-    assert found.stdout.strip() == str(result.model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
+    assert found.stdout.strip() == str(result.best_model.predict([[5.1, 3.5, 1.4, 0.2]])[0])
 
 
 def test_only_the_best_trials_model_remains_and_optuna_lists_it(tmp_path):
     storage = tmp_path / "study.journal"
     result = tune_mlp("iris", storage=storage, **CALL | {"n_trials": 12, "epochs": 3})
 
-    (path,) = files(storage, start="")
+    chosen = result.study.user_attrs.get(MODEL)  # by which the result predicts
+    (path,) = (path for path in files(storage, start="") if path.name != chosen)
     listed = optuna.artifacts.get_all_artifact_meta(
         result.best_trial, storage=result.study._storage
     )
@@ -55,13 +57,13 @@ def test_only_the_best_trials_model_remains_and_optuna_lists_it(tmp_path):
 
 def test_a_kept_model_that_is_damaged_is_trained_again(tmp_path):
     storage = tmp_path / "study.journal"
-    expected = tune_mlp("iris", storage=storage, **CALL | {"epochs": 3}).model
-    (path,) = files(storage, start="")
-    path.write_bytes(path.read_bytes()[:100])
+    expected = tune_mlp("iris", storage=storage, **CALL | {"epochs": 3}).best_model
+    for path in files(storage, start=""):
+        path.write_bytes(path.read_bytes()[:100])
     valid = np.array([[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]])
 
     with pytest.warns(UserWarning, match="the model kept with trial .* cannot be used"):
-        found = load_result(storage).model
+        found = load_result(storage).best_model
 
     assert (found.predict_proba(valid) == expected.predict_proba(valid)).all()
 
@@ -138,7 +140,7 @@ def test_a_study_that_begins_with_another_ones_trials_leaves_its_model_alone(tmp
     storage = tmp_path / "study.journal"
     call = CALL | {"epochs": 3, "storage": storage}
     first = tune_mlp("iris", study_name="first", **call)
-    expected = first.model.predict_proba([[5.1, 3.5, 1.4, 0.2]])
+    expected = first.best_model.predict_proba([[5.1, 3.5, 1.4, 0.2]])
 
     tune_mlp("iris", study_name="second", start_from="first", **call | {"n_trials": 8})
 

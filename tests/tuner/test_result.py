@@ -20,7 +20,9 @@ def result():
 def test_the_models_validation_score_is_the_best_value(result):
     valid = result.objective.data.valid
 
-    score = result.model.score(result.objective.data.valid.X, result.model.classes[valid.y])
+    score = result.best_model.score(
+        result.objective.data.valid.X, result.best_model.classes[valid.y]
+    )
 
     assert score == pytest.approx(result.best_value)
 
@@ -30,7 +32,9 @@ def test_a_model_trained_again_from_its_seed_is_the_same(result):
 
     again = result.model_of(result.best_trial.number)
 
-    np.testing.assert_allclose(again.predict_proba(X), result.model.predict_proba(X), rtol=1e-4)
+    np.testing.assert_allclose(
+        again.predict_proba(X), result.best_model.predict_proba(X), rtol=1e-4
+    )
 
 
 def test_the_model_of_a_resumed_study_is_trained_once_more(result, tmp_path):
@@ -40,8 +44,8 @@ def test_the_model_of_a_resumed_study_is_trained_once_more(result, tmp_path):
     resumed = tune_mlp("iris", **call)
 
     X = resumed.objective.data.valid.X
-    expected = result.model.predict_proba(X)
-    np.testing.assert_allclose(resumed.model.predict_proba(X), expected, rtol=1e-4)
+    expected = result.best_model.predict_proba(X)
+    np.testing.assert_allclose(resumed.best_model.predict_proba(X), expected, rtol=1e-4)
 
 
 def test_a_saved_model_predicts_the_same(result, tmp_path):
@@ -58,7 +62,7 @@ def test_a_refitted_model_has_seen_training_and_validation_rows(result):
 
     data = result.objective.data
     assert refitted.predict(data.valid.X).shape == (len(data.valid),)
-    medians = [m.encoders[0].transformer.named_transformers_ for m in (result.model, refitted)]
+    medians = [m.encoders[0].transformer.named_transformers_ for m in (result.best_model, refitted)]
     assert str(medians[0]["numbers"]["scale"].mean_) != str(medians[1]["numbers"]["scale"].mean_)
 
 
@@ -106,7 +110,7 @@ def test_several_repeats_a_trial_give_one_row_and_one_model(tmp_path):
     result = tune_mlp("iris", n_trials=3, n_repeats=3, **FAST)
 
     assert len(result.trials_dataframe()) == 3
-    assert len(result.model.network.flat) == 3
+    assert len(result.best_model.network.flat) == 3
     assert len(result.refit().network.flat) == 3
 
 
@@ -117,7 +121,7 @@ def test_folds_give_one_row_a_trial_with_its_spread_and_a_model_of_all_folds(n_j
     frame = result.trials_dataframe()
     assert len(frame) == 3
     assert (frame["value_std"] >= 0).all()
-    assert len(result.model.encoders) == 3
+    assert len(result.best_model.encoders) == 3
     assert len(result.refit().network.flat) == 1
     assert 0 <= float(result.test_score()) <= 1
 

@@ -237,7 +237,8 @@ def print_result(result: TuningResult, table: Path, model: Path | None, *, as_js
         if default is not None:
             trials[f"default (trial {default.number})"] = default
         _print_trials(trials, f"valid_{test.metric}")
-    lines = [str(test), f"{count_states(result.study)}; table: {table}"]
+    compared = filter(None, [result.comparison()])
+    lines = [*compared, str(test), f"{count_states(result.study)}; table: {table}"]
     values = {
         "study_name": result.study.study_name,
         "metric": test.metric,

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import optuna
@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
-from objectives.space.space import searched, suggest
+from objectives.space.space import defaults, searched, suggest
 from tuner.search.forks import ends_forks
 from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
@@ -26,6 +26,9 @@ from tuner.storage.checkpoints import Checkpoints
 from tuner.storage.optuna_internals import RequeuedTrial, judged
 from tuner.storage.study import TunedStudy
 from tuner.storage.trial_attrs import ERROR, PRUNED, best_complete, origin_of, planned_params
+
+if TYPE_CHECKING:
+    from objectives.models.library import Library
 
 
 def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
@@ -84,12 +87,16 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
         return
     state, stopped = ending
     value = record.best.value if state is TrialState.COMPLETE else None
-    model = cohort.model(number) if value is not None and _may_be_best(running, value) else None
-    if model is not None:
+    may_be_best = value is not None and _may_be_best(running, value)
+    keeps = value is not None and running.would_keep(value, record)
+    model = cohort.model(number) if may_be_best or keeps else None
+    if keeps and value is not None and model is not None:
+        running.keep(number, value, record, model)
+    if may_be_best and model is not None:
         running.artifacts.keep_model(trial, model)
     cohort.drop(number)
     running.finish(number, state, stopped, value)
-    if model is not None:
+    if may_be_best and model is not None:
         best = best_complete(running.study)
         if best is not None and best.number == number:
             running.best_model = (number, model)
@@ -218,6 +225,8 @@ class RunningTrials:
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
+        library: where the best trials are kept that may predict together; None for nowhere.
+        held_out: gives what a trial's model predicts for held-out rows.
         checkpoint: which trials are saved on the way, see `tuner.storage.checkpoints.Checkpoints`.
     """
 
@@ -229,6 +238,8 @@ class RunningTrials:
     n_parallel: int = 1
     report_every: int = 1
     checkpoint: bool | None = False
+    library: Library | None = None
+    held_out: Callable[[Any], Any] | None = None
     trials: dict[int, tuple[optuna.Trial, TrialRecord]] = field(default_factory=dict)
     best_model: BestModel | None = None
     errors: list[str] = field(default_factory=list)
@@ -261,6 +272,21 @@ class RunningTrials:
     def interrupted(self) -> bool:
         """Whether the run is to stop in all its processes."""
         return self.queue.heartbeat.stopped.is_set()
+
+    def would_keep(self, value: float, record: TrialRecord) -> bool:
+        """Say whether a complete trial goes into the library."""
+        if self.library is None or self.held_out is None:
+            return False
+        return self.library.would_keep(value) or self._is_default(record)
+
+    def keep(self, number: int, value: float, record: TrialRecord, model: Any) -> None:
+        """Take a complete trial into the library, with what its model predicts."""
+        if self.library is not None and self.held_out is not None:
+            predictions, is_default = self.held_out(model), self._is_default(record)
+            self.library.add(number, value, model, predictions, is_default=is_default)
+
+    def _is_default(self, record: TrialRecord) -> bool:
+        return dict(record.params) == defaults(self.queue.session.space)
 
     def wants_more(self) -> bool:
         """Whether another trial should be started, if there is one."""

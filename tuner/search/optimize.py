@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -19,7 +19,7 @@ from objectives._messages import warn_caller
 from objectives.objective import PREFIX
 from objectives.space.space import describe, searched, to_stored
 from tuner.search.executors import Share, check_executor, run_elsewhere
-from tuner.search.loop import BestModel, Callback, Tuned
+from tuner.search.loop import BestModel, Callback, Tuned, has_cohorts
 from tuner.search.plan import Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import make_pruner
@@ -28,6 +28,9 @@ from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Worker
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
+
+if TYPE_CHECKING:
+    from objectives.models.library import Library
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Outcome:
         study: with all trials.
         objective: what was tuned.
         model: number and fitted model of the best trial, if this process trained it.
+        library: the best trials that this process has trained; None where none are kept.
         artifacts: where checkpoints and the best trial's model are stored.
         try_params: runs one more configuration in the study; returns its number and model if it is
             the best.
@@ -46,6 +50,7 @@ class Outcome:
     study: optuna.Study
     objective: Tuned
     model: BestModel | None
+    library: Library | None
     artifacts: Artifacts
     try_params: Callable[[dict[str, Any]], BestModel | None]
 
@@ -78,7 +83,13 @@ def optimize(
         check_executor(executor, storage, objective, plan, callbacks)
     plan = replace(plan, record=_record(plan), artifact_store=_artifact_store(plan, storage))
     session = plan.session(storage, study_name)
-    worker = Worker(plan=plan, objective=objective, session=session, callbacks=callbacks)
+    worker = Worker(
+        plan=plan,
+        objective=objective,
+        session=session,
+        callbacks=callbacks,
+        library=_library(objective),
+    )
     model = None
     with session:
         open_study(session, start_from, n_trials=plan.n_trials)
@@ -112,9 +123,18 @@ def optimize(
         study=study,
         objective=objective,
         model=model,
+        library=worker.library,
         artifacts=session.artifacts,
         try_params=worker.try_params,
     )
+
+
+def _library(objective: Tuned) -> Library | None:
+    if not (has_cohorts(objective) and hasattr(objective, "held_out")):
+        return None
+    from objectives.models.library import Library  # torch is loaded, as the objective needs it
+
+    return Library(objective.metric.direction)
 
 
 def _artifact_store(plan: Plan, storage: Any) -> str | ArtifactStore | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from objectives.space.space import stored_space
 from tuner.search.loop import (
@@ -29,6 +29,9 @@ from tuner.storage.optuna_internals import read_anew
 from tuner.storage.study import Session
 from tuner.storage.trial_attrs import finished
 
+if TYPE_CHECKING:
+    from objectives.models.library import Library
+
 # Trials under way together where they are known beforehand. TPE learns from each trial, so it
 # trains one at a time.
 _N_PARALLEL = 16
@@ -46,12 +49,14 @@ class Worker:
         objective: what is tuned; a function of a trial, or an objective with cohorts.
         session: of the study.
         callbacks: called with study and trial after each trial of this process.
+        library: where this process keeps the best trials; None for nowhere.
     """
 
     plan: Plan
     objective: Tuned
     session: Session
     callbacks: Sequence[Callback] = ()
+    library: Library | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what can be sent to another process: all but the callbacks."""
@@ -98,6 +103,8 @@ class Worker:
                 n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
                 report_every=report_interval(plan.pruner, epochs=plan.max_steps),
                 checkpoint=plan.checkpoint,
+                library=self.library,
+                held_out=getattr(self.objective, "held_out", None),
             )
             running.show()
             try:

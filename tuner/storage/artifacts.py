@@ -92,27 +92,41 @@ class Artifacts:
         What goes wrong here, be it a full disk or a model that no file can hold, is a warning: the
         search continues, and the model can be trained again from its seed.
         """
+        self._upload(trial, model, f"trial-{trial.number}")
+
+    def keep_chosen(self, study: optuna.Study, model: Any | None) -> None:
+        """Keep the model that a search's result predicts with, in place of an earlier one."""
+        earlier = _of_study(study)
+        if model is not None:
+            self._upload(study, model, "chosen")
+        elif earlier is not None:
+            study.set_user_attr(MODEL, None)
+        if self and earlier is not None:
+            self.remove(earlier)
+
+    def _upload(self, owner: optuna.Trial | optuna.Study, model: Any, name: str) -> None:
         suffix = getattr(model, "suffix", None)  # an objective of one's own may have no such model
         if not self or suffix is None:
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"trial-{trial.number}{suffix}"
+            path = Path(folder) / f"{name}{suffix}"
             try:
                 model.save(path)
                 artifact_id = upload_artifact(
-                    artifact_store=self._ready(), file_path=str(path), study_or_trial=trial
+                    artifact_store=self._ready(), file_path=str(path), study_or_trial=owner
                 )
             except Exception as error:  # a store of the user's own may raise anything
                 _warn_once(f"the best model cannot be kept with the study ({error})")
                 return
-        trial.set_user_attr(MODEL, artifact_id)
+        owner.set_user_attr(MODEL, artifact_id)
 
-    def model(self, trial: FrozenTrial, load: Callable[[Path], Any]) -> Any | None:
-        """Return a trial's model as ``load`` reads it from a file; None if none was kept.
+    def model(self, owner: FrozenTrial | optuna.Study, load: Callable[[Path], Any]) -> Any | None:
+        """Return the model of a trial, or the chosen one of a study, as ``load`` reads it from a
+        file; None if none was kept.
 
         A damaged one is a warning, and None.
         """
-        artifact_id = model_id(trial)
+        artifact_id = model_id(owner) if isinstance(owner, FrozenTrial) else _of_study(owner)
         if not self or artifact_id is None:
             return None
         with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +140,7 @@ class Artifacts:
                 return None
             except (OSError, ValueError) as error:
                 warnings.warn(
-                    f"the model kept with trial {trial.number} cannot be used ({error})",
+                    f"the model kept with {_name(owner)} cannot be used ({error})",
                     stacklevel=2,
                 )
                 return None
@@ -150,6 +164,15 @@ class Artifacts:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._store
+
+
+def _of_study(study: optuna.Study) -> str | None:
+    artifact_id = study.user_attrs.get(MODEL)
+    return artifact_id if isinstance(artifact_id, str) else None
+
+
+def _name(owner: FrozenTrial | optuna.Study) -> str:
+    return f"trial {owner.number}" if isinstance(owner, FrozenTrial) else "the study"
 
 
 def _warn_once(text: str) -> None:

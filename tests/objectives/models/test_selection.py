@@ -159,7 +159,9 @@ def test_table_shows_who_predicts_the_heaviest_first():
     predictions, y = world("log_loss", [1.2, 9.0, 1.0, 1.1])
     selection = select_ensemble(predictions, y, METRICS["log_loss"])
 
-    table = weights_dataframe(selection, [4, 7, 9, 11], [{"dropout": k / 10} for k in range(4)])
+    table = weights_dataframe(
+        selection.weights, [4, 7, 9, 11], [{"dropout": k / 10} for k in range(4)]
+    )
 
     assert list(table) == ["trial", "weight", "params_dropout"]
     assert table["weight"].is_monotonic_decreasing

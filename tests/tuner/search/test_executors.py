@@ -85,7 +85,7 @@ def test_workers_of_any_executor_share_a_study(make, tmp_path, monkeypatch):
     check(frame, 60)
     assert frame["worker"].nunique() == 2
     valid = result.objective.data.valid
-    assert result.model.score(valid.X, valid.y) == pytest.approx(result.best_value)
+    assert result.best_model.score(valid.X, valid.y) == pytest.approx(result.best_value)
 
 
 @pytest.mark.parametrize("sampler", ["random", "grid"])

@@ -39,7 +39,7 @@ def test_two_processes_find_what_one_finds(sampler):
 
     assert values(together) == pytest.approx(values(alone), abs=0.02)
     valid = together.objective.data.valid
-    assert together.model.score(valid.X, valid.y) == pytest.approx(together.best_value)
+    assert together.best_model.score(valid.X, valid.y) == pytest.approx(together.best_value)
 
 
 def test_tpe_with_pruning_runs_in_several_processes():

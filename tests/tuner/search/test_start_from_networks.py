@@ -56,10 +56,10 @@ def test_the_model_of_a_trial_that_was_brought_in_is_the_one_that_was_trained(ir
     assert origins(third) == [1]
     assert second.study.trials[1].params["log2_batch_size"] == 4
     X = iris.valid.X
-    expected = first.model.predict_proba(X)
+    expected = first.best_model.predict_proba(X)
     for result in (second, third):
         assert result.best_value == first.best_value
-        assert np.array_equal(result.model.predict_proba(X), expected)
+        assert np.array_equal(result.best_model.predict_proba(X), expected)
         assert result.refit().predict_proba(X) == pytest.approx(first.refit().predict_proba(X))
         assert records(result.best_trial)["seed"] == records(first.best_trial)["seed"]
     assert second.curves_dataframe()["learning_rate"].max() > 0
