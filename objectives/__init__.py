@@ -5,9 +5,9 @@ Of Optuna it knows only distributions and the trial it is handed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from objectives._lazy import lazy_names
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from objectives.cnn import CNNObjective
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from objectives.images.load import load_images
     from objectives.metrics import METRICS, Metric
     from objectives.mlp import MLPObjective
-    from objectives.models.load import load_model
+    from objectives.models import load_model
     from objectives.models.mlp import FittedModel
     from objectives.models.module import FittedModule
     from objectives.module import ModuleObjective
@@ -40,6 +40,28 @@ __all__ = [
     "load_tabular",
 ]
 
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that imports each name from its home at first use.
+
+    Args:
+        package: the module's ``__name__``.
+        homes: full name of the module that defines each public name.
+
+    Example:
+        >>> fetch = lazy_names("here", {"sqrt": "math"})
+        >>> fetch("sqrt")(9.0)
+        3.0
+    """
+
+    def fetch(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return fetch
+
+
 __getattr__ = lazy_names(
     __name__,
     {
@@ -52,7 +74,7 @@ __getattr__ = lazy_names(
         "ModuleObjective": "objectives.module",
         "FittedModel": "objectives.models.mlp",
         "FittedModule": "objectives.models.module",
-        "load_model": "objectives.models.load",
+        "load_model": "objectives.models",
         "load_tabular": "objectives.data.table",
         "DataWarning": "objectives.data.table",
         "load_images": "objectives.images.load",

@@ -13,7 +13,7 @@ import torch
 from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric, get_metric, task_of
-from objectives.models.library import Ensemble, Floats, HeldOut, check_ensemble
+from objectives.models.ensemble import Ensemble, Floats, HeldOut, check_ensemble
 from objectives.models.mlp import FittedModel
 from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value

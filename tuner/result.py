@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from objectives.metrics import Metric
-    from objectives.models.library import Choice, Library
+    from objectives.models.ensemble import Choice, Library
     from objectives.models.mlp import FittedModel
     from objectives.objective import NetworkObjective
     from tuner.diagnosis.diagnosis import Diagnosis
@@ -154,7 +154,7 @@ class TuningResult:
 
     def ensemble_weights(self) -> pd.DataFrame:
         """Return the trials in `model`, the heaviest first: trial, weight and params_<name>."""
-        from objectives.models.selection import weights_dataframe
+        from objectives.models.held_out import weights_dataframe
 
         weights = self._choice().weights
         params = {t.number: trial_params(t) for t in finished(self.study)}
@@ -185,7 +185,7 @@ class TuningResult:
         if not self._library:
             if stored is not None and stored.n_complete == n:
                 return stored.choice
-            from objectives.models.library import Choice
+            from objectives.models.ensemble import Choice
 
             return Choice(self.best_model, {self.best_trial.number: 1.0}, None)
         members = {} if stored is None else stored.members
@@ -343,7 +343,7 @@ class TuningResult:
         )
 
     def _load(self, path: Path) -> FittedModel:
-        from objectives.models.load import load_model
+        from objectives.models import load_model
 
         build = getattr(self._objective, "build", self._build)
         return load_model(path, build=build, metric=getattr(self._objective, "metric", None))

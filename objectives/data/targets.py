@@ -26,7 +26,6 @@ MIN_CLASS_ROWS = 3
 _JUDGED_ROWS = 10  # rows a value, on average, from which its frequency tells something
 _EVEN_ROWS, _EVEN_SHARE = 20, 0.1  # classes by number: rows of the rarest, and against the largest
 
-
 # A saved model can hold no others.
 _LABEL_TYPES = (str, bytes, bool, int, float, np.number, np.bool_)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _EXAMPLE_ROWS = 2
-_SMALLEST = 1e-12  # of a probability, as in `objectives.models.calibration`
+_SMALLEST = 1e-12  # of a probability, as in `objectives.models.held_out`
 
 
 class Exportable(Protocol):

@@ -17,7 +17,6 @@ from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, get_metric, probabilities
-from objectives.models.calibration import scale_temperature
 from objectives.models.export import export_onnx
 from objectives.models.files import (
     Labels,
@@ -28,6 +27,7 @@ from objectives.models.files import (
     read_model,
     write_model,
 )
+from objectives.models.held_out import scale_temperature
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
@@ -104,7 +104,7 @@ class FittedModel(Frozen):
         input_columns: all feature columns as first handed in, which arrays must have, where some
             were left out of training; None if none was.
         temperature: by which `predict_proba` divides the logits of what members predict on average,
-            see `objectives.models.calibration`.
+            see `objectives.models.held_out`.
 
     Example:
         >>> from objectives.metrics import METRICS

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from objectives import FittedModel, MLPObjective
-from objectives.models.calibration import scale_temperature
-from objectives.models.library import Library
+from objectives.models.ensemble import Library
+from objectives.models.held_out import scale_temperature
 from tuner import load_result, tune_mlp
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}

@@ -148,7 +148,7 @@ def predict(
     as_json: o.AsJson = False,
 ) -> None:
     """Predict with a saved model: a row for each row of a table, or for each image."""
-    from objectives.models.load import load_model
+    from objectives.models import load_model
     from tuner.tables import check_path, export
 
     if out is not None:

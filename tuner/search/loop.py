@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -16,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, trial_seed
 from objectives.space.space import defaults, searched, suggest
-from tuner.search.forks import ends_forks
 from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
 from tuner.search.pruners import why_pruned
@@ -28,7 +31,7 @@ from tuner.storage.study import TunedStudy
 from tuner.storage.trial_attrs import ERROR, PRUNED, best_complete, origin_of, planned_params
 
 if TYPE_CHECKING:
-    from objectives.models.library import Library
+    from objectives.models.ensemble import Library
 
 
 def run_cohort(running: RunningTrials, cohort: Cohort) -> None:
@@ -434,3 +437,37 @@ def best_value(trials: Sequence[FrozenTrial], direction: str) -> float | None:
     complete = [t.value for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
     choose = min if direction == "minimize" else max
     return choose(complete) if complete else None
+
+
+@contextmanager
+def ends_forks() -> Iterator[None]:
+    """Run a user's code; a process that it has forked ends when it leaves this context.
+
+    Such a copy has the study, the signs of life and the locks of this process, but none of its
+    threads. If it went on, it would sign this process out, or wait for ever.
+    """
+    pid = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != pid:
+            _end(error)
+        raise
+    if os.getpid() != pid:
+        _end(None)
+
+
+def _end(error: BaseException | None) -> None:
+    """End this process with the exit code that Python would give it, and without exit handlers."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            code = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as under pythonw
+            stream.flush()
+    os._exit(code & 0xFF)

@@ -30,7 +30,7 @@ from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_sto
 from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
 
 if TYPE_CHECKING:
-    from objectives.models.library import Library
+    from objectives.models.ensemble import Library
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def optimize(
 def _library(objective: Tuned) -> Library | None:
     if not (has_cohorts(objective) and hasattr(objective, "held_out")):
         return None
-    from objectives.models.library import Library  # torch is loaded, as the objective needs it
+    from objectives.models.ensemble import Library  # torch is loaded, as the objective needs it
 
     return Library(objective.metric.direction)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives._messages import warn_caller
 from objectives.objective import Cohort, EpochResult, Objective, SavableCohort
-from tuner.search.forks import ends_forks
+from tuner.search.loop import ends_forks
 
 if TYPE_CHECKING:
     from tuner.search.plan import Params

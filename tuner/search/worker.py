@@ -30,7 +30,7 @@ from tuner.storage.study import Session
 from tuner.storage.trial_attrs import finished
 
 if TYPE_CHECKING:
-    from objectives.models.library import Library
+    from objectives.models.ensemble import Library
 
 # Trials under way together where they are known beforehand. TPE learns from each trial, so it
 # trains one at a time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives._lazy import lazy_names
+from objectives import lazy_names
 
 if TYPE_CHECKING:
     from tuner.storage.backends import open_storage

@@ -16,7 +16,7 @@ from tuner.storage.trial_attrs import study_metric
 
 if TYPE_CHECKING:
     from objectives.mlp import MLPObjective
-    from objectives.models.library import Choice, Library
+    from objectives.models.ensemble import Choice, Library
     from objectives.models.mlp import FittedModel
 
 _CHOSEN = f"{PREFIX}chosen_model"  # the user attribute of a study that tells of the model
@@ -77,7 +77,7 @@ def stored_choice(
     study: optuna.Study, artifacts: Artifacts, load: Callable[[Path], Any]
 ) -> StoredChoice | None:
     """Return the choice that is kept with a study; None if there is none."""
-    from objectives.models.library import Choice, Comparison
+    from objectives.models.ensemble import Choice, Comparison
 
     about = study.user_attrs.get(_CHOSEN)
     model = artifacts.model(study, load) if isinstance(about, dict) else None

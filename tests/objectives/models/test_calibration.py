@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.metrics import METRICS
-from objectives.models.calibration import (
+from objectives.models.held_out import (
     apply_threshold,
     fit_temperature,
     fit_threshold,

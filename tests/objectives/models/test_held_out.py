@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.metrics import METRICS, Metric
-from objectives.models.selection import MAX_SIZE, select_ensemble, weights_dataframe
+from objectives.models.held_out import MAX_SIZE, select_ensemble, weights_dataframe
 
 CLASSES = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro"]
 VALUES = ["rmse", "mae", "r2"]
