@@ -54,6 +54,7 @@ for line in sys.stdin:
 MLP = {
     "function": False,
     "epochs": 6,
+    "folds": None,  # short trials: a kill falls amid a study, not after it
     "pruner": "none",
     "show_progress_bar": False,
     "space": {"hidden_units": 8, "n_layers": 1, "batch_size": [16, 32], "dropout": [0.0, 0.2]},
@@ -61,6 +62,7 @@ MLP = {
 CALLS = {
     "tpe": MLP | {"sampler": "tpe", "n_trials": 14, "pruner": "median"},
     "random": MLP | {"sampler": "random", "n_trials": 20},
+    "folds": MLP | {"sampler": "random", "n_trials": 12, "folds": "auto"},
     "grid": MLP | {"sampler": "grid", "space": MLP["space"] | {"learning_rate": [0.1, 0.01]}},
     "manual": MLP
     | {
