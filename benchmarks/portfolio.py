@@ -14,27 +14,13 @@ from its median to its best.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from quality import METRICS, NAMES, load
 
-NAMES = (
-    "adult",
-    "credit_g",
-    "titanic",
-    "phoneme",
-    "sick",
-    "letter",
-    "california_housing",
-    "diamonds",
-    "wine_quality",
-    "bike_sharing",
-    "nyc_taxi_fare",
-)
-METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 DEFAULT = {
     "learning_rate": 1e-3,
     "batch_size": 64,
@@ -69,14 +55,6 @@ def configurations(n: int, seed: int = 0) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def read(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read one table and its description."""
-    meta = json.loads((folder / name / "meta.json").read_text())
-    dtypes = {column: str for column in meta["categorical_columns"]}
-    path = folder / name / f"{name}.csv.gz"
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dtypes), meta
 
 
 def evaluate(frame: pd.DataFrame, meta: dict[str, Any], configs: list[dict[str, Any]]) -> pd.Series:
@@ -144,7 +122,7 @@ def main() -> None:
         for name in NAMES:
             if ((done["name"] == name) & (done["rows"] == rows)).any():
                 continue
-            frame, meta = read(options.folder, name)
+            frame, meta = load(options.folder, name)
             if len(frame) > rows:
                 frame = frame.sample(rows, random_state=0)
             elif rows != min(options.rows):
