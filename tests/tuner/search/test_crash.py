@@ -154,6 +154,8 @@ def files(folder, kind):
 def killed_and_unbroken(warm, name, storages, n_kills, seed):
     """Return the tables of a study killed time and again and of one never killed, and how many
     trials were finished at each kill.
+
+    A study that ends before its last kill is whole, however fast the machine is.
     """
     moments = random.Random(seed)
     status, duration = warm.run(CALLS[name] | {"storage": storages["whole"]})
@@ -161,12 +163,13 @@ def killed_and_unbroken(warm, name, storages, n_kills, seed):
     call = CALLS[name] | {"storage": storages["killed"]}
     hits = []
     for k in range(n_kills):
-        at_any_time = (0, moments.uniform(0.0, 0.7 * duration))
+        at_any_time = (0, moments.uniform(0.0, 0.5 * duration))
         just_after_a_trial = (1, moments.uniform(0.0, 0.01))
         status, _ = warm.run(call, kill=just_after_a_trial if k % 2 else at_any_time)
         assert status in (0, signal.SIGKILL)  # nothing but the kill ends a run early
-        if status:
-            hits.append(n_finished(storages["killed"]))
+        if status == 0:
+            break
+        hits.append(n_finished(storages["killed"]))
     assert warm.run(call)[0] == 0
     return table(storages["killed"]), table(storages["whole"]), hits
 
@@ -186,16 +189,21 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(name, kind, warm, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["journal", "db"])
 def test_studies_killed_thirty_times_and_more_lose_and_double_nothing(kind, warm, tmp_path):
     at_kill = []
-    for name in CALLS:
-        folder = tmp_path / name
-        folder.mkdir()
-        killed, whole, hits = killed_and_unbroken(warm, name, files(folder, kind), 12, seed=2)
-        check(killed, whole)
-        at_kill += [n / len(whole) for n in hits]
-    midway = [share for share in at_kill if 0 < share < 1]
+    midway = []
+    for k in range(6):  # rounds: the faster the machine, the fewer kills until a study is whole
+        if len(at_kill) >= 30 and len(midway) >= 10:
+            break
+        for name in CALLS:
+            folder = tmp_path / f"{name}{k}"
+            folder.mkdir()
+            killed, whole, hits = killed_and_unbroken(warm, name, files(folder, kind), 12, seed=k)
+            check(killed, whole)
+            at_kill += [n / len(whole) for n in hits]
+        midway = [share for share in at_kill if 0 < share < 1]
     print(f"{kind}: {len(at_kill)} kills, {len(midway)} with some trials finished and some not")
 
     assert len(at_kill) >= 30
