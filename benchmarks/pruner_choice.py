@@ -18,8 +18,7 @@ from optuna.pruners import (
 from optuna.trial import TrialState
 
 from objectives.objective import BestEpoch
-from tuner.search.pruners import make_pruner, report_interval
-from tuner.search.samplers import sampler_source
+from tuner.search.samplers import make_pruner, report_interval, sampler_source
 
 # In trials of all epochs.
 BUDGETS = (16, 32, 64)

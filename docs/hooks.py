@@ -15,7 +15,7 @@ _ENTRY = re.compile(r"(?:\*{0,2}\w+|`\w+`): ")
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in what the code says of itself; MkDocs calls this for each page."""
-    markdown = re.sub(r"^<!-- api of (\w+) -->$", lambda m: api_of(m[1]), markdown, flags=re.M)
+    markdown = re.sub(r"^<!-- api of ([\w.]+) -->$", lambda m: api_of(m[1]), markdown, flags=re.M)
     return re.sub(r"^<!-- commands -->$", lambda _: commands(), markdown, flags=re.M)
 
 

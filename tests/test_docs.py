@@ -170,7 +170,7 @@ def test_the_reference_names_every_command_and_its_options():
     )
 
 
-@pytest.mark.parametrize("package", ["tuner", "objectives"])
+@pytest.mark.parametrize("package", ["tuner", "tuner.sklearn", "objectives"])
 def test_the_api_describes_every_public_name(package):
     written = hooks().on_page_markdown(f"# API\n\n<!-- api of {package} -->\n")
 

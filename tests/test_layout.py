@@ -54,7 +54,7 @@ ROOMS = {
         "report",
         "result",
         "api",
-        "cli",
+        "sklearn cli",
         "__main__",
     ],
 }

@@ -52,7 +52,9 @@ class Roles(NamedTuple):
                 "correct or drop that row"
             )
         if not values.any():
-            raise ValueError("sample_weight must not be 0 in every row, got 0 only; leave it out")
+            raise ValueError(
+                "sample_weight must not be zero in every row, got zeros only; leave it out"
+            )
         return values
 
 

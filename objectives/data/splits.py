@@ -19,7 +19,7 @@ from sklearn.model_selection import (
 )
 
 from objectives._messages import listed
-from objectives.data.targets import MIN_CLASS_ROWS, Task
+from objectives.data.targets import Task
 
 Rows = NDArray[np.int64]
 
@@ -54,7 +54,9 @@ def split_rows(
     """Choose the rows of the train, validation and test splits, as `load_tabular` describes them.
 
     They are stratified by class where there are ``labels`` of class codes ``y``, and neither groups
-    nor time. With groups, sizes are shares of groups.
+    nor time. With groups, sizes are shares of groups. A ``test_size`` of 0 leaves no test rows;
+    where classes are then too rare to stratify, one row of each trains, and the others are divided
+    at random.
 
     Raises:
         ValueError: if a share is out of range, or the rows, classes or groups are too few.
@@ -68,9 +70,14 @@ def split_rows(
     if time is not None:
         ends = [len(y) - n_valid - n_test, len(y) - n_test]
         return SplitRows("time", *np.split(np.argsort(time.to_numpy(), kind="stable"), ends))
+    rows = np.arange(len(y))
+    if labels is not None and not n_test and _are_too_rare(y, n_valid):
+        firsts = np.unique(y, return_index=True)[1]
+        if len(y) - len(firsts) >= n_valid:
+            rest, valid = _shuffled(np.delete(rows, firsts), y, False, n_valid, seed)
+            return SplitRows("random", np.concatenate([firsts, rest]), valid, rows[:0])
     if labels is not None:
         _check_classes(y, labels, n_valid, n_test)
-    rows = np.arange(len(y))
     rest, test = _shuffled(rows, y, labels is not None, n_test, seed)
     train, valid = _shuffled(rest, y, labels is not None, n_valid, seed)
     return SplitRows("random" if labels is None else "stratified", train, valid, test)
@@ -99,7 +106,7 @@ def split_given(
     train, valid, test = (np.flatnonzero(part == name) for name in ("train", "valid", "test"))
     stratified = labels is not None
     kind = " and ".join(name for name in ("train", "valid", "test") if (part == name).any())
-    if not len(test):
+    if not len(test) and test_size:
         n_test = round(len(valid) * test_size / (valid_size + test_size))
         _check_left(len(valid) - n_test, n_test)
         valid, test = _shuffled(valid, y, stratified, n_test, seed)
@@ -107,68 +114,97 @@ def split_given(
         n_valid = round(len(train) * valid_size)
         _check_left(len(train) - n_valid, n_valid)
         train, valid = _shuffled(train, y, stratified, n_valid, seed)
-    _check_left(len(train), len(valid), len(test))
+    _check_left(len(train), len(valid), *([len(test)] if len(test) or test_size else []))
     return SplitRows(f"given {kind}", train, valid, test)
 
 
 def _check_left(*n_rows: int) -> None:
     if min(n_rows) < MIN_SPLIT_ROWS:
         raise ValueError(
-            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its splits, got "
             f"{min(n_rows)} in one; give more rows, or other valid_size and test_size"
         )
 
 
-def check_train(y: np.ndarray, labels: np.ndarray | None, rows: SplitRows) -> list[str]:
+def check_train(
+    y: np.ndarray,
+    labels: np.ndarray | None,
+    rows: SplitRows,
+    weight: NDArray[np.float64] | None = None,
+) -> list[str]:
     """Check that the training split has classes to learn; say which are missing from it.
+
+    Rows of ``weight`` 0 teach nothing.
 
     Raises:
         ValueError: if it has fewer than two.
     """
     if labels is None:
         return []
-    seen = np.unique(y[rows.train])
+    teaching = rows.train if weight is None else rows.train[weight[rows.train] > 0]
+    seen = np.unique(y[teaching])
     unseen = np.delete(labels, seen).tolist()
+    notes = []
+    if rows.kind == "random":
+        notes.append(
+            "classes of the target are too rare for a stratified split, and some may have no row "
+            "to validate on; add rows, merge classes, or drop them by rare_classes='drop'"
+        )
     if len(seen) < 2:
         raise ValueError(
             f"{rows.kind} split must leave two classes to train on, got none of {listed(unseen)}; "
             "choose other sizes, or split another way"
         )
-    return [
-        f"classes {listed(unseen)} of the target are not in the training split and cannot be "
-        f"learned with this {rows.kind} split; choose other sizes, or split another way"
-    ][: len(unseen)]
+    if unseen:
+        notes.append(
+            f"classes {listed(unseen)} of the target are not in the training split and cannot be "
+            f"learned with this {rows.kind} split; choose other sizes, or split another way"
+        )
+    return notes
 
 
 def check_sizes(n_rows: int, valid_size: float, test_size: float) -> None:
-    """Check that the shares leave rows for each of the three splits."""
-    for name, size in (("valid_size", valid_size), ("test_size", test_size)):
-        if not 0 < size < 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {name}={size}; 0.2 is usual")
+    """Check that the shares leave rows for each of the splits; the test split may have none."""
+    if not 0 < valid_size < 1:
+        raise ValueError(
+            f"valid_size must be between 0 and 1, got valid_size={valid_size}; 0.2 is usual"
+        )
+    if not 0 <= test_size < 1:
+        raise ValueError(
+            f"test_size must be between 0 and 1, got test_size={test_size}; 0.2 is usual, and 0 "
+            "keeps no rows for a test"
+        )
     if valid_size + test_size >= 1:
         raise ValueError(
             f"valid_size and test_size must leave rows to train on, got valid_size={valid_size} "
             f"and test_size={test_size}; let them sum to less than 1"
         )
     n_valid, n_test = round(n_rows * valid_size), round(n_rows * test_size)
-    if min(n_valid, n_test, n_rows - n_valid - n_test) < MIN_SPLIT_ROWS:
+    counts = [n_valid, n_rows - n_valid - n_test, *([n_test] if test_size else [])]
+    if min(counts) < MIN_SPLIT_ROWS:
         raise ValueError(
-            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its three splits, got "
+            f"dataset must have {MIN_SPLIT_ROWS} rows or more in each of its splits, got "
             f"{n_rows} rows in all; give more rows, or larger valid_size and test_size"
         )
+
+
+def _are_too_rare(codes: np.ndarray, n_valid: int) -> bool:
+    counts = np.bincount(codes)
+    return bool(counts.min() < 2 or min(n_valid, len(codes) - n_valid) < len(counts))
 
 
 def _check_classes(codes: np.ndarray, labels: np.ndarray, n_valid: int, n_test: int) -> None:
     counts = np.bincount(codes, minlength=len(labels))
     rarest = int(counts.argmin())
-    if counts[rarest] < MIN_CLASS_ROWS:
+    sizes = [n_valid, len(codes) - n_valid - n_test, *([n_test] if n_test else [])]
+    if counts[rarest] < len(sizes):
         raise ValueError(
-            f"target must have {MIN_CLASS_ROWS} rows or more of every class, one for each split, "
+            f"target must have {len(sizes)} rows or more of every class, one for each split, "
             f"got {counts[rarest]} of class {labels.tolist()[rarest]!r} ({len(labels)} classes in "
             f"{len(codes)} rows); add rows, merge it with another class or drop it "
             "(in a table: rare_classes='drop')"
         )
-    smallest = min(n_valid, n_test, len(codes) - n_valid - n_test)
+    smallest = min(sizes)
     if smallest < len(labels):
         raise ValueError(
             f"dataset must have a row of every class in each split, got {len(labels)} classes for "
@@ -179,6 +215,8 @@ def _check_classes(codes: np.ndarray, labels: np.ndarray, n_valid: int, n_test: 
 def _shuffled(
     rows: Rows, y: np.ndarray, stratified: bool, n_second: int, seed: int
 ) -> tuple[Rows, Rows]:
+    if not n_second:
+        return rows, rows[:0]
     stratify = y[rows] if stratified else None
     try:
         first, second = train_test_split(
@@ -186,7 +224,7 @@ def _shuffled(
         )
     except ValueError as error:
         raise ValueError(
-            "target must have enough rows of every class for all three splits, got a class that "
+            "target must have enough rows of every class for all splits, got a class that "
             f"one split used up ({error}); choose smaller valid_size and test_size"
         ) from error
     return first, second
@@ -199,14 +237,16 @@ def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int)
         return rows[first], rows[second]
 
     codes, names = pd.factorize(groups)
-    if len(names) < 3:
+    n_splits = 3 if test_size else 2
+    if len(names) < n_splits:
         raise ValueError(
-            f"groups must have 3 distinct values or more, one for each split, got {len(names)} in "
-            f"{groups.name!r}; leave groups out, or name a finer column"
+            f"groups must have {n_splits} distinct values or more, one for each split, got "
+            f"{len(names)} in {groups.name!r}; leave groups out, or name a finer column"
         )
-    n_test = max(1, min(round(test_size * len(names)), len(names) - 2))
+    n_test = max(1, min(round(test_size * len(names)), len(names) - 2)) if test_size else 0
     n_valid = max(1, min(round(valid_size * len(names)), len(names) - n_test - 1))
-    rest, test = divide(np.arange(len(codes)), n_test)
+    every = np.arange(len(codes))
+    rest, test = divide(every, n_test) if n_test else (every, every[:0])
     train, valid = divide(rest, n_valid)
     return SplitRows("group", train, valid, test)
 
@@ -313,5 +353,14 @@ class Sealed(Generic[S]):
         return len(self._test)
 
     def open_test(self) -> S:
-        """Give the test split; once its score has steered a choice, it is no test any more."""
+        """Give the test split; once its score has steered a choice, it is no test any more.
+
+        Raises:
+            ValueError: if no rows were kept for it.
+        """
+        if not self.n_test:
+            raise ValueError(
+                "test_size must be above 0 for a test score, got no test rows; score the model on "
+                "rows that the search has not seen, as in result.model.score(X, y)"
+            )
         return self._test

@@ -154,7 +154,7 @@ def load_tabular(
         target: name of the column to predict, in a table or file.
         task: "binary", "multiclass" or "regression"; by default inferred, see `infer_task`.
         valid_size: share of the rows for validation.
-        test_size: share of the rows for the test.
+        test_size: share of the rows for the test; 0 keeps none for it.
         groups: a column, or a value for each row; rows of one group stay in one split. The column
             is no feature.
         time: a column, or a value for each row; the earliest rows train, the latest test. The
@@ -209,10 +209,11 @@ def load_tabular(
         time=table.roles.time,
         seed=seed,
     )
-    messages += check_train(goal.y, goal.classes, rows)
+    weight = table.roles.weights()
+    messages += check_train(goal.y, goal.classes, rows, weight)
     for message in () if table.builtin else [*notes, *messages]:
         warnings.warn(message, DataWarning, stacklevel=2)
-    every = Split(X=X, y=goal.y, weight=table.roles.weights(), group=table.roles.group_codes())
+    every = Split(X=X, y=goal.y, weight=weight, group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
     return TabularData(
         name=table.name,

@@ -98,7 +98,7 @@ class DataArguments(TypedDict, total=False):
         task: ``binary``, ``multiclass`` or ``regression``; by default inferred from the target.
         valid_size: Share of the rows for validation. Where folders of images give a split, it
             stays.
-        test_size: Share of the rows for the test.
+        test_size: Share of the rows for the test; 0 keeps none for it.
         groups: A column, or a value for each row; rows of one group stay in one split. The column
             is no feature. For a folder of images: a function of the path.
         class_weight: ``balanced`` (inverse to the frequency in the training split), or a weight for

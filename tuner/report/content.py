@@ -267,8 +267,9 @@ def _test_sentences(view: StudyView) -> list[str]:
     if len(sentences) > 1:
         n_times = len(sentences)
         sentences.append(f"It was opened {n_times} times; only the first time was it unseen.")
-    elif not sentences and n_test is None:
-        sentences.append("The study records no test split.")
+    elif not sentences and not n_test:
+        why = "The study records no test split." if n_test is None else "No rows were kept for it."
+        sentences.append(why)
     elif not sentences:
         sentences.append(
             f"Still sealed: neither the search nor this report has seen its {n_test} rows. "

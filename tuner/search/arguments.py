@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from objectives.metrics import Metric
     from tuner.search.loop import Callback
     from tuner.search.plan import Params
-    from tuner.search.pruners import PrunerName
-    from tuner.search.samplers import SamplerName
+    from tuner.search.samplers import PrunerName, SamplerName
     from tuner.search.start_from import HasStudy
     from tuner.storage.artifacts import ArtifactStore
 
@@ -233,20 +232,27 @@ def check_data(entry: ReadyMade, dataset: object) -> None:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def documented(entry: ReadyMade | None) -> Callable[[Function], Function]:
+def documented(
+    entry: ReadyMade | None, arguments: Mapping[str, Argument] | None = None
+) -> Callable[[Function], Function]:
     """Give an entry point's ``**options`` the signature and docstring of its defined arguments.
 
     The docstring's line ``{options}`` becomes one entry an argument, and the hyperparameters of
-    the objective become its last section.
+    the objective become its last section. Of a class only the docstring is filled in.
+
+    Args:
+        entry: whose arguments they are, see `definitions_for`.
+        arguments: those that it takes; by default all of `arguments_for`.
     """
-    known = arguments_for(entry)
+    known = arguments_for(entry) if arguments is None else arguments
     annotations = {n: a for d in definitions_for(entry) for n, a in d.__annotations__.items()}
 
     def decorate(function: Function) -> Function:
         from objectives.space.tables import search_range
 
         own = inspect.signature(function)
-        parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        shown = (p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD)
+        parameters = [p for p in shown if p.name not in known]
         parameters += [
             inspect.Parameter(
                 name,
@@ -256,7 +262,8 @@ def documented(entry: ReadyMade | None) -> Callable[[Function], Function]:
             )
             for name, argument in known.items()
         ]
-        vars(function)["__signature__"] = own.replace(parameters=parameters)
+        if not inspect.isclass(function):
+            vars(function)["__signature__"] = own.replace(parameters=parameters)
         if function.__doc__ is None:  # python -OO leaves none
             return function
         filled = textwrap.TextWrapper(

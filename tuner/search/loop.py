@@ -22,7 +22,7 @@ from objectives.objective import Cohort, EpochResult, Objective, TrialRecord, tr
 from objectives.space.space import defaults, searched, suggest
 from tuner.search.plan import Params
 from tuner.search.progress import ProgressBar
-from tuner.search.pruners import why_pruned
+from tuner.search.samplers import why_pruned
 from tuner.search.trial_queue import TrialQueue
 from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints

@@ -22,7 +22,7 @@ from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import BestModel, Callback, Tuned, has_cohorts
 from tuner.search.plan import Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
-from tuner.search.pruners import make_pruner
+from tuner.search.samplers import make_pruner
 from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Worker

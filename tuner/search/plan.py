@@ -16,8 +16,7 @@ from optuna.storages import BaseStorage
 from objectives._messages import check_count
 from objectives.space.hyperparameter import Space
 from objectives.space.space import complete, grid_cells
-from tuner.search.pruners import PrunerName
-from tuner.search.samplers import LISTED, SamplerName
+from tuner.search.samplers import LISTED, PrunerName, SamplerName
 from tuner.storage.study import Session
 from tuner.storage.trial_attrs import origin_of
 
@@ -34,7 +33,7 @@ class Plan:
         space: the search space; empty where the objective suggests by itself.
         direction: ``"minimize"`` or ``"maximize"``.
         sampler: see `tuner.search.samplers`.
-        pruner: see `tuner.search.pruners`.
+        pruner: see there, too.
         n_trials: the study's total of finished trials; None for the sampler's own number.
         timeout: seconds; None for no limit.
         firsts: complete configurations to begin with.

@@ -20,8 +20,7 @@ from tuner.search.loop import (
 from tuner.search.plan import Plan, given
 from tuner.search.process_cohort import allowed_jobs, open_cohort
 from tuner.search.progress import ProgressBar
-from tuner.search.pruners import make_pruner, report_interval
-from tuner.search.samplers import LISTED, sampler_source
+from tuner.search.samplers import LISTED, make_pruner, report_interval, sampler_source
 from tuner.search.start_from import sampler_seed
 from tuner.search.trial_queue import TrialQueue, add_to_queue
 from tuner.storage.heartbeat import Heartbeat

@@ -165,7 +165,7 @@ BAD = {
     "all-weights-zero": (
         good(),
         {"target": "income", "sample_weight": np.zeros(N)},
-        "0 in every row",
+        "zero in every row",
     ),
     "misspelt-class-weight": (
         good(),

@@ -142,3 +142,20 @@ def test_class_that_only_later_rows_have_is_warned_of():
 
     assert data.classes is not None
     assert data.classes.tolist() == ["also early", "early", "late"]
+
+
+@pytest.mark.parametrize("how", [{}, {"groups": "who"}, {"time": "when"}])
+def test_no_rows_are_kept_for_a_test_where_none_are_asked_for(how):
+    data = load_tabular(table(), target="y", test_size=0, **how)
+
+    assert data.n_test == 0
+    assert len(data.train) + len(data.valid) == len(table())
+    with pytest.raises(ValueError, match="test_size must be above 0"):
+        data.open_test()
+
+
+def test_rows_of_no_weight_are_no_class_to_learn():
+    frame = pd.DataFrame({"a": np.arange(40.0) ** 2, "y": ["no", "yes"] * 20})
+
+    with pytest.raises(ValueError, match="two classes to train on"):
+        load_tabular(frame, target="y", sample_weight=(frame["y"] == "no").astype(float))

@@ -19,7 +19,7 @@ from tests.tuner.commands import run
 from tuner import tune_cnn, tune_finetune, tune_mlp, tune_module
 from tuner.cli import options
 from tuner.plots import figures
-from tuner.search import arguments, pruners, samplers
+from tuner.search import arguments, samplers
 
 TABLES = {"mlp": MLP_TABLE, "cnn": CNN_TABLE, "finetune": FINETUNE_TABLE}
 
@@ -58,7 +58,7 @@ def test_docstrings_list_every_hyperparameter(function, table):
     ("offered", "known"),
     [
         (arguments.SAMPLERS, get_args(samplers.SamplerName)),
-        (arguments.PRUNERS, get_args(pruners.PrunerName)),
+        (arguments.PRUNERS, get_args(samplers.PrunerName)),
         (choices.METRICS, metrics.METRICS),
         (choices.TASKS, get_args(targets.Task)),
         (choices.RECIPES, recipe.RECIPES),

@@ -12,7 +12,7 @@ from optuna.pruners import (
 from optuna.trial import TrialState, create_trial
 
 from tuner import tune
-from tuner.search.pruners import why_pruned
+from tuner.search.samplers import why_pruned
 
 NAN = float("nan")
 QUIET = {"show_progress_bar": False}

@@ -5,8 +5,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
 
-from tuner.search.pruners import make_pruner, report_interval
-from tuner.search.samplers import KnownSpaceSampler, sampler_source
+from tuner.search.samplers import KnownSpaceSampler, make_pruner, report_interval, sampler_source
 
 SPACE = {"b": FloatDistribution(0, 1), "a": IntDistribution(1, 9)}
 
