@@ -13,7 +13,13 @@ import torch
 from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric, get_metric, task_of
-from objectives.models.ensemble import Ensemble, Floats, HeldOut, check_ensemble
+from objectives.models.ensemble import (
+    Ensemble,
+    EnsembleModel,
+    Floats,
+    HeldOut,
+    check_ensemble,
+)
 from objectives.models.mlp import FittedModel
 from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
@@ -153,6 +159,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
         """Return what a trial's model predicts for the rows that each of its networks did not see:
         validation rows, or those of each fold one after another, as in ``held_out_rows``.
         """
+        if isinstance(model, EnsembleModel):
+            of_members = [self.held_out(member) for member in model.members]
+            return np.tensordot(model.weights, of_members, axes=1).astype(np.float32)
         width, parts = model.network.config["n_inputs"], []
         for number, part in enumerate(self.prepared):
             members = range(number * self.n_repeats, (number + 1) * self.n_repeats)

@@ -299,7 +299,7 @@ class TuningResult:
 
         if kind != "predictions" or not has_complete(self.study):
             return draw(self.study, kind)
-        return draw(self.study, kind, model=self.model, data=self.objective.data)
+        return draw(self.study, kind, model=self.model, objective=self.objective)
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnose`."""

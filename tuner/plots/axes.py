@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -50,8 +52,9 @@ LOOKS = {
     "COMPLETE": Look("#0072B2", "o", "complete", 24),
 }
 BEST_COLOR = "#E69F00"
-# Made for readers of every colour vision (Nunez, Anderton & Renslow 2018).
-RANK_COLORS = "cividis"
+# From pale to dark, so that the best trials stand out, in print and for every colour vision; the
+# palest sixth would vanish on white paper.
+RANK_COLORS = ListedColormap(colormaps["YlGnBu"](np.linspace(0.17, 1.0, 256)))
 # How a learning curve ended. Early stops are complete trials: same hue, and their own mark.
 ENDINGS = {
     "pruned": LOOKS["PRUNED"],
@@ -136,34 +139,49 @@ def scatter_trials(
     beyond which it lies, so that nothing seems to have a value that it has not.
     """
     low, high = ax.get_ylim()
-    inside, above, below = (values >= low) & (values <= high), values > high, values < low
+    inside, unknown = (values >= low) & (values <= high), np.isnan(values)
     foot = 0.015 if direction == "maximize" else 0.985
-    edges = ((above, 0.985, "^"), (below, 0.015, "v"), (np.isnan(values), foot, None))
     for state, look in LOOKS.items():
         here = states == state
-        draw = partial(ax.scatter, s=look.size, linewidths=1.1, marker=look.marker)
-        draw(x[here & inside], values[here & inside], c=look.color, alpha=0.85)
-        for beyond, edge, marker in edges:
-            at_edge, on_edge = x[here & beyond], partial(draw, transform=ax.get_xaxis_transform())
-            y = np.full(len(at_edge), edge)
-            if marker is None:
-                on_edge(at_edge, y, c=look.color, alpha=0.6)
-            else:
-                on_edge(at_edge, y, s=60, marker=marker, facecolors="white", edgecolors=look.color)
-    handles = state_handles(states)
-    n_beyond = int((above | below).sum())
-    if n_beyond:
-        marker = "^" if above.sum() > below.sum() else "v"
-        label = f"beyond the axis ({n_beyond})"
-        handle = Line2D([], [], color="#595959", marker=marker, linestyle="", label=label)
-        handle.set(markersize=7, markerfacecolor="white")
-        handles.append(handle)
-    return handles
+        draw = partial(ax.scatter, s=look.size, linewidths=1.1, marker=look.marker, c=look.color)
+        draw(x[here & inside], values[here & inside], alpha=0.85)
+        on_edge = x[here & unknown], np.full((here & unknown).sum(), foot)
+        draw(*on_edge, alpha=0.6, transform=ax.get_xaxis_transform())
+    colors = np.array([LOOKS[state].color for state in states], dtype=np.str_)
+    return [*state_handles(states), *mark_beyond(ax, x, values, colors)]
+
+
+def mark_beyond(
+    ax: Axes, x: Floats, values: Floats, colors: npt.NDArray[np.str_], size: float = 60.0
+) -> list[Line2D]:
+    """Draw values beyond the axis as triangles on its edge; return their legend entry, if any."""
+    low, high = ax.get_ylim()
+    sides = ((values > high, 0.985, "^"), (values < low, 0.015, "v"))
+    for beyond, edge, marker in sides:
+        ax.scatter(
+            x[beyond],
+            np.full(beyond.sum(), edge),
+            size,
+            marker=marker,
+            facecolors="white",
+            edgecolors=colors[beyond].tolist(),
+            linewidths=1.1,
+            transform=ax.get_xaxis_transform(),
+            zorder=2.6,
+        )
+    (n_above, _, up), (n_below, _, down) = ((side[0].sum(), *side[1:]) for side in sides)
+    if not n_above + n_below:
+        return []
+    label = f"beyond the axis ({n_above + n_below})"
+    handle = Line2D([], [], color="#595959", linestyle="", label=label)
+    handle.set(marker=up if n_above > n_below else down, markersize=7, markerfacecolor="white")
+    return [handle]
 
 
 def whole_numbers(ax: Axes, axis: str = "x") -> None:
     """Keep ticks between whole numbers off an axis."""
-    getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    locator = MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    getattr(ax, f"{axis}axis").set_major_locator(locator)
 
 
 def star(ax: Axes, x: Floats, y: Floats, label: str) -> PathCollection:

@@ -50,16 +50,16 @@ def draw(
     kind: str = "overview",
     *,
     model: FittedModel | None = None,
-    data: Any = None,
+    objective: Any = None,
 ) -> Figure:
     """Draw one figure of a study.
 
     Args:
         study: any study with one direction, or a view of one.
-        kind: one of `FIGURES`. ``"predictions"`` needs ``model`` and ``data``: it is the confusion
-            matrix, or predicted against true values, of the model on the validation split.
-        model: the best trial's fitted model.
-        data: what it was tuned on.
+        kind: one of `FIGURES`. ``"predictions"`` needs ``model`` and ``objective``: it is the
+            confusion matrix, or predicted against true values, of the validation rows.
+        model: that predicts.
+        objective: that it was tuned with.
 
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
@@ -82,61 +82,72 @@ def draw(
             'use load_result(...).plot("predictions")'
         )
     else:
-        drawn = plot_predictions(model, data)
+        drawn = plot_predictions(model, objective)
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
     assert isinstance(figure, Figure), "none of the plots draws on a subfigure"
     return figure
 
 
-def plot_predictions(model: FittedModel, data: Any, ax: Axes | None = None) -> Axes:
+def plot_predictions(model: FittedModel, objective: Any, ax: Axes | None = None) -> Axes:
     """Draw the validation rows as a confusion matrix or, in regression, predicted against true.
 
+    With folds they are the rows of all folds, and only networks that have not seen a row predict
+    it.
+
     Args:
-        model: a fitted model of any kind.
-        data: what it was tuned on, of which the validation split alone is read.
+        model: of a trial, or an ensemble of trials.
+        objective: that it was tuned with; the test split stays closed.
         ax: axes to draw on; by default those of a new figure.
     """
-    predicted = model.predict(data.valid.X)
-    if model.task == "regression":
-        return plot_predicted(data.valid.y, predicted, ax)
-    return plot_confusion(np.asarray(model.classes)[data.valid.y], predicted, ax)
+    classes = None if model.task == "regression" else np.asarray(model.classes)
+    if hasattr(objective, "held_out"):
+        y, predicted = objective.held_out_rows.y, objective.held_out(model)
+        predicted = predicted if classes is None else classes[predicted.argmax(axis=1)]
+    else:
+        y, predicted = objective.data.valid.y, model.predict(objective.data.valid.X)
+    return (
+        plot_predicted(y, predicted, ax)
+        if classes is None
+        else plot_confusion(classes[y], predicted, ax)
+    )
 
 
 def plot_confusion(true: npt.ArrayLike, predicted: npt.ArrayLike, ax: Axes | None = None) -> Axes:
-    """Draw how often each class is taken for which: the share of each true class's rows.
+    """Draw how often each class is taken for which: numbers of rows in the cells, each true class's
+    size beside it, and as colour the share of that class's rows.
 
     Args:
         true: class labels, shape (n,).
         predicted: class labels, shape (n,).
         ax: axes to draw on; by default those of a new figure.
     """
-    from sklearn.metrics import ConfusionMatrixDisplay
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
     labels = np.unique([*np.asarray(true).tolist(), *np.asarray(predicted).tolist()])
-    few = len(labels) <= _MAX_COUNTED
+    counts = confusion_matrix(true, predicted, labels=labels)
+    sizes = counts.sum(axis=1)
+    names, few = [plain(str(label)) for label in labels], len(labels) <= _MAX_COUNTED
     if ax is None:
         side = max(4.6, _INCHES_A_CLASS * len(labels) + 1.2)
         _, ax = plt.subplots(figsize=(side, side), layout="constrained")
-    ax = new_axes(ax, f"Confusion on {len(np.asarray(true))} validation rows", "")
-    ConfusionMatrixDisplay.from_predictions(
-        true,
-        predicted,
+    n_rows, n_wrong = counts.sum(), counts.sum() - counts.trace()
+    ax = new_axes(ax, f"Confusion: {n_wrong} of {n_rows} validation rows are wrong", "")
+    shares = ConfusionMatrixDisplay(counts / np.maximum(sizes, 1)[:, None], display_labels=names)
+    shares.plot(
         ax=ax,
-        normalize="true",
         cmap="Blues",
         colorbar=False,
-        labels=labels,
-        display_labels=[plain(str(label)) for label in labels],
         include_values=few,
-        values_format=".2f",
         im_kw={"vmin": 0.0, "vmax": 1.0},
         text_kw={"fontsize": "small"},
         xticks_rotation=0 if few else 90,
     )
-    for text in ax.texts:
-        # The colour shows zeros; as numbers they would hide where the errors are.
-        text.set_visible(text.get_text() != "0.00")
-    ax.set(xlabel="predicted", ylabel="true (each row sums to 1)")
+    for text, count in zip(ax.texts, counts.flat, strict=True) if few else ():
+        text.set(text=str(count), color="#8C8C8C" if count == 0 else text.get_color())
+    if not few:
+        ax.figure.colorbar(shares.im_, ax=ax, label="share of the true class", shrink=0.6)
+    ax.set_yticks(range(len(names)), [f"{n} ({k})" for n, k in zip(names, sizes, strict=True)])
+    ax.set(xlabel="predicted", ylabel="true (rows)")
     ax.grid(visible=False)
     return ax
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.collections import LineCollection
+from matplotlib.patheffects import withStroke
 from matplotlib.scale import LogScale
 
 from tuner.diagnosis.evidence import Range, ranges
@@ -206,25 +207,28 @@ def _log_if_wide(ax: Axes, axis: str, numbers: Floats, entry: object) -> bool:
 
 
 _MAX_AXES = 10
-
 _FEW_VALUES, _FAN = 12, 0.08
+_MAX_LABELS = 6  # Levels of an axis that are named: more would run into one another.
 
 
 class ParallelData(NamedTuple):
     """What `plot_parallel` draws: the complete trials that have every hyperparameter, worst first.
 
     ``position`` has shape (n_trials, n_names): 0 at the low end of each range, 1 at the high end.
-    ``rank`` is 0 for the worst and 1 for the best; ``ends`` are the labels of both ends by name.
+    ``rank`` is 0 for the worst and 1 for the best; ``ticks`` are positions with their labels, for
+    each name.
     """
 
     names: list[str]
     position: Floats
     rank: Floats
-    ends: list[tuple[str, str]]
+    ticks: list[dict[str, float]]
 
 
 def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw each complete trial as a line through its hyperparameters, the best one bold."""
+    """Draw each complete trial as a line through its hyperparameters: the better, the darker and
+    thicker, and the best one bold.
+    """
     data = parallel_data(study)
     if ax is None:
         _, ax = plt.subplots(figsize=(1.5 * max(len(data.names), 4) + 1, 4.2), layout="constrained")
@@ -238,17 +242,19 @@ def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
             # Lines through one level are fanned out by rank, so that each is seen.
             column += _FAN * (data.rank - 0.5)
     lines = [np.column_stack([columns, row]) for row in position]
-    alpha = float(np.clip(6 / np.sqrt(len(lines)), 0.2, 0.9))
-    drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=1.0, alpha=alpha)
+    # The worst half of many would hide the pattern of the best.
+    widths = 0.5 + 1.2 * data.rank**2 if len(lines) > _FEW_VALUES else 1.4
+    drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=widths, alpha=0.8)
     drawn.set_clim(0, 1)
     ax.add_collection(drawn)
-    (best,) = ax.plot(columns, data.position[-1], color=BEST_COLOR, linewidth=2.6, marker="*")
-    best.set(markeredgecolor="black", markersize=9)
-    for column, (low, high) in enumerate(data.ends):
-        for end, text, offset, align in ((0.0, low, -9, "top"), (1.0, high, 9, "bottom")):
-            note = ax.annotate(plain(text), (column, end), (0, offset), textcoords="offset points")
-            note.set(ha="center", va=align, fontsize="small")
-    ax.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.15, 1.15), yticks=[])
+    (best,) = ax.plot(columns, position[-1], color=BEST_COLOR, linewidth=2.6, marker="*")
+    best.set(markeredgecolor="black", markersize=9, label="best")
+    for column, ticks in enumerate(data.ticks):
+        for text, where in ticks.items():
+            note = ax.annotate(plain(text), (column, where), (6, 0), textcoords="offset points")
+            note.set(va="center", fontsize="small", zorder=4)
+            note.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    ax.set(xlim=(-0.3, len(columns) - 0.4), ylim=(-0.08, 1.08), yticks=[])
     ax.set_xticks(columns, list(map(plain, data.names)), rotation=20)
     ax.grid(visible=True, axis="x", color="#8C8C8C", linewidth=0.8)
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -262,18 +268,35 @@ def parallel_data(study: optuna.Study | StudyView) -> ParallelData:
     """
     view = view_of(study)
     columns: dict[str, Floats] = {}
-    ends: list[tuple[str, str]] = []
+    ticks: list[dict[str, float]] = []
     for name in view.varied[:_MAX_AXES]:
         values, entry = view.ranked[f"params_{name}"], ranges(view).get(name)
         if isinstance(entry, Range):
             columns[name] = entry.position(values)
-            ends.append((f"{entry.low:.3g}", f"{entry.high:.3g}"))
+            marks = _marks(entry)
+            places = entry.position(pd.Series(marks)).tolist()
+            ticks.append({f"{mark:.3g}": place for mark, place in zip(marks, places, strict=True)})
         else:
             levels = levels_of(values)
             where = values.astype("str").map(levels.index).where(values.notna())
             columns[name] = where.to_numpy(dtype=np.float64) / max(len(levels) - 1, 1)
-            ends.append((levels[0], levels[-1]) if levels else ("", ""))
+            named = levels if len(levels) <= _MAX_LABELS else [levels[0], levels[-1]]
+            ticks.append({level: levels.index(level) / max(len(levels) - 1, 1) for level in named})
     position = np.column_stack(list(columns.values())) if columns else np.empty((0, 0))
     position = position[np.isfinite(position).all(axis=1)][::-1]
     rank = np.linspace(0, 1, len(position))
-    return ParallelData(list(columns), position, rank, ends)
+    return ParallelData(list(columns), position, rank, ticks)
+
+
+def _marks(entry: Range) -> list[float]:
+    """The ends of a range and, if they are few, the steps between them: decades, powers of two,
+    whole numbers.
+    """
+    if entry.log or entry.powers_of_two:
+        base = 2.0 if entry.powers_of_two or entry.whole else 10.0
+        steps = base ** np.arange(-40, 41)
+    else:
+        steps = np.arange(entry.low, min(entry.high, entry.low + _MAX_LABELS) + 0.5)
+    inside = steps[(steps > 1.01 * entry.low) & (steps < 0.99 * entry.high)].tolist()
+    is_few = len(inside) + 2 <= _MAX_LABELS and (entry.log or entry.powers_of_two or entry.whole)
+    return [entry.low, *(inside if is_few else []), entry.high]

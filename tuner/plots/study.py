@@ -29,6 +29,7 @@ from tuner.plots.axes import (
     LOOKS,
     Floats,
     legend,
+    mark_beyond,
     new_axes,
     plain,
     scale_values,
@@ -158,14 +159,18 @@ def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
         color = ENDINGS[ending].color
         ax.add_collection(LineCollection(curves, colors=color, linewidths=width, alpha=alpha))
     # The ends lie above all curves, those of the rarer endings above the commoner.
+    ends, colors = [np.empty((0, 2))], list[str]()
     for ending, curves in sorted(by_ending.items(), key=lambda item: -len(item[1])):
-        ends = [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
-        x, y = np.concatenate([np.empty((0, 2)), *ends]).T
+        ends += [curve[np.isfinite(curve[:, 1])][-1:] for curve in curves]
+        x, y = np.concatenate([np.empty((0, 2)), *ends[len(ends) - len(curves) :]]).T
         look = ENDINGS[ending]
+        colors += [look.color] * len(x)
         ax.scatter(x, y, 12, look.color, marker=look.marker, linewidths=0.8, alpha=0.7, zorder=2.5)
     last = max(curve[-1, 0] for curve in data.curve)
     ax.set_xlim(-0.02 * last - 0.05, 1.03 * last + 0.05)
     handles = state_handles(data.ending, lines=True, looks=ENDINGS)
+    x, y = np.concatenate(ends).T
+    handles += mark_beyond(ax, x, y, np.array(colors, dtype=np.str_), size=25)
     best = view.best_curve
     if best is not None and best["value"].notna().any():
         ax.plot(best["epoch"], best["value"], color=BEST_COLOR, linewidth=2, zorder=3)
@@ -194,15 +199,16 @@ def plot_importances(study: optuna.Study | StudyView, ax: Axes | None = None) ->
     ax.grid(visible=False, axis="y")
     n_trials, n_names = int((view.ended["state"] == "COMPLETE").sum()), len(view.importances)
     if n_trials < TRIALS_A_DIMENSION * n_names:
-        caveat = f"only {n_trials} complete trials for {n_names} hyperparameters:\nmay be chance"
-        note = ax.text(0.99, 0.02, caveat, transform=ax.transAxes, ha="right", va="bottom")
+        caveat = f"may be chance: {n_trials} complete trials for {n_names} hyperparameters"
+        note = ax.text(0, 1.02, caveat, transform=ax.transAxes, va="bottom")
         note.set(color=LOOKS["FAIL"].color, fontsize="small")
+        plt.setp(bars, alpha=0.45)
     return ax
 
 
 def overview(study: optuna.Study | StudyView) -> Figure:
-    """Draw a study on a page: history, learning curves, importances, the two hyperparameters that
-    mattered most, and the best trial's losses.
+    """Draw a study on a page: history, learning curves, losses of the best trial, importances, the
+    hyperparameter that mattered most, and the learning rate or else the second most important.
 
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
@@ -213,13 +219,15 @@ def overview(study: optuna.Study | StudyView) -> Figure:
     plot_curves(view, axes[0, 1])
     plot_losses(view, axes[0, 2])
     plot_importances(view, axes[1, 0])
-    names = [*view.varied, None, None]
+    names: list[str | None] = [*view.varied, None, None]
+    names[1:] = sorted(names[1:], key=lambda name: name != "learning_rate")
     for ax, name in zip(axes[1, 1:], names[:2], strict=True):
         plot_hyperparameter(view, name, ax)
     best = view.best_trial
     value = "no complete trial" if best is None else f"best valid {view.metric} {short(best.value)}"
     n_trials = "1 trial" if len(view.trials) == 1 else f"{len(view.trials)} trials"
-    figure.suptitle(plain(f"{view.study_name}: {value}, {n_trials}"), x=0.01, ha="left")
+    title = figure.suptitle(plain(f"{view.study_name}: {value}, {n_trials}"), x=0.01, ha="left")
+    title.set(fontsize="x-large", fontweight="bold")
     return figure
 
 
@@ -228,13 +236,16 @@ _LOSSES = {"train_loss": ("#0072B2", "-"), "valid_loss": ("#D55E00", "--")}
 _UNITS = (("hours", 3600, 2 * 3600), ("minutes", 60, 180), ("seconds", 1, 0))
 _SHORTEST = 1 / 400  # Of the axis: what a bar needs to be seen.
 _MANY = 100  # Bars whose white edges would hide them.
+_ROWS = 60  # Rows of which the bars are thick enough to see; of more they overlap.
+_SURE = 0.005  # Share of the time below which gaps are not worth a word.
 
 
 class TimelineData(NamedTuple):
     """What `plot_timeline` draws: arrays of one entry a trial that has ended.
 
-    ``start_s`` and ``end_s`` are seconds since the first trial began; ``lane`` is the bar's row:
-    trials that trained side by side in one worker have one each.
+    ``start_s`` and ``end_s`` are seconds since the first trial began; ``lane`` is the bar's row: of
+    one worker the trial's number, of several a row for each trial that trained side by side.
+    ``idle_s`` are seconds of all workers in which no trial was trained.
     """
 
     worker: npt.NDArray[np.int64]
@@ -242,6 +253,7 @@ class TimelineData(NamedTuple):
     end_s: Floats
     state: npt.NDArray[np.str_]
     lane: npt.NDArray[np.int64]
+    idle_s: float
 
 
 def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
@@ -259,21 +271,24 @@ def timeline_data(study: optuna.Study | StudyView) -> TimelineData:
     state = trials["state"].to_numpy(dtype=np.str_)
     # Each trial has the first free row of its worker; workers lie one below the other.
     free: dict[int, list[float]] = {who: [] for who in sorted(worker.tolist())}
-    rows = []
+    rows, idle_s = [], 0.0
     for who, begins, ends in zip(worker.tolist(), start, end, strict=True):
+        idle_s += max(0.0, begins - max(free[who], default=begins))
         row = next((i for i, until in enumerate(free[who]) if until <= begins), len(free[who]))
         free[who][row : row + 1] = [ends]
         rows.append(row)
     n_above = dict(zip(free, np.cumsum([0, *map(len, free.values())]), strict=False))
     lane = [n_above[who] + row for who, row in zip(worker.tolist(), rows, strict=True)]
-    lanes = np.array(lane, dtype=np.int64)
-    return TimelineData(worker, start - begin, end - begin, state, lanes)
+    lanes = number.astype(np.int64) if len(free) == 1 else np.array(lane, dtype=np.int64)
+    return TimelineData(worker, start - begin, end - begin, state, lanes, idle_s)
 
 
 def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
-    """Draw when each worker trained which trials, by state; gaps are time that no trial used."""
+    """Draw when each trial was trained, by state: of one worker a row a trial, of several a row for
+    each trial that trained side by side. Gaps are time that no trial used.
+    """
     data = timeline_data(study)
-    ax = new_axes(ax, "Timeline of workers", "")
+    ax = new_axes(ax, "Timeline", "")
     if not len(data.lane):
         return show_empty(ax, "no trial has ended yet")
     longest = float(data.end_s.max())
@@ -282,19 +297,33 @@ def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
     for state, look in LOOKS.items():
         here = data.state == state
         start, edges = data.start_s[here] / seconds, 0.4 if len(width) < _MANY else 0
-        bars = ax.barh(data.lane[here], width[here], left=start, color=look.color)
+        height = max(0.8, (np.ptp(data.lane) + 1) / _ROWS)
+        bars = ax.barh(data.lane[here], width[here], height, start, color=look.color)
         plt.setp(bars, edgecolor="white", linewidth=edges)
     ax.set_xlabel(f"{unit} since the first trial began")
     workers = np.unique(data.worker)
-    middles = [float(np.mean(np.unique(data.lane[data.worker == w]))) for w in workers]
-    ax.set_yticks(middles, [f"worker {worker}" for worker in workers])
+    if len(workers) == 1:
+        ax.set_ylabel("trial")
+        whole_numbers(ax, "y")
+    else:
+        middles = [float(np.mean(np.unique(data.lane[data.worker == w]))) for w in workers]
+        ax.set_yticks(middles, [f"worker {worker}" for worker in workers])
+        ax.grid(visible=False, axis="y")
     for worker in workers[1:]:
         ax.axhline(data.lane[data.worker == worker].min() - 0.5, color="#595959", linewidth=0.8)
-    ax.grid(visible=False, axis="y")
     ax.invert_yaxis()
+    lengths = data.end_s - data.start_s
+    total = max(lengths.sum() + data.idle_s, 1e-9)  # trials made by hand take no time
+    states = [state for state in reversed(LOOKS) if (data.state == state).any()]
     handles = state_handles(data.state)
-    for handle in handles:
-        handle.set(marker="s", markersize=7)
+    for handle, state in zip(handles, states, strict=True):
+        share = lengths[data.state == state].sum() / total
+        handle.set(marker="s", markersize=7, label=f"{handle.get_label()}: {share:.0%} of the time")
+    if data.idle_s > _SURE * total:
+        label = f"no trial: {data.idle_s / total:.0%}"
+        handle = Line2D([], [], color="white", markeredgecolor="#595959", label=label)
+        handle.set(marker="s", markersize=7, linestyle="")
+        handles.append(handle)
     legend(ax, handles)
     return ax
 

@@ -20,8 +20,9 @@ from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import optuna
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -93,10 +94,9 @@ def write_report(
         )
     target = check_target(path)
     view = view_of(study, objective)
-    data = getattr(view.objective, "data", None)
-    model = None if data is None else model
+    model = model if hasattr(view.objective, "data") else None
     values = page_values(view, has_model=model is not None, confirmed=confirmed) | {
-        "pictures": draw_pictures(view, model=model, data=data),
+        "pictures": draw_pictures(view, model=model),
         "made": f"Written by fusetune with Optuna {optuna.__version__} on "
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     }
@@ -187,20 +187,23 @@ def _configuration(view: StudyView, best_trial: FrozenTrial) -> tuple[str, str]:
 
 _SIZE = (6.4, 4.2)  # Inches: what the plots are laid out for.
 _DPI = 144
-_N_COLORS = 256
+_N_COLORS = 64
+# Red, green and blue of what is white and of what is black in a figure on a dark page.
+_DARK_PAPER, _DARK_INK = np.array([23, 28, 34]), np.array([230, 234, 239])
 _WIDE = "All hyperparameters at once, a line a trial."  # Needs the whole width of the page.
 
 
 class Picture(NamedTuple):
     """A figure of a report: the PNG as a ``data:`` address, its size in pixels, and its words.
 
-    ``caption`` is one line below it, ``alt`` says what it shows; a wide one needs the whole width
-    of the page.
+    ``dark`` is the same for a dark page. ``caption`` is one line below it, ``alt`` says what it
+    shows; a wide one needs the whole width of the page.
     """
 
     caption: str
     alt: str
     uri: str
+    dark: str
     width: int
     height: int
     is_wide: bool
@@ -209,15 +212,12 @@ class Picture(NamedTuple):
 _Drawing = tuple[Callable[..., object], str, str]
 
 
-def draw_pictures(
-    view: StudyView, *, model: FittedModel | None = None, data: Any = None
-) -> list[Picture]:
+def draw_pictures(view: StudyView, *, model: FittedModel | None = None) -> list[Picture]:
     """Draw a study for a report; figures with nothing to show are left out.
 
     Args:
-        view: of any study.
+        view: of any study; with its objective where there is a model.
         model: the best trial's, for its predictions on the validation split.
-        data: what it was tuned on.
 
     Returns:
         The figures in the order of the page.
@@ -228,7 +228,7 @@ def draw_pictures(
         what = "predicted against true values" if regression else "confusion matrix"
         drawings.append(
             (
-                partial(plot_predictions, model, data),
+                partial(plot_predictions, model, view.objective),
                 "What does the best model get wrong on the validation split?",
                 f"The best model's {what} on the validation split.",
             )
@@ -309,9 +309,27 @@ def picture(
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         draw(figure.subplots())
         figure.savefig(file, format="png", dpi=_DPI)
-    image = Image.open(file).convert("RGB")
+    # A third of the bytes, and no difference that an eye sees: colours of few points stay.
+    image = (
+        Image.open(file)
+        .convert("RGB")
+        .quantize(_N_COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
+    light, palette = _address(image), image.getpalette() or []
+    image.putpalette(_for_dark_page(palette))
+    return Picture(caption, alt, light, _address(image), image.width, image.height, is_wide)
+
+
+def _for_dark_page(palette: list[int]) -> list[int]:
+    """Change the share of white in each colour for that of black; hues stay as they are."""
+    colors = np.array(palette, dtype=np.float64).reshape(-1, 3) / 255
+    white, black = colors.min(axis=1, keepdims=True), 1 - colors.max(axis=1, keepdims=True)
+    dark = _DARK_PAPER + (_DARK_INK - _DARK_PAPER) * (colors - white + black)
+    shades: list[int] = dark.round().astype(int).ravel().tolist()
+    return shades
+
+
+def _address(image: Image.Image) -> str:
     content = io.BytesIO()
-    # A third of the bytes, and no difference that an eye sees.
-    image.quantize(_N_COLORS, dither=Image.Dither.NONE).save(content, format="png")
-    uri = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
-    return Picture(caption, alt, uri, image.width, image.height, is_wide)
+    image.save(content, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from tests.tuner.studies import make_study, make_trial, peaked
+from tests.tuner.studies import make_study, make_trial, peaked, random_params
 from tuner import tune, tune_mlp
 from tuner.plots.figures import FIGURES, OF_A_STUDY, draw, plot_confusion, plot_predicted
 from tuner.plots.hyperparameters import (
@@ -20,6 +20,7 @@ from tuner.plots.hyperparameters import (
 )
 from tuner.plots.study import (
     curves_data,
+    overview,
     plot_curves,
     plot_losses,
     plot_timeline,
@@ -83,6 +84,30 @@ def test_predictions_open_the_validation_split_alone(result, monkeypatch):
     result.plot("predictions")
 
     assert "fusetune:test_openings" not in result.study.user_attrs
+
+
+def test_predictions_of_folds_are_those_of_networks_that_have_not_seen_the_row():
+    result = tune_mlp(
+        "iris", n_trials=3, epochs=4, folds=5, ensemble=False, show_progress_bar=False
+    )
+
+    title = result.plot("predictions").axes[0].get_title(loc="left")
+
+    n_wrong = round(120 * (1 - result.best_value))
+    assert title == f"Confusion: {n_wrong} of 120 validation rows are wrong"
+
+
+def test_predictions_of_an_ensemble_are_the_mean_of_its_members():
+    result = tune_mlp("diabetes", n_trials=4, epochs=2, ensemble=3, show_progress_bar=False)
+    objective, members = result.objective, result.model.members
+
+    mean = objective.held_out(result.model)
+
+    parts = [objective.held_out(member) for member in members]
+    assert len(parts) > 1
+    assert mean == pytest.approx(np.average(parts, axis=0, weights=result.model.weights))
+    drawn = result.plot("predictions").axes[0].collections[0].get_offsets()
+    assert sorted(drawn[:, 0].tolist()) == pytest.approx(sorted(mean.tolist()))
 
 
 def test_predictions_of_a_study_alone_name_the_figures_that_it_has():
@@ -193,8 +218,9 @@ def test_parallel_lines_lie_between_the_ends_of_the_ranges_and_end_with_the_best
     data = parallel_data(study)
 
     assert data.names[0] == "learning_rate"
-    assert data.ends[0] == ("0.0001", "0.1")
-    assert data.ends[data.names.index("activation")] == ("relu", "tanh")
+    assert data.ticks[0] == pytest.approx({"0.0001": 0, "0.001": 1 / 3, "0.01": 2 / 3, "0.1": 1})
+    assert data.ticks[data.names.index("activation")] == {"relu": 0, "tanh": 1}
+    assert data.ticks[data.names.index("dropout")] == {"0": 0, "0.5": 1}
     assert data.position.shape == (30, 4)
     assert ((data.position >= 0) & (data.position <= 1)).all()
     best = np.log10(study.best_params["learning_rate"] / 1e-4) / 3
@@ -213,6 +239,42 @@ def test_trials_side_by_side_have_rows_of_their_own_and_workers_are_apart():
     assert plot_timeline(study).get_xlabel() == "seconds since the first trial began"
 
 
+def test_trials_of_one_worker_have_a_row_each_and_the_legend_says_what_took_the_time():
+    study = optuna.create_study(direction="maximize")
+    pruned = timed(2, 6, 7, state=TrialState.PRUNED)
+    for trial in (timed(0, 0, 4), timed(1, 4, 5), pruned, timed(3, 7, 10)):
+        study.add_trial(trial)
+
+    data, ax = timeline_data(study), plot_timeline(study)
+
+    assert data.lane.tolist() == [0, 1, 2, 3]
+    assert data.idle_s == 1
+    assert ax.get_ylabel() == "trial"
+    shares = ["complete (3): 80% of the time", "pruned (1): 10% of the time", "no trial: 10%"]
+    assert legend_of(ax) == shares
+
+
+def test_a_curve_that_ends_beyond_the_axis_is_marked_on_its_edge():
+    good = [make_trial(v, metric=[v - 0.02, v]) for v in (0.94, 0.95, 0.95, 0.96)]
+    study = make_study(*good, make_trial(0.3, metric=[0.2, 0.3]))
+
+    ax = plot_curves(study)
+
+    assert ax.get_ylim()[0] > 0.3
+    assert "beyond the axis (1)" in legend_of(ax)
+    marked = next(dots for dots in ax.collections if dots.get_offsets().tolist() == [[1.0, 0.015]])
+    assert marked.get_offset_transform() == ax.get_xaxis_transform()
+
+
+def test_overview_shows_the_learning_rate_also_where_others_mattered_more():
+    rng = np.random.default_rng(0)
+    trials = [make_trial(1 - p["dropout"], **p) for p in (random_params(rng) for _ in range(20))]
+
+    shown = [ax.get_xlabel() for ax in overview(make_study(*trials)).axes]
+
+    assert shown[-2:] == ["dropout", "learning_rate"]
+
+
 def test_losses_are_those_of_the_best_trial_with_its_best_epoch_marked():
     best = make_trial(0.9, metric=[0.5, 0.9, 0.8], train=[3.0, 2.0, 1.0], valid=[3.0, 2.5, 2.8])
 
@@ -223,11 +285,22 @@ def test_losses_are_those_of_the_best_trial_with_its_best_epoch_marked():
     assert legend_of(ax) == ["train_loss", "valid_loss", "best epoch (1) of trial 1"]
 
 
-def test_confusion_is_the_share_of_each_true_class():
+def test_confusion_counts_rows_and_colours_the_share_of_each_true_class():
     ax = plot_confusion(["a", "a", "a", "a", "b"], ["a", "a", "a", "b", "b"])
 
     assert ax.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 1.0]]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true (each row sums to 1)")
+    assert [text.get_text() for text in ax.texts] == ["3", "1", "0", "1"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a (4)", "b (1)"]
+    assert ax.get_title(loc="left") == "Confusion: 1 of 5 validation rows are wrong"
+
+
+def test_confusion_of_many_classes_has_a_scale_in_place_of_numbers():
+    classes = [f"c{i:02d}" for i in range(20)]
+
+    ax = plot_confusion(classes, classes)
+
+    assert list(ax.texts) == []
+    assert ax.figure.axes[1].get_ylabel() == "share of the true class"
 
 
 def test_predicted_values_are_drawn_against_true_ones_on_the_axes_given():

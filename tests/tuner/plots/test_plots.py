@@ -225,7 +225,7 @@ def test_importances_are_not_made_up_from_too_little(name):
 def test_importances_of_few_trials_say_so_in_the_figure(n_trials, has_caveat):
     ax = plot_importances(make_study(values_of(n_trials)))
 
-    caveat = "only 12 complete trials for 3 hyperparameters:\nmay be chance"
+    caveat = "may be chance: 12 complete trials for 3 hyperparameters"
     assert (caveat in [text.get_text() for text in ax.texts]) == has_caveat
 
 

@@ -1,9 +1,13 @@
 """The report as a file: what is in it, and what is left out."""
 
+import io
+from base64 import b64decode
+
 import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
+from PIL import Image
 
 from tests.tuner.commands import run
 from tests.tuner.reports import Page, report_of
@@ -51,6 +55,23 @@ def test_every_figure_is_inside_the_page_and_in_words(result, tmp_path):
     assert all(image["src"].startswith("data:image/png;base64,") for image in images)
     assert all(len(image["alt"]) > 20 for image in images)
     assert "confusion matrix" in images[-1]["alt"]
+
+
+def test_a_figure_for_dark_pages_differs_in_its_paper_and_ink_alone(result, tmp_path):
+    page = Page(result.report(tmp_path / "study.html"))
+
+    images = page.all("img")
+    light, dark = ([i for i in images if i["class"] == name] for name in ("light", "dark"))
+    colors = [
+        [Image.open(io.BytesIO(b64decode(image["src"].partition(",")[2]))) for image in half]
+        for half in (light, dark)
+    ]
+    assert len(light) == len(dark) == len(page.all("figure"))
+    for bright, dim in zip(*colors, strict=True):
+        assert bright.size == dim.size
+        assert bright.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert dim.convert("RGB").getpixel((0, 0)) == (23, 28, 34)
+        assert bright.tobytes() == dim.tobytes()  # of the same shades, by number
 
 
 @pytest.mark.slow
