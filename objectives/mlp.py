@@ -25,7 +25,7 @@ from objectives.objective import NetworkObjective, describe_data
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
-from objectives.training.device import Precision, pick_device
+from objectives.training.device import Precision, pick_device, products_of
 from objectives.training.mlp_cohort import MLPCohort, Training
 from objectives.training.recipe import RECIPES, Loss
 from objectives.training.stacked_mlp import StackedMLP
@@ -70,8 +70,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
         ensemble: what the result of a search predicts with: ``"auto"`` for an ensemble of trials
             where it beats the best one on held-out rows; a number for an ensemble of so many votes
             at most; False for the best trial alone.
-        precision: of the matrix products of training: ``"float32"``, or ``"auto"``, which is
-            bfloat16 where that is faster, see `objectives.training.device.product_dtype`.
+        precision: of the matrix products of training: ``"float32"``, ``"bfloat16"`` for those of
+            large networks, or ``"auto"`` for bfloat16 on a CPU that has it. The attribute holds
+            what was chosen, see `objectives.training.device`.
         seed: of splits, folds, weights, data order and dropout.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
         data_options: further arguments of `load_tabular`, such as ``groups`` or ``class_weight``.
@@ -102,7 +103,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         n_repeats: int = 1,
         folds: Literal["auto"] | int | None = None,
         ensemble: Ensemble = "auto",
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         seed: int = 0,
         device: str | torch.device | None = None,
         **data_options: Any,
@@ -112,7 +113,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         _check_folds(folds)
         check_choice("precision", precision, get_args(Precision))
         check_choice("recipe", recipe, RECIPES)
-        self.recipe, self.precision = RECIPES[recipe], precision
+        self.recipe = RECIPES[recipe]
         self.ensemble = check_ensemble(ensemble)
         self.space: Space = make_space(MLP_TABLE, space)
         if isinstance(dataset, TabularData) and data_options:
@@ -125,6 +126,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         self.metric: Metric = get_metric(metric, self.data.task)
         self.patience, self.n_repeats, self.seed = patience, n_repeats, seed
         self.device = pick_device(device)
+        self.precision = products_of(precision, self.device)
         smoothing = self.recipe.label_smoothing if self.metric.name in _SMOOTHED_METRICS else 0.0
         self.loss = Loss(self.data.task, smoothing)
         pairs = self._pairs(folds)

@@ -244,11 +244,12 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
     passed |= {"folds"} & arguments.keys()  # whose default is "auto" here alone
     given = {"space": space} | {name: arguments[name] for name in passed}
     objective = entry.objective(*data.values(), **given)
-    if arguments.get("folds") == "auto":
-        begun = _begun_study(arguments)
-        if begun is not None and would_continue(begun, objective.record, with_its="folds"):
-            options = dict(options) | {"folds": begun.get("folds")}
-            objective = entry.objective(*data.values(), **given | {"folds": options["folds"]})
+    automatic = [name for name in ("folds", "precision") if arguments.get(name) == "auto"]
+    begun = _begun_study(arguments) if automatic else None
+    if begun is not None and would_continue(begun, objective.record, with_its=automatic):
+        own = {name: begun.get(name) for name in automatic}
+        options = dict(options) | own
+        objective = entry.objective(*data.values(), **given | own)
     rows = objective.space
     firsts = [complete(rows, params) for params in arguments["enqueue"]]
     if arguments["include_default"] and arguments["sampler"] not in LISTED:

@@ -48,7 +48,7 @@ METRICS = (
 RECIPES = ("modern", "plain")
 Task = Literal["binary", "multiclass", "regression"]
 TASKS = get_args(Task)
-Precision = Literal["float32", "auto"]
+Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS = get_args(Precision)
 # Common backbones; torchvision has many more.
 BACKBONES = (
@@ -171,10 +171,11 @@ class MLPArguments(TableArguments, total=False):
             256 MB.
         recipe: What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the
             textbook's network.
-        precision: Of the matrix products of training: ``float32``, or ``auto`` for bfloat16 where
-            that is faster. With ``auto``, large networks train about 1.5 times as fast on
-            processors that have bfloat16; weights, loss and metric stay float32. Another kind of
-            processor then gives another table.
+        precision: Of the matrix products of training: ``float32``, or ``bfloat16`` for those of
+            large networks, which then train about 1.5 times as fast on processors that have it;
+            weights, loss and metric stay float32. ``auto`` is bfloat16 on such a processor, else
+            float32, so another kind of processor may give another table. A stored study keeps its
+            own.
     """
 
     n_repeats: Annotated[int, Argument(1, "a whole number")]
@@ -183,7 +184,7 @@ class MLPArguments(TableArguments, total=False):
         Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
     ]
     recipe: Annotated[str, Argument("modern", "a text", RECIPES)]
-    precision: Annotated[Precision, Argument("float32", "a text", PRECISIONS)]
+    precision: Annotated[Precision, Argument("auto", "a text", PRECISIONS)]
 
 
 class FinetuneArguments(ImageArguments, total=False):

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-Precision: TypeAlias = Literal["float32", "auto"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+Products: TypeAlias = Literal["float32", "bfloat16"]
 RandomState: TypeAlias = tuple[Tensor, Tensor | None]  # of the CPU, and of CUDA where it trains
 
 # Multiplications a step and network from which on bfloat16, its roundings included, is faster on a
@@ -18,24 +19,30 @@ RandomState: TypeAlias = tuple[Tensor, Tensor | None]  # of the CPU, and of CUDA
 _PAYS = 50e6
 
 
-def product_dtype(
-    precision: Precision, *, device: torch.device, n_multiplications: float
-) -> torch.dtype:
-    """Return the type that a network's matrix products are made in.
+def products_of(precision: Precision, device: torch.device) -> Products:
+    """Return ``precision`` with ``"auto"`` settled: bfloat16 on a CPU that multiplies it natively,
+    else float32.
+    """
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cpu" and multiplies_bfloat16() else "float32"
 
-    ``"auto"`` is bfloat16 for large networks on a CPU that multiplies it natively, else float32. It
-    follows from network and batch size alone, never from what trains beside, so a trial comes out
-    the same in any company.
+
+def product_dtype(products: Products, n_multiplications: float) -> torch.dtype:
+    """Return the type that a network's matrix products are made in: bfloat16 for large networks
+    alone.
+
+    It follows from network and batch size, never from what trains beside, so a trial comes out the
+    same in any company.
 
     ``n_multiplications`` are those of one training step of one network.
 
     Example:
-        >>> product_dtype("float32", device=torch.device("cpu"), n_multiplications=1e9)
-        torch.float32
+        >>> product_dtype("bfloat16", 1e9), product_dtype("bfloat16", 1e6)
+        (torch.bfloat16, torch.float32)
     """
-    if precision == "float32" or device.type != "cpu" or n_multiplications < _PAYS:
-        return torch.float32
-    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    large = products == "bfloat16" and n_multiplications >= _PAYS
+    return torch.bfloat16 if large else torch.float32
 
 
 def multiplies_bfloat16() -> bool:

@@ -15,7 +15,7 @@ from objectives.metrics import Metric
 from objectives.objective import BestEpoch, EpochResult, Model, trial_seed
 from objectives.space.hyperparameter import Params
 from objectives.training.cohort import ResumableCohort
-from objectives.training.device import Precision, is_out_of_memory, one_thread, product_dtype
+from objectives.training.device import Products, is_out_of_memory, one_thread, product_dtype
 from objectives.training.recipe import Loss, Recipe
 from objectives.training.stack import Member, RowOptimizer, Stack
 from objectives.training.stacked_mlp import Shape, StackedMLP
@@ -54,7 +54,7 @@ class Training:
     patience: int | None
     n_repeats: int
     seed: int
-    precision: Precision = "float32"
+    precision: Products = "float32"
 
     @property
     def n_members(self) -> int:
@@ -275,11 +275,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
             batch_size=self._step_rows(params, n_rows),
             n_rows=n_rows,
             shape=shared.shape(params),
-            dtype=product_dtype(
-                shared.precision,
-                device=shared.tensors.x.device,
-                n_multiplications=self._n_multiplications(params),
-            ),
+            dtype=product_dtype(shared.precision, self._n_multiplications(params)),
         )
         self._stacks.append((key, stack))
         return stack

@@ -275,6 +275,8 @@ def difference(
             old, new = ({k: v for k, v in (s or {}).items() if k[:2] != "n_"} for s in (old, new))
         if old == new or key in but:
             continue
+        if key == "precision" and old == "auto":
+            continue  # as earlier versions recorded it, which was bfloat16 where the processor has it
         if key == "function" and asked.get("objective") == OWN:
             continue  # a warning, as it may be the same one by another name
         if key == "grid" and None in (old, new):
@@ -355,14 +357,16 @@ def load_study(
     return TunedStudy(study_name=study_name, storage=opened)
 
 
-def would_continue(stored: Mapping[str, Any], asked: Mapping[str, Any], *, with_its: str) -> bool:
+def would_continue(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], *, with_its: Sequence[str]
+) -> bool:
     """Say whether two studies of the same data differ in what ``with_its`` names, and only there.
 
     Space, grid and seed are not looked at.
     """
     ignored = ("space", "grid", "seed")
-    differs = stored.get(with_its) != asked.get(with_its)
-    return differs and difference(stored, asked, but=(with_its, *ignored)) is None
+    differs = any(stored.get(name) != asked.get(name) for name in with_its)
+    return differs and difference(stored, asked, but=(*with_its, *ignored)) is None
 
 
 def stored_record(

@@ -189,23 +189,30 @@ def test_a_network_that_trains_alone_has_no_group() -> None:
     assert cohort.batch_key(DEFAULTS | {"hidden_units": 600}) is None
 
 
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a processor with bfloat16 products")
-def test_auto_precision_rounds_the_products_of_large_networks_alone() -> None:
+def test_bfloat16_rounds_the_products_of_large_networks_alone() -> None:
     wide = DEFAULTS | {"hidden_units": 700, "n_layers": 3}
     curves = {}
-    for precision in ("float32", "auto"):
+    for precision in ("float32", "bfloat16"):
         for number, params in enumerate((DEFAULTS, wide)):
             cohort = make_objective(precision=precision).cohort(seed=0)
             cohort.add(number, params)
             curves[precision, number] = numbers(run(cohort)[number])
 
-    assert curves["auto", 0] == curves["float32", 0]
-    assert curves["auto", 1] != curves["float32", 1]
-    np.testing.assert_allclose(curves["auto", 1], curves["float32", 1], rtol=0.05)
+    assert curves["bfloat16", 0] == curves["float32", 0]
+    assert curves["bfloat16", 1] != curves["float32", 1]
+    np.testing.assert_allclose(curves["bfloat16", 1], curves["float32", 1], rtol=0.05)
+
+
+def test_auto_precision_is_what_the_processor_multiplies_natively() -> None:
+    native = "bfloat16" if multiplies_bfloat16() else "float32"
+
+    assert make_objective(precision="auto").record["precision"] == native
 
 
 def test_a_precision_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="precision must be one of float32, auto, got 'half'"):
+    with pytest.raises(
+        ValueError, match="precision must be one of auto, float32, bfloat16, got 'half'"
+    ):
         make_objective(precision="half")
 
 

@@ -29,7 +29,7 @@ OTHERS = {
     "sizes": ({"valid_size": 0.3}, "split valid_size"),
     "repeats": ({"n_repeats": 2}, "n_repeats 1, now 2"),
     "folds": ({"folds": 3}, "folds 5, now 3"),
-    "precision": ({"precision": "auto"}, "precision 'float32', now 'auto'"),
+    "precision": ({"precision": "bfloat16"}, "precision 'float32', now 'bfloat16'"),
     "epochs": ({"epochs": 3}, "epochs fixed at 2, now fixed at 3"),
     "groups": ({"groups": list(range(50)) * 3}, "split kind 'stratified', now 'group'"),
     "time": ({"time": list(range(150))}, "split kind 'stratified', now 'time'"),
@@ -46,10 +46,24 @@ OTHERS = {
 def test_another_study_is_not_resumed_by_mistake(other, tmp_path):
     changed, words = OTHERS[other]
     call = {"storage": tmp_path / "s.journal", "space": SPACE, "n_trials": 1, **FAST}
+    call["precision"] = "float32"
     tune_mlp("iris", **call)
 
     with pytest.raises(StudyMismatchError, match=words):
         tune_mlp("iris", **(call | changed))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_study_keeps_its_precision_and_folds_on_a_machine_that_would_choose_others(
+    precision, tmp_path
+):
+    call = {"storage": tmp_path / "s.journal", "space": SPACE, **FAST}
+    tune_mlp("iris", n_trials=1, precision=precision, folds=3, **call)
+
+    result = tune_mlp("iris", n_trials=2, **call)
+
+    assert (result.objective.precision, result.objective.folds) == (precision, 3)
+    assert len(result.trials_dataframe()) == 2
 
 
 def cube(trial):
