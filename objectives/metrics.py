@@ -1,6 +1,7 @@
 """Metrics by name, each with its direction: for one model, and in torch for K at once.
 
-A class without rows, and a row of weight 0, count for nothing in any of them.
+A class without rows, and a row of weight 0, count for nothing in any of them. Which one a
+user means, `objectives.scorers.get_metric` says.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from objectives._messages import hint
 
 if TYPE_CHECKING:
     from objectives.data.targets import Task
@@ -103,6 +102,11 @@ class Metric:
         values = self.batched_scorer(outputs.to(dtype), y, row_weight.to(dtype))
         return values.masked_fill(~outputs.isfinite().flatten(1).all(dim=1), torch.nan)
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether many models are judged at once, in torch."""
+        return isinstance(self.batched_scorer, _Many)
+
     @classmethod
     def from_function(
         cls,
@@ -137,40 +141,6 @@ class Metric:
         called = getattr(function, "__name__", "own") if name is None else name
         batched = partial(_own_batched, called, function, "regression" in tasks)
         return cls(called, direction, tasks, function, batched)
-
-
-def get_metric(metric: str | Metric | None, task: Task) -> Metric:
-    """Return the metric called ``metric``, checked against the task.
-
-    Args:
-        metric: a name in `METRICS`, a `Metric` of your own, or None for accuracy (rmse in
-            regression).
-        task: ``"binary"``, ``"multiclass"`` or ``"regression"``.
-
-    Raises:
-        ValueError: if the name is unknown, or the metric cannot judge this task.
-        TypeError: for a function; `Metric.from_function` makes a metric of it.
-
-    Example:
-        >>> get_metric(None, "regression").name
-        'rmse'
-    """
-    if metric is None:
-        return METRICS["rmse" if task == "regression" else "accuracy"]
-    if not isinstance(metric, str | Metric):
-        raise TypeError(
-            f"metric must be a name or a Metric, got {type(metric).__name__}; make one of a "
-            "function by Metric.from_function(function, direction='maximize')"
-        )
-    known = metric if isinstance(metric, Metric) else METRICS.get(metric)
-    if known is None or task not in known.tasks:
-        name = metric.name if isinstance(metric, Metric) else metric
-        choices = [other.name for other in METRICS.values() if task in other.tasks]
-        raise ValueError(
-            f"metric must be one of {', '.join(choices)} for task={task!r}, got metric={name!r}"
-            f"{hint(name, choices)}"
-        )
-    return known
 
 
 def _own_batched(
@@ -342,7 +312,82 @@ METRICS: dict[str, Metric] = {
 """The built-in metrics. ``roc_auc`` of many classes is the mean of each class against the rest."""
 
 
-def task_of(metric: str | Metric | None) -> str | None:
-    """Return the task that a metric leaves no choice about, so that the target need not say it."""
-    known = METRICS.get(metric) if isinstance(metric, str) else metric
-    return known.tasks[0] if isinstance(known, Metric) and len(known.tasks) == 1 else None
+@dataclass(frozen=True)
+class _OfLabels:
+    """Precision, recall, F1 or Jaccard of the most probable labels, averaged as in scikit-learn."""
+
+    kind: str
+    average: str
+
+    def __call__(self, p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        right, predicted, actual = _counts(p, y, weight)
+        of = {
+            "precision": predicted,
+            "recall": actual,
+            "f1": (predicted + actual) / 2,
+            "jaccard": predicted + actual - right,
+        }[self.kind]
+        if self.average == "micro":
+            right, of = right.sum(1, keepdim=True), of.sum(1, keepdim=True)
+        shares = (right / of).nan_to_num(0.0)  # 0 / 0: a class without rows that none is taken for
+        if self.average == "weighted":
+            return (shares * actual).sum(1) / actual.sum(1)
+        if self.average == "macro":
+            there = predicted + actual > 0
+            return (shares * there).sum(1) / there.sum(1)
+        return shares[:, -1]
+
+
+def _counts(p: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weight (K, C) of rows that are rightly called a class, called it, and are it."""
+    actual = _one_hot(y, p) * weight[:, None]
+    predicted = _one_hot(p.argmax(-1), p).transpose(1, 2) @ weight
+    return _hits(p, y) @ actual, predicted, actual.sum(0).expand_as(predicted)
+
+
+def _matthews(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    right, predicted, actual = _counts(p, y, weight)
+    total = weight.sum()
+    covariance = right.sum(1) * total - (predicted * actual).sum(1)
+    spread = (total**2 - predicted.square().sum(1)) * (total**2 - actual.square().sum(1))
+    return (covariance / spread.sqrt()).nan_to_num(0.0)  # 0 / 0: one label alone
+
+
+def _neg_mae(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return -_mae(values, y, weight)
+
+
+def _neg_rmse(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return -_rmse(values, y, weight)
+
+
+def _neg_mse(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return -_rmse(values, y, weight).square()
+
+
+def _neg_mape(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    eps = torch.finfo(torch.float64).eps  # scikit-learn's
+    return -(((values - y) / y.to(values.dtype).abs().clamp(min=eps)).abs() @ weight / weight.sum())
+
+
+_SHARES_OF_LABELS = ("precision", "recall", "f1", "jaccard")
+_BINARY: tuple[Task, ...] = ("binary",)
+_VALUES: tuple[Task, ...] = ("regression",)
+_SCORER_ROWS: tuple[tuple[str, tuple[Task, ...], Predict, BatchedScorer], ...] = (
+    *((k, _BINARY, _class_scores, _OfLabels(k, "binary")) for k in _SHARES_OF_LABELS),
+    *(
+        (f"{k}_{average}", _CLASSES, _class_scores, _OfLabels(k, average))
+        for k in _SHARES_OF_LABELS
+        for average in ("micro", "macro", "weighted")
+    ),
+    ("matthews_corrcoef", _CLASSES, _class_scores, _matthews),
+    ("neg_mean_absolute_error", _VALUES, _values, _neg_mae),
+    ("neg_root_mean_squared_error", _VALUES, _values, _neg_rmse),
+    ("neg_mean_squared_error", _VALUES, _values, _neg_mse),
+    ("neg_mean_absolute_percentage_error", _VALUES, _values, _neg_mape),
+)
+QUICK_SCORERS: dict[str, Metric] = {
+    name: Metric(name, "maximize", tasks, _One(scorer), _Many(scorer, predict))
+    for name, tasks, predict, scorer in _SCORER_ROWS
+}
+"""Scorers of scikit-learn, by its names, that judge K models at once."""

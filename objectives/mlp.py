@@ -12,7 +12,7 @@ import torch
 
 from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
-from objectives.metrics import Metric, get_metric, task_of
+from objectives.metrics import Metric
 from objectives.models.ensemble import (
     Ensemble,
     EnsembleModel,
@@ -22,6 +22,7 @@ from objectives.models.ensemble import (
 )
 from objectives.models.mlp import FittedModel
 from objectives.objective import NetworkObjective, describe_data
+from objectives.scorers import AnyMetric, get_metric, task_of
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
@@ -53,8 +54,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
     Args:
         dataset: whatever `objectives.load_tabular` takes.
         target: column to predict, where ``dataset`` is a DataFrame or a file.
-        metric: name of the metric; by default accuracy for classes and rmse for values. A metric of
-            values such as mae makes a target of few whole numbers a regression.
+        metric: what is tuned, see `objectives.scorers.get_metric`; by default accuracy for classes
+            and rmse for values. A metric of values such as mae makes a target of few whole numbers
+            a regression.
         space: search space; by default the ranges of `MLP_TABLE`. See
             `objectives.space.make_space`.
         recipe: ``"modern"`` or ``"plain"``, see `objectives.training.recipe`.
@@ -96,7 +98,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         dataset: Any,
         *,
         target: str | None = None,
-        metric: str | Metric | None = None,
+        metric: AnyMetric | None = None,
         space: UserSpace | None = None,
         recipe: str = "modern",
         patience: int | None = 20,
@@ -123,7 +125,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
             )
         options = {"task": task_of(metric), **data_options}
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
-        self.metric: Metric = get_metric(metric, self.data.task)
+        self.metric: Metric = get_metric(metric, self.data.task, self.data.classes)
         self.patience, self.n_repeats, self.seed = patience, n_repeats, seed
         self.device = pick_device(device)
         self.precision = products_of(precision, self.device)

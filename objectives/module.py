@@ -13,9 +13,10 @@ from objectives._messages import check_count, hint
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.table import TabularData
 from objectives.images.data import ImageData
-from objectives.metrics import Metric, get_metric, task_of
+from objectives.metrics import Metric
 from objectives.models.module import FittedModule, ImageSpec, TableInputs, accepted
 from objectives.objective import NetworkObjective, describe_data
+from objectives.scorers import AnyMetric, get_metric, task_of
 from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import defaults, free_space, make_space
 from objectives.space.tables import TRAINING_TABLE
@@ -63,8 +64,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         loss: ``"cross_entropy"``; ``"mse"``, ``"mae"`` or ``"huber"`` for values; or a function of
             the module's outputs and the targets: class codes (B,), or standardised values (B,).
             By default cross-entropy or squared error.
-        metric: name of the tuned metric, or a `Metric`, which `Metric.from_function` makes of a
-            function.
+        metric: what is tuned, see `objectives.scorers.get_metric`.
         optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``, short for ``space={"optimizer": ...}``; or
             a function of parameters and hyperparameters that returns a torch optimizer.
         schedule: ``"none"``, ``"cosine"`` or ``"one_cycle"`` (with warm-up), short for
@@ -105,7 +105,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         target: str | None = None,
         space: UserSpace | None = None,
         loss: str | LossFunction | None = None,
-        metric: str | Metric | None = None,
+        metric: AnyMetric | None = None,
         optimizer: str | OptimizerMaker | None = None,
         schedule: str | Callable[[float], float] | None = None,
         clip: Clip | None = None,
@@ -121,7 +121,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         task = task_of(metric)
         options = data_options if task is None else {"task": task, **data_options}
         self.data: ModuleData = self._load(dataset, target=target, seed=seed, **options)
-        self.metric: Metric = get_metric(metric, self.data.task)
+        self.metric: Metric = get_metric(metric, self.data.task, self.data.classes)
         self.loss = make_loss(loss, self.data.task)
         self.patience, self.seed = patience, seed
         self._optimizer = None if isinstance(optimizer, str) else optimizer

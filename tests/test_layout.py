@@ -36,10 +36,10 @@ HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 # above; the face of a package (its `__init__`) only names what the rooms hold.
 ROOMS = {
     "objectives": [
-        "_files _messages",
+        "_messages",
         "space data",
         "metrics images",
-        "objective",
+        "objective scorers",
         "training",
         "models",
         "mlp module",

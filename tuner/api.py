@@ -339,7 +339,7 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
 def _check_sendable(objective: object) -> None:
     """Raise ValueError unless the user's own functions can be sent to other processes."""
     try:
-        pickle.dumps(getattr(objective, "functions", ()))
+        pickle.dumps((getattr(objective, "functions", ()), getattr(objective, "metric", None)))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
             "n_jobs must be 1 for functions that cannot be sent to other processes, got "

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objectives._files import check_target, replace_file
+from objectives.data.files import check_target, replace_file
 from objectives.data.table import Split
 from objectives.metrics import Metric
 from objectives.models import load_model

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from objectives._files import check_target
+from objectives.data.files import check_target
 from objectives.metrics import probabilities
 
 if TYPE_CHECKING:

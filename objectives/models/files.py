@@ -30,8 +30,8 @@ from safetensors import SafetensorError
 from sklearn.compose import ColumnTransformer
 from torch import Tensor
 
-from objectives._files import check_target, replace_file
 from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
+from objectives.data.files import check_target, replace_file
 from objectives.training.stacked_mlp import StackedMLP
 
 Labels: TypeAlias = np.ndarray

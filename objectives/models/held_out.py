@@ -24,6 +24,7 @@ from scipy.special import log_softmax, softmax
 
 from objectives._messages import check_count
 from objectives.metrics import METRICS, Metric
+from objectives.scorers import ByScorer
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -37,6 +38,9 @@ MAX_SIZE = 25
 MAX_CANDIDATES = 25
 """The best so many trials are looked at: a library without its worst models gives ensembles as good
 or better (Caruana, Munson & Niculescu-Mizil 2006, "Getting the most out of ensemble selection")."""
+
+# A scorer of scikit-learn takes milliseconds, and a choice among 25 trials some 6,000 looks.
+_SLOW_CANDIDATES = 10
 
 _N_SPLITS, _MANY_ROWS = 5, 2000  # halvings; of more rows than that, one tells as much
 
@@ -112,7 +116,8 @@ def select_ensemble(
     costs = judge_for(metric, truth, weight)(stacked)
     finite = np.isfinite(stacked).reshape(len(stacked), -1).all(axis=1)
     costs[~np.isfinite(costs) | ~finite] = np.inf
-    order = costs.argsort(kind="stable")[:MAX_CANDIDATES]
+    slow = isinstance(metric.scorer, ByScorer)
+    order = costs.argsort(kind="stable")[: _SLOW_CANDIDATES if slow else MAX_CANDIDATES]
     order = order[np.isfinite(costs[order])]
     if not len(order):
         raise ValueError(
@@ -126,7 +131,7 @@ def select_ensemble(
     if max_size > 1 and len(order) > 1 and len(truth) >= _MIN_ROWS:
         unit = None if groups is None else np.unique(groups, return_inverse=True)[1][rows]
         labels = None if "regression" in metric.tasks else truth
-        n_splits = _N_SPLITS if len(truth) <= _MANY_ROWS else 1
+        n_splits = _N_SPLITS if len(truth) <= _MANY_ROWS and not slow else 1
         parts = halves(labels, np.arange(len(truth)) if unit is None else unit, n_splits, seed)
         curve = _held_out_costs(metric, prepared, truth, weight, parts, max_size)
     size = 1
@@ -269,7 +274,7 @@ def judge_for(metric: Metric, y: np.ndarray, weight: Floats) -> Judge:
             return losses
         if _is(metric, "roc_auc"):
             return -_areas(p[..., 1] if p.ndim == 3 and p.shape[2] == 2 else p, y, weight)
-        if metric is METRICS.get(metric.name):
+        if metric.is_quick:
             outputs = torch.from_numpy(p if p.ndim == 3 else p[..., None])
             scores: Floats = metric.batched_scorer(
                 outputs, truth, weights.to(outputs.dtype)

@@ -16,7 +16,7 @@ from torch import Tensor
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
-from objectives.metrics import Metric, get_metric, probabilities
+from objectives.metrics import Metric, probabilities
 from objectives.models.export import export_onnx
 from objectives.models.files import (
     Labels,
@@ -28,6 +28,7 @@ from objectives.models.files import (
     write_model,
 )
 from objectives.models.held_out import scale_temperature
+from objectives.scorers import AnyMetric, get_metric, stored_metric
 from objectives.training.stacked_mlp import StackedMLP
 
 BATCH_ROWS = 4096
@@ -196,7 +197,7 @@ class FittedModel(Frozen):
         self,
         X: object,
         y: ArrayLike,
-        metric: str | Metric | None = None,
+        metric: AnyMetric | None = None,
         *,
         sample_weight: ArrayLike | None = None,
     ) -> float:
@@ -212,7 +213,7 @@ class FittedModel(Frozen):
             ValueError: if ``y`` has another length than ``X``, a label that training did not have,
                 or a value that is not finite; or the metric does not fit the task.
         """
-        chosen = self.metric if metric is None else get_metric(metric, self.task)
+        chosen = self.metric if metric is None else get_metric(metric, self.task, self.classes)
         truth = self._values(y) if self.classes is None else self._codes(y, self.classes)
         prediction = self.predict(X) if self.classes is None else self.predict_proba(X)
         if len(truth) != len(prediction):
@@ -242,8 +243,8 @@ class FittedModel(Frozen):
     def load(cls, path: Path_, *, metric: Metric | None = None) -> Self:
         """Read a model that `save` wrote; it predicts the same to the last bit.
 
-        Nothing in the file is run: it may come from anyone. A ``metric`` to score by is needed only
-        after tuning a `Metric` of your own, which a file cannot hold. An ensemble's file gives an
+        Nothing in the file is run: it may come from anyone. A ``metric`` is needed only to score by
+        one of your own, which a file cannot hold. An ensemble's file gives an
         `objectives.models.ensemble.EnsembleModel`.
 
         Raises:
@@ -253,7 +254,11 @@ class FittedModel(Frozen):
         if cls is FittedModel and is_ensemble(path):
             return read_ensemble(path, metric=metric)  # type: ignore[no-any-return]
         record = read_model(path)
-        return cls(**record | {"metric": get_metric(metric or record["metric"], record["task"])})
+        if metric is None:
+            chosen = stored_metric(record["metric"], record["task"])
+        else:
+            chosen = get_metric(metric, record["task"], record["classes"])
+        return cls(**record | {"metric": chosen})
 
     def encode(self, X: object) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""

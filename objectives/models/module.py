@@ -19,7 +19,7 @@ from objectives.data.targets import Task
 from objectives.images.data import ImageSplit
 from objectives.images.load import image_batch
 from objectives.images.pixels import Size
-from objectives.metrics import Metric, get_metric, probabilities
+from objectives.metrics import Metric, probabilities
 from objectives.models.files import (
     Labels,
     Path_,
@@ -31,6 +31,7 @@ from objectives.models.files import (
     write_module,
 )
 from objectives.models.mlp import FittedModel
+from objectives.scorers import get_metric, stored_metric
 from objectives.space.registry import READY_MADE
 from objectives.training.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
 from objectives.training.module_cohort import predictions
@@ -193,7 +194,8 @@ class FittedModule(FittedModel):
             module = _network_of_ours(record, state) if is_ours else None
         if module is None:
             module = _network_of_yours(record, state, build, path)
-        chosen = get_metric(metric or record["metric"], record["task"])
+        name, task = record["metric"], record["task"]
+        chosen = get_metric(metric, task) if metric else stored_metric(name, task)
         return cls(module=module, metric=chosen, **known)
 
     def encode(self, X: object) -> Tensor:

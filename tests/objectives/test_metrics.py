@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives.metrics import METRICS, Metric, get_metric, probabilities
+from objectives.metrics import METRICS, Metric, probabilities
+from objectives.scorers import get_metric
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro"]
 REGRESSION = ["rmse", "mae", "r2"]

@@ -30,8 +30,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from objectives._files import check_target, replace_file
 from objectives._messages import short
+from objectives.data.files import check_target, replace_file
 from tuner import plots
 from tuner.plots.figures import plot_predictions
 from tuner.report.content import MAX_PANELS, page_values

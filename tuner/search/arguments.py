@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-    from objectives.metrics import Metric
+    from objectives.scorers import AnyMetric
     from tuner.search.loop import Callback
     from tuner.search.plan import Params
     from tuner.search.samplers import PrunerName, SamplerName
@@ -97,9 +97,11 @@ class SearchArguments(StudyArguments, total=False):
     """What every search with a ready-made objective takes.
 
     Args:
-        metric: What is tuned: {choices}; by default accuracy, or rmse for regression. Selection,
-            patience and pruning all use it, on the validation split. `tune_module` also takes a
-            `Metric`, which ``Metric.from_function`` makes of a function.
+        metric: What is tuned: {choices}, or the name of a scorer of scikit-learn such as f1; by
+            default accuracy, or rmse for regression. In Python also a scorer of ``make_scorer``, a
+            function of y_true and y_pred (or y_proba), which is better the greater it is unless its
+            name ends in _loss or _error, or a `Metric`. Selection, patience and pruning all use it,
+            on the validation split.
         epochs: Passes over the training split at most; the default stands among the
             hyperparameters. Short for ``space={"epochs": ...}``.
         patience: Epochs without improvement after which a trial ends, judged against itself. None
@@ -115,7 +117,7 @@ class SearchArguments(StudyArguments, total=False):
         device: Where to train, such as cpu; by default CUDA or MPS where there is one.
     """
 
-    metric: Annotated["str | Metric | None", Argument(None, "a text", METRICS)]
+    metric: Annotated["AnyMetric | None", Argument(None, "a text", METRICS, open_choices=True)]
     epochs: Annotated[int | None, Argument(None, "a whole number")]
     patience: Annotated[int | None, Argument(10, "a whole number")]
     include_default: Annotated[bool, Argument(True, "true or false")]

@@ -149,12 +149,14 @@ def test_a_file_holds_no_pickle(saved):
         assert {name.rsplit(".")[-1] for name in encoder.namelist()} <= {"json", "npy"}
 
 
-def test_a_metric_of_ones_own_is_given_again_on_loading(tmp_path):
+def test_a_metric_of_ones_own_is_given_again_for_a_score(tmp_path):
     own = Metric("hits", "maximize", ("multiclass",), lambda y, p, w: 0.25, None)
     classifier(metric=own).save(tmp_path / "model.zip")
 
+    unknown = FittedModel.load(tmp_path / "model.zip")
+    assert unknown.predict(TABLE).tolist() == classifier().predict(TABLE).tolist()
     with pytest.raises(ValueError, match="got metric='hits'"):
-        FittedModel.load(tmp_path / "model.zip")
+        unknown.score(TABLE, ["cat"] * 6)
     loaded = FittedModel.load(tmp_path / "model.zip", metric=own)
 
     assert loaded.score(TABLE, ["cat"] * 6) == 0.25

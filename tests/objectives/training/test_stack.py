@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from objectives.metrics import get_metric
 from objectives.objective import EpochResult
+from objectives.scorers import get_metric
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
 from objectives.training.recipe import RECIPES, Loss, Recipe
 from objectives.training.stack import (
