@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric
 from objectives.models.ensemble import (
+    MAX_MEMBERS,
     Ensemble,
     EnsembleModel,
     Floats,
@@ -44,6 +46,12 @@ _GOOD_BATCHES = ((64, 1500), (128, 5000), (256, math.inf))
 # For a number of trials instead of seconds, they cost five times as long: they pay where they gain.
 _N_FOLDS, _MAX_FOLD_ROWS = 5, 1000
 
+# TODO figures
+_N_FINALISTS, _TRIALS_PER_FINALIST, _MAX_FINAL_ROWS = 3, 10, 6000
+
+
+Confirm: TypeAlias = Literal["auto"] | bool | int | None
+
 
 class MLPObjective(NetworkObjective[FittedModel]):
     """Train multilayer perceptrons on a table and report the tuned metric on its validation split.
@@ -69,6 +77,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
             fitted model predicts by all of them. None validates on the validation split alone.
             ``"auto"`` gives 5 folds to up to 1,000 rows, unless they are split by time or cannot be
             divided so, and none to others. The attribute holds what was chosen.
+        confirm: how many of a search's best trials are trained again on folds, see `on_folds`;
+            False for none. ``"auto"`` is one in ten trials, 3 at most, for up to 6,000 rows that
+            are judged by one split, save one by time; for others the attribute is False.
         ensemble: what the result of a search predicts with: ``"auto"`` for an ensemble of trials
             where it beats the best one on held-out rows; a number for an ensemble of so many votes
             at most; False for the best trial alone.
@@ -104,6 +115,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         patience: int | None = 20,
         n_repeats: int = 1,
         folds: Literal["auto"] | int | None = None,
+        confirm: Confirm = False,
         ensemble: Ensemble = "auto",
         precision: Precision = "auto",
         seed: int = 0,
@@ -131,10 +143,8 @@ class MLPObjective(NetworkObjective[FittedModel]):
         self.precision = products_of(precision, self.device)
         smoothing = self.recipe.label_smoothing if self.metric.name in _SMOOTHED_METRICS else 0.0
         self.loss = Loss(self.data.task, smoothing)
-        pairs = self._pairs(folds)
-        self.folds = len(pairs) if len(pairs) > 1 else None
-        self.prepared = self._prepare(pairs)
-        self.held_out_rows = HeldOut.of([valid for _, valid in pairs])
+        self._judge_by(self._pairs(folds))
+        self.confirm = self._checked(confirm)
 
     @property
     def good(self) -> dict[str, Value] | None:
@@ -179,6 +189,45 @@ class MLPObjective(NetworkObjective[FittedModel]):
     def n_members(self) -> int:
         """Networks a trial: its repeats of each fold."""
         return self.n_repeats * len(self.prepared)
+
+    def on_folds(self, *, seed: int) -> Self:
+        """Return the same objective, judged by folds that ``seed`` divides: 5 if it has none."""
+        again = copy.copy(self)
+        again._judge_by(self.data.folds(self.folds or _N_FOLDS, seed=seed))
+        return again
+
+    def _judge_by(self, pairs: Sequence[tuple[Split, Split]]) -> None:
+        self.folds = len(pairs) if len(pairs) > 1 else None
+        self.prepared = self._prepare(pairs)
+        self.held_out_rows = HeldOut.of([valid for _, valid in pairs])
+
+    def n_finalists(self, n_trials: int) -> int:
+        """Return how many of the best of so many trials are to be trained again on folds."""
+        if self.confirm == "auto":
+            return min(_N_FINALISTS, n_trials // _TRIALS_PER_FINALIST)
+        return self.confirm or 0
+
+    def _checked(self, confirm: Confirm) -> Confirm:
+        """Return ``confirm``, or False where ``"auto"`` decides against it."""
+        if not confirm:
+            return False
+        n_rows = len(self.data.train) + len(self.data.valid)
+        by_time = self.data.split["kind"] == "time"
+        if confirm == "auto" and (by_time or self.folds is not None or n_rows > _MAX_FINAL_ROWS):
+            return False
+        try:
+            self.data.folds(self.folds or _N_FOLDS, seed=self.seed)
+        except ValueError:
+            if confirm != "auto":
+                raise
+            return False
+        is_count = isinstance(confirm, int) and 1 <= confirm < MAX_MEMBERS and confirm is not True
+        if confirm != "auto" and not is_count:
+            raise ValueError(
+                f"confirm must be 'auto', False or a whole number of 1 to {MAX_MEMBERS - 1}, got "
+                f"confirm={confirm!r}"
+            )
+        return confirm
 
     def _pairs(self, folds: Literal["auto"] | int | None) -> list[tuple[Split, Split]]:
         """Return training and validation rows: of each fold, or of the one split."""

@@ -8,9 +8,10 @@ from objectives import lazy_names
 from objectives.space.registry import READY_MADE
 
 if TYPE_CHECKING:
+    from objectives.models.intervals import TestScore
     from tuner.api import tune, tune_cnn, tune_finetune, tune_mlp, tune_module
     from tuner.diagnosis.diagnosis import Diagnosis, diagnose
-    from tuner.result import TestScore, TuningResult, load_result
+    from tuner.result import TuningResult, load_result
     from tuner.storage.study import StudyMismatchError, load_study
 
 __all__ = [
@@ -33,7 +34,8 @@ __getattr__ = lazy_names(
     {
         **dict.fromkeys(("Diagnosis", "diagnose"), "tuner.diagnosis.diagnosis"),
         **dict.fromkeys(("StudyMismatchError", "load_study"), "tuner.storage.study"),
-        **dict.fromkeys(("TestScore", "TuningResult", "load_result"), "tuner.result"),
+        "TestScore": "objectives.models.intervals",
+        **dict.fromkeys(("TuningResult", "load_result"), "tuner.result"),
         **dict.fromkeys(("tune", *(e.function for e in READY_MADE.values())), "tuner.api"),
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -241,7 +242,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
         for params in arguments["enqueue"]:
             complete(rows, params)
     passed = {"metric", "patience", "seed", "device"} | (entry.own_arguments & options.keys())
-    passed |= {"folds"} & arguments.keys()  # whose default is "auto" here alone
+    passed |= {"folds", "confirm"} & arguments.keys()  # whose default is "auto" here alone
     given = {"space": space} | {name: arguments[name] for name in passed}
     objective = entry.objective(*data.values(), **given)
     automatic = [name for name in ("folds", "precision") if arguments.get(name) == "auto"]
@@ -315,20 +316,30 @@ def _defaults(entry: ReadyMade | None) -> Options:
 
 def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResult:
     """Make a plan of the arguments, run it, and wrap what it leaves in a result."""
+    from tuner.diagnosis.confirm import Finals, confirms
     from tuner.result import TuningResult
     from tuner.search.optimize import optimize
     from tuner.search.plan import Plan
 
+    start, timeout = time.monotonic(), arguments["timeout"]
+    shows = arguments["show_progress_bar"]
     names = ("direction", "sampler", "pruner", "n_trials", "timeout", "trials", "seed", "n_jobs")
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
     outcome = optimize(Plan(**planned), objective, *(arguments[name] for name in passed))
+    finals = None
+    if confirms(objective) and not outcome.interrupted:
+        finals = Finals(objective, n_jobs=arguments["n_jobs"])
+        deadline = None if timeout is None else start + timeout
+        if not finals.are_of(outcome.study):
+            finals.run(outcome.study, deadline=deadline, show_progress_bar=shows)
     result = TuningResult(
         study=outcome.study,
         objective=outcome.objective,
         model=outcome.model,
         library=outcome.library,
+        finals=finals,
         continue_search=outcome.try_params,
         artifacts=outcome.artifacts,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,8 @@ from tuner.storage.chosen import choose, in_words, keep_choice, n_complete, stor
 from tuner.storage.study import load_study
 from tuner.storage.trial_attrs import (
     OPENINGS,
+    best_confirmed,
+    confirmed_values,
     count_states,
     finished,
     has_complete,
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-    from objectives.metrics import Metric
     from objectives.models.ensemble import Choice, Library
+    from objectives.models.intervals import TestScore
     from objectives.models.mlp import FittedModel
     from objectives.objective import NetworkObjective
+    from tuner.diagnosis.confirm import Finals
     from tuner.diagnosis.diagnosis import Diagnosis
 
 
@@ -59,6 +61,8 @@ class TuningResult:
         model: the best trial's fitted model if this process has trained it, with the trial's
             number.
         library: the best trials that this process has trained, from which `model` is chosen.
+        finals: the best trials, trained again, from which `model` is chosen where they are of all
+            trials.
         continue_search: runs one more configuration in the study.
         artifacts: where the best trial's model was kept, if anywhere.
         rebuild: makes the call of the study again, for what needs the objective.
@@ -75,6 +79,7 @@ class TuningResult:
         objective: Any,
         model: tuple[int, FittedModel] | None,
         library: Library | None = None,
+        finals: Finals | None = None,
         continue_search: Callable[[dict[str, Any]], tuple[int, FittedModel] | None] | None = None,
         artifacts: Artifacts | None = None,
         rebuild: Callable[[], TuningResult] | None = None,
@@ -84,7 +89,7 @@ class TuningResult:
         self._model, self._continue = model, continue_search
         self._artifacts = Artifacts(None) if artifacts is None else artifacts
         self._rebuild, self._build = rebuild, build
-        self._library = library
+        self._library, self._finals = library, finals
         self._chosen: tuple[int, Choice] | None = None  # and of how many complete trials
 
     @property
@@ -97,12 +102,13 @@ class TuningResult:
         if self._objective is None and self._rebuild is not None:
             same = self._rebuild()
             self._objective, self._continue = same._objective, same._continue
-            self._library = same._library
+            self._library, self._finals = same._library, same._finals
         return self._objective
 
     @property
     def best_trial(self) -> optuna.trial.FrozenTrial:
-        """The complete trial with the best value.
+        """The complete trial with the best value or, where the best ones were trained again, with
+        the best confirmed value. Optuna's ``study.best_trial`` goes by the values of the search.
 
         Raises:
             ValueError: if no trial is complete.
@@ -111,7 +117,8 @@ class TuningResult:
             raise ValueError(
                 "best_trial must be a complete trial, got none so far; raise n_trials or timeout"
             )
-        return self.study.best_trial
+        confirmed = best_confirmed(self.study.user_attrs, self.study.direction.name.lower())
+        return self.study.best_trial if confirmed is None else self.study.trials[confirmed]
 
     @property
     def default_trial(self) -> optuna.trial.FrozenTrial | None:
@@ -127,10 +134,20 @@ class TuningResult:
 
     @property
     def best_value(self) -> float:
-        """The best trial's value: the metric on the validation split at its best epoch."""
+        """The best trial's value in the search: the metric on the validation split at its best
+        epoch.
+        """
         value = self.best_trial.value
         assert value is not None, "a complete trial has a value"
         return value
+
+    @property
+    def confirmed_value(self) -> float | None:
+        """What the best trial was worth when it was trained again, see ``confirm``: the mean over
+        folds; None if it was not.
+        """
+        confirmed = confirmed_values(self.study.user_attrs).get(self.best_trial.number)
+        return None if confirmed is None else confirmed.mean
 
     @property
     def best_epoch(self) -> int:
@@ -168,7 +185,8 @@ class TuningResult:
 
     def keep_chosen(self) -> None:
         """Keep `model` with the study where it is not the best trial's, for `load_result`."""
-        if not (self._artifacts and self._library and has_complete(self.study)):
+        is_new = self._library or (self._finals is not None and self._finals.are_trained)
+        if not (self._artifacts and is_new and has_complete(self.study)):
             return
         choice = self._choice()
         own = choice if choice.model is not self.best_model else None
@@ -181,10 +199,17 @@ class TuningResult:
         return self._chosen[1]
 
     def _choose(self, n: int) -> Choice:
+        finals = self._finals
+        if finals is not None and not finals.are_of(self.study):
+            finals = None  # of fewer trials
+        if finals is not None and finals.are_trained:
+            return finals.choose(self.study)
         stored = stored_choice(self.study, self._artifacts, self._load)
         if not self._library:
             if stored is not None and stored.n_complete == n:
                 return stored.choice
+            if finals is not None:
+                return finals.choose(self.study)
             from objectives.models.ensemble import Choice
 
             return Choice(self.best_model, {self.best_trial.number: 1.0}, None)
@@ -205,8 +230,9 @@ class TuningResult:
         """
         best = self.best_trial
         if self._model is None or self._model[0] != best.number:
-            stored = self._artifacts.model(best, self._load)
-            self._model = (best.number, self.model_of(best.number) if stored is None else stored)
+            kept = None if self._library is None else self._library.model_of(best.number)
+            kept = self._artifacts.model(best, self._load) if kept is None else kept
+            self._model = (best.number, self.model_of(best.number) if kept is None else kept)
         return self._model[1]
 
     def model_of(self, number: int) -> FittedModel:
@@ -249,6 +275,8 @@ class TuningResult:
         Args:
             model: the model to score; by default `model`.
         """
+        from objectives.models.intervals import score_test  # loads torch and scipy
+
         self._with_cohorts("test_score")
         model = self.model if model is None else model
         score = score_test(model, self.objective.data.open_test(), self.objective.metric)
@@ -273,6 +301,8 @@ class TuningResult:
         assert self._continue is not None
         trained = self._continue({**base, **params})
         self._model = self._model if trained is None else trained
+        if self._finals is not None:
+            self._finals.run(self.study)
         self.keep_chosen()
         return self
 
@@ -366,7 +396,10 @@ class TuningResult:
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
         metric = record.get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
+        if (mean := self.confirmed_value) is not None:
+            best += f", {short(mean)} when trained again on folds"
         known = self._library is not None and self.best_trial.number in self._library
+        known = known or (self._finals is not None and self._finals.are_trained)
         compared = self.comparison() if known else ""  # or a model might have to be trained
         return "\n  ".join(filter(None, (head, best, params, compared)))
 
@@ -445,55 +478,3 @@ def _repeat(
     }
     result: TuningResult = getattr(tuner, function)(dataset, **options)
     return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestScore:
-    """The tuned metric on the test split, with a 95% interval.
-
-    Args:
-        metric: its name.
-        value: its value; ``float(score)`` is this number.
-        low: lower end of the interval: exact for shares, of a bootstrap for other metrics.
-        high: upper end.
-        n: rows in the test split.
-    """
-
-    __test__ = False  # for pytest: a score, not a test case
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __float__(self) -> float:
-        """Return the value alone."""
-        return self.value
-
-    def __repr__(self) -> str:
-        """Return the value with its interval."""
-        interval = f"95% interval {self.low:.4f} to {self.high:.4f}, n={self.n}"
-        return f"test_{self.metric} {self.value:.4f} ({interval})"
-
-
-def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
-    """Score ``model`` on an opened test split, with an interval of `score_interval`."""
-    from objectives.models.intervals import score_interval  # loads torch and scipy
-
-    predict = model.predict if model.task == "regression" else model.predict_proba
-    prediction = predict(split.X)
-    low, high = score_interval(
-        metric,
-        split.y,
-        prediction,
-        weight=split.weight,
-        groups=getattr(split, "group", None),  # images have none
-    )
-    return TestScore(
-        metric=metric.name,
-        value=metric.score(split.y, prediction, split.weight),
-        low=low,
-        high=high,
-        n=len(split.y),
-    )

@@ -356,6 +356,10 @@ class Library:
     def __contains__(self, number: int) -> bool:
         return any(kept.number == number for kept in self._kept)
 
+    def model_of(self, number: int) -> FittedModel | None:
+        """Return the model of a trial; None if it is not here."""
+        return next((kept.model for kept in self._kept if kept.number == number), None)
+
     def would_keep(self, value: float) -> bool:
         """Say whether a trial of that value is among the best."""
         return len(self._kept) < MAX_MEMBERS or self._sign * value < self._kept[-1].cost

@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from objectives.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from objectives.models.mlp import FittedModel
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Floats], Floats]
@@ -54,6 +57,56 @@ class _Rows:
     @property
     def n_units(self) -> int:
         return int(self.unit.max()) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScore:
+    """The tuned metric on the test split, with a 95% interval.
+
+    Args:
+        metric: its name.
+        value: its value; ``float(score)`` is this number.
+        low: lower end of the interval: exact for shares, of a bootstrap for other metrics.
+        high: upper end.
+        n: rows in the test split.
+    """
+
+    __test__ = False  # for pytest: a score, not a test case
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __float__(self) -> float:
+        """Return the value alone."""
+        return self.value
+
+    def __repr__(self) -> str:
+        """Return the value with its interval."""
+        interval = f"95% interval {self.low:.4f} to {self.high:.4f}, n={self.n}"
+        return f"test_{self.metric} {self.value:.4f} ({interval})"
+
+
+def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
+    """Score ``model`` on an opened test split, with an interval of `score_interval`."""
+    predict = model.predict if model.task == "regression" else model.predict_proba
+    prediction = predict(split.X)
+    low, high = score_interval(
+        metric,
+        split.y,
+        prediction,
+        weight=split.weight,
+        groups=getattr(split, "group", None),  # images have none
+    )
+    return TestScore(
+        metric=metric.name,
+        value=metric.score(split.y, prediction, split.weight),
+        low=low,
+        high=high,
+        n=len(split.y),
+    )
 
 
 def score_interval(

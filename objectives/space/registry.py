@@ -165,6 +165,11 @@ class MLPArguments(TableArguments, total=False):
             stored study keeps its own. The folds train side by side, and a trial's value is their
             mean. The result's ``model`` predicts by the mean of the folds' networks; ``refit()``
             trains one network on all those rows instead.
+        confirm: How many of the best trials are trained again, beside the default configuration, on
+            5 folds of the training and validation rows and from fresh seeds; the mean decides which
+            is best, and the result's ``model`` predicts by these networks. ``auto`` is one in ten
+            trials, 3 at most, where up to 6,000 such rows are judged by one split, else none. Of a
+            ``timeout`` it takes up to a third.
         ensemble: Whether the result's ``model`` is an ensemble of trials. With ``auto`` it is where
             that beats the best trial on held-out rows; a number gives the votes at most; False or
             none is the best trial. The best 25 trials of this process are kept for it, up to
@@ -180,6 +185,9 @@ class MLPArguments(TableArguments, total=False):
 
     n_repeats: Annotated[int, Argument(1, "a whole number")]
     folds: Annotated[Literal["auto"] | int | None, Argument("auto", "auto, none or a whole number")]
+    confirm: Annotated[
+        Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
+    ]
     ensemble: Annotated[
         Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
     ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tuner.result import TuningResult
+    from tuner.storage.trial_attrs import Confirmed
 
 
 NO_RESULT = 1
@@ -229,14 +230,14 @@ _TOP = 10
 
 def print_result(result: TuningResult, table: Path, model: Path | None, *, as_json: bool) -> None:
     """Print the best configuration beside the default one, the scores, and where the files are."""
-    from tuner.storage.trial_attrs import count_states, finished
+    from tuner.storage.trial_attrs import confirmed_values, count_states, finished
 
     best, default, test = result.best_trial, result.default_trial, result.test_score()
     if not as_json:
         trials = {f"best (trial {best.number})": best}
         if default is not None:
             trials[f"default (trial {default.number})"] = default
-        _print_trials(trials, f"valid_{test.metric}")
+        _print_trials(trials, test.metric, confirmed_values(result.study.user_attrs))
     compared = filter(None, [result.comparison()])
     lines = [*compared, str(test), f"{count_states(result.study)}; table: {table}"]
     values = {
@@ -245,6 +246,7 @@ def print_result(result: TuningResult, table: Path, model: Path | None, *, as_js
         "best_trial": best.number,
         "best_params": result.best_params,
         "best_value": result.best_value,
+        "confirmed_value": result.confirmed_value,
         "default_value": None if default is None else default.value,
         "test": {"value": test.value, "low": test.low, "high": test.high, "n": test.n},
         "n_trials": len(finished(result.study)),
@@ -316,13 +318,17 @@ def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json:
         trials = {f"trial {number}": view.by_number[number]}
         if rival is not None:
             trials[f"best before (trial {rival})"] = view.by_number[rival]
-        _print_trials(trials, f"valid_{view.metric}")
+        _print_trials(trials, view.metric, view.confirmed)
     ending = "the best so far" if best == number else f"the best is trial {best}"
     tell(f"trial {number}: {row['state']}, {row['stopped']}; {ending}", values, as_json)
 
 
-def _print_trials(trials: Mapping[str, FrozenTrial], metric: str) -> None:
-    """Print trials side by side: the first one's hyperparameters, and the metric."""
+def _print_trials(
+    trials: Mapping[str, FrozenTrial], metric: str, confirmed: Mapping[int, Confirmed]
+) -> None:
+    """Print trials side by side: the first one's hyperparameters, and the metric, also that of the
+    trials that were trained again.
+    """
     from rich.table import Table
 
     from tuner.storage.trial_attrs import trial_params
@@ -332,7 +338,10 @@ def _print_trials(trials: Mapping[str, FrozenTrial], metric: str) -> None:
     for name in params[0]:
         shown.add_row(visible(name), *(visible(short(of_trial.get(name))) for of_trial in params))
     shown.add_section()
-    shown.add_row(visible(metric), *(short(trial.value) for trial in trials.values()))
+    shown.add_row(visible(f"valid_{metric}"), *(short(t.value) for t in trials.values()))
+    again = [confirmed.get(trial.number) for trial in trials.values()]
+    if any(again):
+        shown.add_row("trained again on folds", *(short(c.mean) if c else "" for c in again))
     _print_table(shown)
 
 

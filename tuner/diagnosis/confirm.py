@@ -1,27 +1,42 @@
-"""`confirm`: the best configurations and the default one, trained again from fresh seeds."""
+"""The best configurations trained again: `confirm`, and `Finals`, the end of a search."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
 from objectives._messages import check_count
-from objectives.objective import BestEpoch, Objective
+from objectives.objective import Objective, TrialRecord
 from objectives.space.hyperparameter import Params
 from objectives.space.space import defaults
-from tuner.storage.trial_attrs import trial_params
+from tuner.search.process_cohort import open_cohort
+from tuner.search.progress import ProgressBar
+from tuner.storage.chosen import choose, n_complete
+from tuner.storage.trial_attrs import (
+    CONFIRMED,
+    Confirmed,
+    best_confirmed,
+    best_of,
+    confirmed_values,
+    study_attr,
+    trial_params,
+)
 from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
 
+    from objectives.mlp import MLPObjective
+    from objectives.models.ensemble import Choice, Library
 
 COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -35,7 +50,8 @@ COLUMNS: dict[str, str] = {
     "n": "int64",
 }
 
-_FRESH = 0xF2E54  # Apart from the seeds of any trial: another stream of the same study's seed.
+_FRESH = 0xF2E54
+_FINALS = 0xF17A1  # beside what users may give as seed
 _MAX_SEEDS = 1000
 _N_PARALLEL = 16
 
@@ -91,18 +107,21 @@ def confirm(
         raise ValueError(f"seeds must be at most {_MAX_SEEDS}, got seeds={seeds}")
     view = view_of(study)
     candidates = _candidates(view, objective, k)
-    study_seed = int(view.record.get("seed", 0))
-    fresh = int(np.random.SeedSequence((_FRESH, study_seed, seed)).generate_state(1)[0])
+    fresh = _fresh_seed(view, seed)
     # A run's seed follows from its number, which depends on its trial's, not on k or seeds.
     runs = {
         _MAX_SEEDS * (0 if c.number is None else c.number + 1) + i: (position, c.params)
         for position, c in enumerate(candidates)
         for i in range(seeds)
     }
-    values = _train(objective, fresh, {number: params for number, (_, params) in runs.items()})
     by_candidate: dict[int, list[float]] = {}
-    for number, value in values.items():
-        by_candidate.setdefault(runs[number][0], []).append(value)
+    n_ended = 0
+    try:
+        for run in _train(objective, fresh, {n: params for n, (_, params) in runs.items()}):
+            by_candidate.setdefault(runs[run.number][0], []).append(run.value)
+            n_ended += 1
+    except KeyboardInterrupt:
+        print(f"interrupted: {n_ended} of {len(runs)} runs are finished", file=sys.stderr)
     rows = []
     for i in sorted(by_candidate):
         finite = pd.Series(by_candidate[i], dtype="float64").dropna()
@@ -132,28 +151,152 @@ def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidat
     return [*chosen, distinct.get(_key(default), _Candidate(None, default, True, math.nan))]
 
 
+def _fresh_seed(view: StudyView, seed: int) -> int:
+    """Return a seed of another stream of the same study's seed, apart from those of any trial."""
+    study_seed = int(view.record.get("seed", 0))
+    return int(np.random.SeedSequence((_FRESH, study_seed, seed)).generate_state(1)[0])
+
+
 def _key(params: Params) -> str:
     return json.dumps(params, sort_keys=True, default=str)
 
 
-def _train(objective: Objective, seed: int, runs: Mapping[int, Params]) -> dict[int, float]:
-    """Train the runs, side by side where they fit, and return each one's best value by number."""
-    cohort = objective.cohort(seed=seed)
+class _Run(NamedTuple):
+    """A run that has ended: its best value, NaN where it broke down, the standard deviation of its
+    folds, and its model where that was asked for.
+    """
+
+    number: int
+    value: float
+    std: float
+    model: Any
+
+
+def _train(
+    objective: Objective,
+    seed: int,
+    runs: Mapping[int, Params],
+    *,
+    n_jobs: int = 1,
+    deadline: float | None = None,
+    with_models: bool = False,
+) -> Iterator[_Run]:
+    """Train the runs, side by side where they fit, and give each as it ends.
+
+    Those that have not ended by the deadline are left out.
+    """
+    waiting, under_way = dict(runs), dict[int, TrialRecord]()
     direction = objective.metric.direction
-    waiting, under_way = dict(runs), dict[int, BestEpoch]()
-    values: dict[int, float] = {}
-    try:
-        while waiting or under_way:
+    with open_cohort(objective, seed=seed, n_jobs=n_jobs) as cohort:
+        while (waiting or under_way) and (deadline is None or time.monotonic() < deadline):
             for number, params in list(waiting.items()):
-                if len(under_way) < _N_PARALLEL and (not under_way or cohort.has_room(params)):
+                n = len(under_way)
+                if n == 0 or (n < n_jobs * _N_PARALLEL and cohort.has_room(params)):
                     cohort.add(number, waiting.pop(number))
-                    under_way[number] = BestEpoch(direction=direction, patience=None)
+                    under_way[number] = TrialRecord(direction=direction, params=params, seed=seed)
             for number, result in cohort.train_epoch().items():
-                under_way[number].update(result.epoch, result.value)
-                if result.stopped is not None:
-                    cohort.drop(number)
-                    best = under_way.pop(number).value
-                    values[number] = math.nan if best is None or result.failed else best
-    except KeyboardInterrupt:
-        print(f"interrupted: {len(values)} of {len(runs)} runs are finished", file=sys.stderr)
-    return values
+                under_way[number].add(result)
+                if result.stopped is None:
+                    continue
+                best, record = under_way[number].best, under_way.pop(number)
+                value, std = math.nan, math.nan
+                if best.value is not None and not result.failed:
+                    value, std = best.value, record.results[best.epoch].value_std or math.nan
+                is_wanted = with_models and not math.isnan(value)
+                model = cohort.model(number) if is_wanted else None
+                cohort.drop(number)
+                yield _Run(number, value, std, model)
+
+
+def confirms(objective: object) -> TypeGuard[MLPObjective]:
+    """Whether the best trials of the objective are to be trained again."""
+    return bool(getattr(objective, "confirm", False))
+
+
+class Finals:
+    """The best trials of a study and its default one, trained again on folds: their mean decides.
+
+    The rows are divided anew and the networks begin from fresh seeds, the same for the same study
+    and trial, so that a trial's luck with its seed and its validation rows is not repeated. What
+    the trials were worth is an attribute of the study.
+
+    Args:
+        objective: of the search.
+        n_jobs: processes that train.
+    """
+
+    def __init__(self, objective: MLPObjective, *, n_jobs: int = 1) -> None:
+        self._objective, self._n_jobs = objective, n_jobs
+        self._judge: MLPObjective | None = None
+        self._library: Library | None = None
+
+    @property
+    def are_trained(self) -> bool:
+        """Whether this process has their models."""
+        return bool(self._library)
+
+    def are_of(self, study: optuna.Study) -> bool:
+        """Say whether they were chosen from all trials that the study has now."""
+        about = study_attr(study.user_attrs, CONFIRMED)
+        return about is not None and about["n_complete"] == n_complete(study)
+
+    def run(
+        self, study: optuna.Study, *, deadline: float | None = None, show_progress_bar: bool = False
+    ) -> None:
+        """Train the finalists that this process has not trained yet, and record their values.
+
+        The best comes first, then the default one. Where fewer than two have ended by the deadline,
+        or after Ctrl-C, nothing is recorded, and the search's own values decide.
+
+        Args:
+            study: with all trials.
+            deadline: `time.monotonic` at which to stop; None for no limit.
+            show_progress_bar: whether to show progress.
+        """
+        from objectives.models.ensemble import Library
+
+        view = view_of(study)
+        k = self._objective.n_finalists(len(view.finished))
+        if k == 0 or view.ranked.empty:
+            return
+        best, *others = _candidates(view, self._objective, k)
+        values = confirmed_values(study.user_attrs)
+        earlier = [_Candidate(n, trial_params(view.by_number[n]), False, 0.0) for n in values]
+        in_order = [best, *sorted(others, key=lambda c: not c.is_default), *earlier]
+        finalists = {c.number: c for c in reversed(in_order) if c.number is not None}
+        seed = _fresh_seed(view, _FINALS)
+        if self._judge is None or self._library is None:
+            self._judge = self._objective.on_folds(seed=seed)
+            self._library = Library(view.direction)  # torch is loaded, as the objective needs it
+        judge, library = self._judge, self._library
+        runs = {n: c.params for n, c in reversed(finalists.items()) if n not in library}
+        train = partial(_train, n_jobs=self._n_jobs, deadline=deadline, with_models=True)
+        with ProgressBar(
+            total=len(runs), timeout=None, metric=view.metric, enabled=show_progress_bar
+        ) as progress:
+            try:
+                for n_ended, run in enumerate(train(judge, seed, runs), 1):
+                    if run.model is not None:
+                        is_default = finalists[run.number].is_default
+                        rows = judge.held_out(run.model)
+                        library.add(run.number, run.value, run.model, rows, is_default=is_default)
+                        values[run.number] = Confirmed(run.value, run.std, judge.n_members)
+                    best_number = best_of(values, view.direction)
+                    mean = None if best_number is None else values[best_number].mean
+                    progress.update(finished=n_ended, pruned=0, failed=0, best=mean)
+            except KeyboardInterrupt:
+                progress.say("interrupted: the best trials are not confirmed; repeat the call")
+                return
+        if len(values.keys() & finalists.keys()) >= min(2, len(finalists)):
+            plain = {str(number): list(value) for number, value in values.items()}
+            study.set_user_attr(CONFIRMED, {"n_complete": n_complete(study), "values": plain})
+
+    def choose(self, study: optuna.Study) -> Choice:
+        """Return what predicts: the best finalist, or several where they do better."""
+        if self._library is None:  # another process has trained them
+            self.run(study)
+        assert self._library is not None
+        assert self._judge is not None
+        best = best_confirmed(study.user_attrs, study.direction.name.lower())
+        assert best is not None, "there are values of these trials"
+        return choose(study, self._library, self._judge, {}, best)

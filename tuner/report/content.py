@@ -23,6 +23,7 @@ from tuner.storage.view import StudyView, view_of
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
     from objectives.space.hyperparameter import Described
 
@@ -48,7 +49,7 @@ _SPLITS = {
     "valid": "chosen by: every value in this report is measured here unless it says test",
     "test": "kept from the search",
 }
-_OUTCOMES = ("value_std", "best_epoch", "epochs_run", "duration_s")
+_OUTCOMES = ("value_confirmed", "value_std", "best_epoch", "epochs_run", "duration_s")
 _MAX_NAMES = 60
 
 
@@ -113,12 +114,18 @@ def _lead(view: StudyView) -> str:
     best, default = view.best_trial, view.default_trial
     if best is None:
         return "No trial is complete yet."
-    result = f"Best so far: trial {best.number} with valid {view.metric} {short(best.value)}"
+    result = f"Best so far: trial {best.number} with valid {view.metric} {_valued(view, best)}"
     if default is None:
         return f"{result}."
     if default.number == best.number:
         return f"{result}, which is the default configuration."
-    return f"{result}; the default configuration had {short(default.value)}."
+    return f"{result}; the default configuration had {_valued(view, default)}."
+
+
+def _valued(view: StudyView, trial: FrozenTrial) -> str:
+    confirmed = view.confirmed.get(trial.number)
+    again = f" ({short(confirmed.mean)} when trained again on folds)" if confirmed else ""
+    return f"{short(trial.value)}{again}"
 
 
 def _tiles(view: StudyView) -> Facts:
@@ -225,6 +232,8 @@ def _outcomes(view: StudyView) -> list[tuple[str, str, str]]:
     columns = []
     for trial in (view.best_trial, view.default_trial):
         attrs = {} if trial is None else {"value": trial.value} | records(trial)
+        if trial is not None and trial.number in view.confirmed:
+            attrs["value_confirmed"] = view.confirmed[trial.number].mean
         columns.append([short(attrs.get(name)) for name in ("value", *_OUTCOMES)])
     rows = list(zip((f"valid_{view.metric}", *_OUTCOMES), *columns, strict=True))
     return [row for row in rows if row[1] or row[2]]

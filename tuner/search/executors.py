@@ -110,7 +110,7 @@ def check_executor(
 
 def run_elsewhere(
     executor: Executor, n_workers: int, share: Share, study: optuna.Study, progress: ProgressBar
-) -> None:
+) -> bool:
     """Submit a share to each worker and wait for them; Ctrl-C stops them and returns.
 
     The executor decides placement, retries and concurrency.
@@ -122,14 +122,19 @@ def run_elsewhere(
         study: that they work on.
         progress: shows how far they are.
 
+    Returns:
+        Whether it was Ctrl-C that ended them.
+
     Raises:
         Exception: of a worker, if all of them failed.
     """
     shares = [replace(share, index=index) for index in range(n_workers)]
     futures = [executor.submit(work, each) for each in shares]
+    interrupted = False
     try:
         _wait(futures, study, progress)
     except KeyboardInterrupt:
+        interrupted = True
         stop_everywhere(study, share.run)
         _wait(futures, study, progress)
     errors = [error for future in futures if (error := _error_of(future)) is not None]
@@ -140,6 +145,7 @@ def run_elsewhere(
             f"a worker ended with an error, the others continued: {type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''}"
         )
+    return interrupted
 
 
 def _wait(futures: list[Any], study: optuna.Study, progress: ProgressBar) -> None:

@@ -28,7 +28,14 @@ from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
 from tuner.storage.optuna_internals import RequeuedTrial, judged
 from tuner.storage.study import TunedStudy
-from tuner.storage.trial_attrs import ERROR, PRUNED, best_complete, origin_of, planned_params
+from tuner.storage.trial_attrs import (
+    ERROR,
+    PRUNED,
+    best_complete,
+    finished,
+    origin_of,
+    planned_params,
+)
 
 if TYPE_CHECKING:
     from objectives.models.ensemble import Library
@@ -224,6 +231,8 @@ class RunningTrials:
         queue: gives the process its trials.
         seed: trials' own seeds follow from it and their numbers.
         deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
+        kept_back_s: how many seconds earlier to stop where there are ``n_finalists`` of the trials
+            that the study then has.
         callbacks: called with study and trial after each trial.
         progress: shows how far it is.
         n_parallel: trials under way at most.
@@ -236,6 +245,8 @@ class RunningTrials:
     queue: TrialQueue
     seed: int
     deadline: float | None
+    kept_back_s: float = 0.0
+    n_finalists: Callable[[int], int] = field(default=lambda n_trials: 0)
     callbacks: Sequence[Callback]
     progress: ProgressBar
     n_parallel: int = 1
@@ -268,8 +279,11 @@ class RunningTrials:
 
     @property
     def late(self) -> bool:
-        """Whether the time is up."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        """Whether the time is up, or what is left is for training the best trials again."""
+        now = time.monotonic()
+        if self.deadline is None or now < self.deadline - self.kept_back_s:
+            return False
+        return now >= self.deadline or self.n_finalists(len(finished(self.study))) > 0
 
     @property
     def interrupted(self) -> bool:
@@ -422,13 +436,13 @@ def show(study: optuna.Study, progress: ProgressBar) -> None:
     """Refresh the progress line of a study; a line that is not shown costs no look at the study."""
     if not progress.is_shown:
         return
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    states = [trial.state for trial in finished]
+    trials = finished(study)
+    states = [trial.state for trial in trials]
     progress.update(
         finished=len(states),
         pruned=states.count(TrialState.PRUNED),
         failed=states.count(TrialState.FAIL),
-        best=best_value(finished, study.direction.name.lower()),
+        best=best_value(trials, study.direction.name.lower()),
     )
 
 

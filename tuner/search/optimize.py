@@ -43,6 +43,7 @@ class Outcome:
         model: number and fitted model of the best trial, if this process trained it.
         library: the best trials that this process has trained; None where none are kept.
         artifacts: where checkpoints and the best trial's model are stored.
+        interrupted: whether Ctrl-C ended the search.
         try_params: runs one more configuration in the study; returns its number and model if it is
             the best.
     """
@@ -52,6 +53,7 @@ class Outcome:
     model: BestModel | None
     library: Library | None
     artifacts: Artifacts
+    interrupted: bool
     try_params: Callable[[dict[str, Any]], BestModel | None]
 
 
@@ -118,13 +120,14 @@ def optimize(
             with ProgressBar(
                 total=total, timeout=plan.timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress:
-                run_elsewhere(executor, plan.n_jobs, share, study, progress)
+                worker.interrupted = run_elsewhere(executor, plan.n_jobs, share, study, progress)
     return Outcome(
         study=study,
         objective=objective,
         model=model,
         library=worker.library,
         artifacts=session.artifacts,
+        interrupted=worker.interrupted,
         try_params=worker.try_params,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from objectives.space.space import stored_space
@@ -39,7 +39,11 @@ _N_PARALLEL = 16
 _N_AHEAD = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+# Of a timeout, where the best trials are trained again afterwards.
+_KEPT_BACK = 1 / 3
+
+
+@dataclass(kw_only=True)
 class Worker:
     """Trains trials of a study, beside whatever other processes do.
 
@@ -49,6 +53,9 @@ class Worker:
         session: of the study.
         callbacks: called with study and trial after each trial of this process.
         library: where this process keeps the best trials; None for nowhere.
+
+    Attributes:
+        interrupted: whether Ctrl-C ended the last run.
     """
 
     plan: Plan
@@ -56,6 +63,7 @@ class Worker:
     session: Session
     callbacks: Sequence[Callback] = ()
     library: Library | None = None
+    interrupted: bool = field(default=False, init=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what can be sent to another process: all but the callbacks."""
@@ -97,6 +105,8 @@ class Worker:
                 queue=self._queue(heartbeat, n_trials, only),
                 seed=plan.seed,
                 deadline=deadline,
+                kept_back_s=_KEPT_BACK * (timeout or 0.0),
+                n_finalists=getattr(self.objective, "n_finalists", lambda n_trials: 0),
                 callbacks=self.callbacks,
                 progress=progress,
                 n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
@@ -113,6 +123,7 @@ class Worker:
                 else:
                     run_function(running, self.objective)
             except KeyboardInterrupt:
+                self.interrupted = True
                 read_anew(self.session.storage)
                 running.requeue()
                 progress.say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -41,6 +41,10 @@ CALL = f"{PREFIX}call"
 OPENINGS = f"{PREFIX}test_openings"
 """User attribute of a study: each opening of its test split."""
 
+CONFIRMED = f"{PREFIX}confirmed"
+"""User attribute of a study: what its best trials were worth when they were trained again. Trials
+that have ended take no more attributes."""
+
 BEGUN = f"{PREFIX}begun_with"
 """User attribute of a study: how many trials each other study has brought in, once all are in."""
 
@@ -57,6 +61,7 @@ _PLAIN: dict[str, type] = {
     CHECKPOINT: dict,
     CALL: dict,
     OPENINGS: list,
+    CONFIRMED: dict,
     BEGUN: dict,
 }
 _RECORDS: dict[str, tuple[type, ...]] = {
@@ -123,6 +128,31 @@ def best_complete(study: optuna.Study) -> FrozenTrial | None:
         return study.best_trial
     except ValueError:
         return None
+
+
+class Confirmed(NamedTuple):
+    """What a trial was worth when it was trained again: mean and standard deviation over folds."""
+
+    mean: float
+    std: float
+    n_folds: int
+
+
+def confirmed_values(attributes: Mapping[str, Any]) -> dict[int, Confirmed]:
+    """Return what is confirmed of trials, by number, from the user attributes of their study."""
+    about = study_attr(attributes, CONFIRMED) or {"values": {}}
+    return {int(number): Confirmed(*value) for number, value in about["values"].items()}
+
+
+def best_confirmed(attributes: Mapping[str, Any], direction: str) -> int | None:
+    """Return the trial with the best confirmed value; None if none was confirmed."""
+    return best_of(confirmed_values(attributes), direction)
+
+
+def best_of(values: Mapping[int, Confirmed], direction: str) -> int | None:
+    """Return the trial with the best mean; of equals the first one, None of none."""
+    choose = min if direction == "minimize" else max
+    return choose(sorted(values), key=lambda number: values[number].mean, default=None)
 
 
 def count_states(study: optuna.Study) -> str:

@@ -32,7 +32,10 @@ from objectives.space.space import defaults, make_space
 from tuner.storage.importances import study_importances
 from tuner.storage.study import quiet_optuna
 from tuner.storage.trial_attrs import (
+    Confirmed,
     best_complete,
+    best_confirmed,
+    confirmed_values,
     counted,
     records,
     started,
@@ -53,6 +56,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "value": "float64",
     "value_last": "float64",
     "value_std": "float64",
+    "value_confirmed": "float64",
     "best_epoch": "Int64",
     "epochs_run": "Int64",
     "duration_s": "float64",
@@ -121,7 +125,12 @@ class StudyView:
 
     @cached_property
     def best_trial(self) -> FrozenTrial | None:
-        """The complete trial with the best value; of equals the one that Optuna says."""
+        """The trial with the best confirmed value or, where none was confirmed, the complete one
+        with the best value; of equals the one that Optuna says.
+        """
+        confirmed = best_confirmed(self.user_attrs, self.direction)
+        if confirmed in self.by_number:
+            return self.by_number[confirmed]
         costs = {
             trial.number: self.sign * trial.value
             for trial in self.trials
@@ -134,6 +143,11 @@ class StudyView:
         if not best:
             return None
         return self.by_number[self.best_number if self.best_number in best else best[0]]
+
+    @cached_property
+    def confirmed(self) -> dict[int, Confirmed]:
+        """What trials were worth when they were trained again on folds, by number."""
+        return confirmed_values(self.user_attrs)
 
     @cached_property
     def default_params(self) -> Params | None:
@@ -182,6 +196,9 @@ class StudyView:
     def trials_table(self) -> pd.DataFrame:
         """See `tuner.tables.trials_dataframe`."""
         rows = [_trial_row(trial, self.direction) for trial in self.trials]
+        for row, trial in zip(rows, self.trials, strict=True):
+            known = self.confirmed.get(trial.number)
+            row["value_confirmed"] = None if known is None else known.mean
         columns = {
             name: pd.Series([row[name] for row in rows], dtype=dtype)
             for name, dtype in TRIAL_COLUMNS.items()
@@ -231,7 +248,7 @@ class StudyView:
     @property
     def best_curve(self) -> pd.DataFrame | None:
         """The best trial's learning curve, if it has one."""
-        return None if self.ranked.empty else self.curves.get(int(self.ranked["number"].iloc[0]))
+        return None if self.best_trial is None else self.curves.get(self.best_trial.number)
 
     @cached_property
     def in_memory(self) -> optuna.Study:
