@@ -30,14 +30,15 @@ def trials_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
     Trials still waiting to be started are left out. ``value`` is the metric at the trial's best
     epoch, also for a pruned trial, so compare rows of state ``COMPLETE`` only; ``value_last`` is
     the metric at its last epoch. Where a trial is several folds or repeats, ``value`` is their
-    mean and ``value_std`` their standard deviation at that epoch.
+    mean and ``value_std`` their standard deviation at that epoch. ``value_confirmed`` is the mean
+    over folds of a trial that was trained again at the end of its search.
 
     Args:
         study: any study with one direction, made by this package or by Optuna alone.
 
     Returns:
-        The columns ``number, state, value, value_last, value_std, best_epoch, epochs_run,
-        duration_s, seed, worker, stopped, error`` and one ``params_<name>`` for each
+        The columns ``number, state, value, value_last, value_std, value_confirmed, best_epoch,
+        epochs_run, duration_s, seed, worker, stopped, error`` and one ``params_<name>`` for each
         hyperparameter, searched or fixed. Whole numbers that may be missing are ``Int64``, text is
         ``str``, durations are seconds.
 

@@ -168,7 +168,7 @@ class MLPArguments(TableArguments, total=False):
         confirm: How many of the best trials are trained again, beside the default configuration, on
             5 folds of the training and validation rows and from fresh seeds; the mean decides which
             is best, and the result's ``model`` predicts by these networks. ``auto`` is one in ten
-            trials, 3 at most, where up to 6,000 such rows are judged by one split, else none. Of a
+            trials, 2 at most, where up to 6,000 such rows are judged by one split, else none. Of a
             ``timeout`` it takes up to a third.
         ensemble: Whether the result's ``model`` is an ensemble of trials. With ``auto`` it is where
             that beats the best trial on held-out rows; a number gives the votes at most; False or

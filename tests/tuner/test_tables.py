@@ -86,6 +86,7 @@ def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
         "value": 0.9,
         "value_last": 0.8,
         "value_std": 0.01,
+        "value_confirmed": row["value_confirmed"],
         "best_epoch": 1,
         "epochs_run": 3,
         "duration_s": 1.5,
@@ -96,7 +97,7 @@ def test_recorded_trial_is_told_with_its_best_and_last_value_apart():
         "params_learning_rate": 0.01,
         "params_batch_size": 64,
     }
-    assert pd.isna(row["error"])
+    assert row[["error", "value_confirmed"]].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_defaults_are_those_of_the_objective_and_of_the_loader(entry):
         assert "patience" in taken
     if "folds" in taken:  # a call decides by the rows; an objective by itself has one split
         assert (known["folds"].default, taken.pop("folds")) == ("auto", None)
+        assert (known["confirm"].default, taken.pop("confirm")) == ("auto", False)
     assert taken == {name: known[name].default for name in taken}
 
 
