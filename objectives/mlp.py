@@ -46,7 +46,7 @@ _GOOD_BATCHES = ((64, 1500), (128, 5000), (256, math.inf))
 # For a number of trials instead of seconds, they cost five times as long: they pay where they gain.
 _N_FOLDS, _MAX_FOLD_ROWS = 5, 1000
 
-# At 1,500 rows (benchmarks/folds_rule.py) the best of 20 trials, trained again on five folds, made 2
+# At 1,500 rows (benchmarks/folds_rule.py) the best of 20 trials, trained again on folds, made 2
 # to 10% fewer errors than an ensemble of the trials, mostly as the networks of all folds predict
 # together. One trial gave nearly all of that; each takes about five times as long as it did first.
 _N_FINALISTS, _TRIALS_PER_FINALIST, _MAX_FINAL_ROWS = 2, 10, 6000
