@@ -198,10 +198,14 @@ class TuningResult:
             self._chosen = n, self._choose(n)
         return self._chosen[1]
 
-    def _choose(self, n: int) -> Choice:
+    @property
+    def _current_finals(self) -> Finals | None:
+        """Finals of all trials, not of fewer."""
         finals = self._finals
-        if finals is not None and not finals.are_of(self.study):
-            finals = None  # of fewer trials
+        return finals if finals is not None and finals.are_of(self.study) else None
+
+    def _choose(self, n: int) -> Choice:
+        finals = self._current_finals
         if finals is not None and finals.are_trained:
             return finals.choose(self.study)
         stored = stored_choice(self.study, self._artifacts, self._load)
@@ -329,7 +333,9 @@ class TuningResult:
 
         if kind != "predictions" or not has_complete(self.study):
             return draw(self.study, kind)
-        return draw(self.study, kind, model=self.model, objective=self.objective)
+        model, judge, finals = self.model, self.objective, self._current_finals
+        judge = judge if finals is None else finals.judge(self.study)
+        return draw(self.study, kind, model=model, objective=judge)
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnose`."""

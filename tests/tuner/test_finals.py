@@ -41,6 +41,8 @@ def test_what_predicts_are_networks_of_five_folds_compared_on_rows_that_each_has
     n_rows = len(objective.data.train) + len(objective.data.valid)
     assert len(objective.on_folds(seed=1).held_out_rows.y) == n_rows
     assert f"held-out {objective.metric.name}" in result.comparison()
+    points = result.plot("predictions").axes[0].collections[0].get_offsets()
+    assert len(points) == n_rows
 
 
 def test_a_search_that_ended_before_its_best_trials_were_confirmed_goes_on_to_the_same(tmp_path):

@@ -240,6 +240,12 @@ class Finals:
         about = study_attr(study.user_attrs, CONFIRMED)
         return about is not None and about["n_complete"] == n_complete(study)
 
+    def judge(self, study: optuna.Study) -> MLPObjective:
+        """Return the objective that judges them, by folds."""
+        if self._judge is None:
+            self._judge = self._objective.on_folds(seed=_fresh_seed(view_of(study), _FINALS))
+        return self._judge
+
     def run(
         self, study: optuna.Study, *, deadline: float | None = None, show_progress_bar: bool = False
     ) -> None:
@@ -264,11 +270,10 @@ class Finals:
         earlier = [_Candidate(n, trial_params(view.by_number[n]), False, 0.0) for n in values]
         in_order = [best, *sorted(others, key=lambda c: not c.is_default), *earlier]
         finalists = {c.number: c for c in reversed(in_order) if c.number is not None}
-        seed = _fresh_seed(view, _FINALS)
-        if self._judge is None or self._library is None:
-            self._judge = self._objective.on_folds(seed=seed)
-            self._library = Library(view.direction)  # torch is loaded, as the objective needs it
-        judge, library = self._judge, self._library
+        seed, judge = _fresh_seed(view, _FINALS), self.judge(study)
+        if self._library is None:
+            self._library = Library(view.direction)
+        library = self._library
         runs = {n: c.params for n, c in reversed(finalists.items()) if n not in library}
         train = partial(_train, n_jobs=self._n_jobs, deadline=deadline, with_models=True)
         with ProgressBar(
@@ -296,7 +301,6 @@ class Finals:
         if self._library is None:  # another process has trained them
             self.run(study)
         assert self._library is not None
-        assert self._judge is not None
         best = best_confirmed(study.user_attrs, study.direction.name.lower())
         assert best is not None, "there are values of these trials"
-        return choose(study, self._library, self._judge, {}, best)
+        return choose(study, self._library, self.judge(study), {}, best)

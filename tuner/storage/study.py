@@ -276,7 +276,7 @@ def difference(
         if old == new or key in but:
             continue
         if key == "precision" and old == "auto":
-            continue  # as earlier versions recorded it, which was bfloat16 where the processor has it
+            continue  # earlier versions recorded it so: bfloat16 where the processor has it
         if key == "function" and asked.get("objective") == OWN:
             continue  # a warning, as it may be the same one by another name
         if key == "grid" and None in (old, new):
