@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from objectives._messages import name_of
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from objectives.objective import Objective
+    from tuner.diagnosis.confirm import Finals
     from tuner.result import TuningResult
     from tuner.search.loop import Tuned
+    from tuner.search.optimize import Outcome
 
 
 class MLPSearch(SearchArguments, MLPArguments, total=False):
@@ -316,35 +319,55 @@ def _defaults(entry: ReadyMade | None) -> Options:
 
 def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResult:
     """Make a plan of the arguments, run it, and wrap what it leaves in a result."""
-    from tuner.diagnosis.confirm import Finals, confirms
     from tuner.result import TuningResult
     from tuner.search.optimize import optimize
     from tuner.search.plan import Plan
 
-    start, timeout = time.monotonic(), arguments["timeout"]
-    shows = arguments["show_progress_bar"]
+    start = time.monotonic()
     names = ("direction", "sampler", "pruner", "n_trials", "timeout", "trials", "seed", "n_jobs")
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
     outcome = optimize(Plan(**planned), objective, *(arguments[name] for name in passed))
-    finals = None
-    if confirms(objective) and not outcome.interrupted:
-        finals = Finals(objective, n_jobs=arguments["n_jobs"])
-        deadline = None if timeout is None else start + timeout
-        if not finals.are_of(outcome.study):
-            finals.run(outcome.study, deadline=deadline, show_progress_bar=shows)
     result = TuningResult(
         study=outcome.study,
         objective=outcome.objective,
         model=outcome.model,
         library=outcome.library,
-        finals=finals,
+        finals=_finals(objective, arguments, outcome, start),
         continue_search=outcome.try_params,
         artifacts=outcome.artifacts,
     )
     result.keep_chosen()
     return result
+
+
+def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float) -> Finals | None:
+    """Train the best trials again, where that is asked for and has not been done."""
+    from tuner.diagnosis.confirm import Finals, confirms
+    from tuner.search.process_cohort import allowed_jobs, open_cohort
+    from tuner.search.progress import ProgressBar
+
+    if not confirms(objective) or outcome.interrupted:
+        return None
+    study, timeout = outcome.study, arguments["timeout"]
+    finals = Finals(
+        objective, opened=partial(open_cohort, n_jobs=allowed_jobs(arguments["n_jobs"]))
+    )
+    if finals.are_of(study) or not objective.n_finalists(len(study.trials)):
+        return finals
+    with ProgressBar(
+        total=None,
+        timeout=timeout,
+        metric=f"confirmed {objective.metric.name}",
+        enabled=arguments["show_progress_bar"],
+    ) as progress:
+        finals.run(
+            study,
+            deadline=None if timeout is None else start + timeout,
+            show=lambda n, best: progress.update(finished=n, pruned=0, failed=0, best=best),
+        )
+    return finals
 
 
 def _check_sendable(objective: object) -> None:

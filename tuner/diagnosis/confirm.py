@@ -6,27 +6,25 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
 from objectives._messages import check_count
-from objectives.objective import Objective, TrialRecord
+from objectives.objective import Cohort, Objective, TrialRecord
 from objectives.space.hyperparameter import Params
 from objectives.space.space import defaults
-from tuner.search.process_cohort import open_cohort
-from tuner.search.progress import ProgressBar
 from tuner.storage.chosen import choose, n_complete
 from tuner.storage.trial_attrs import (
     CONFIRMED,
     Confirmed,
     best_confirmed,
     best_of,
-    confirmed_values,
     study_attr,
     trial_params,
 )
@@ -177,7 +175,7 @@ def _train(
     seed: int,
     runs: Mapping[int, Params],
     *,
-    n_jobs: int = 1,
+    opened: OpenCohort | None = None,
     deadline: float | None = None,
     with_models: bool = False,
 ) -> Iterator[_Run]:
@@ -187,11 +185,12 @@ def _train(
     """
     waiting, under_way = dict(runs), dict[int, TrialRecord]()
     direction = objective.metric.direction
-    with open_cohort(objective, seed=seed, n_jobs=n_jobs) as cohort:
+    here = nullcontext(objective.cohort(seed=seed))
+    with here if opened is None else opened(objective, seed=seed) as cohort:
         while (waiting or under_way) and (deadline is None or time.monotonic() < deadline):
             for number, params in list(waiting.items()):
                 n = len(under_way)
-                if n == 0 or (n < n_jobs * _N_PARALLEL and cohort.has_room(params)):
+                if n == 0 or (n < _N_PARALLEL and cohort.has_room(params)):
                     cohort.add(number, waiting.pop(number))
                     under_way[number] = TrialRecord(direction=direction, params=params, seed=seed)
             for number, result in cohort.train_epoch().items():
@@ -213,6 +212,13 @@ def confirms(objective: object) -> TypeGuard[MLPObjective]:
     return bool(getattr(objective, "confirm", False))
 
 
+class OpenCohort(Protocol):
+    """Gives an empty cohort as a context."""
+
+    def __call__(self, objective: Objective, *, seed: int) -> AbstractContextManager[Cohort]:
+        """Return the context."""
+
+
 class Finals:
     """The best trials of a study and its default one, trained again on folds: their mean decides.
 
@@ -222,11 +228,11 @@ class Finals:
 
     Args:
         objective: of the search.
-        n_jobs: processes that train.
+        opened: gives the cohort that trains, as a context; by default one in this process.
     """
 
-    def __init__(self, objective: MLPObjective, *, n_jobs: int = 1) -> None:
-        self._objective, self._n_jobs = objective, n_jobs
+    def __init__(self, objective: MLPObjective, *, opened: OpenCohort | None = None) -> None:
+        self._objective, self._opened = objective, opened
         self._judge: MLPObjective | None = None
         self._library: Library | None = None
 
@@ -247,7 +253,11 @@ class Finals:
         return self._judge
 
     def run(
-        self, study: optuna.Study, *, deadline: float | None = None, show_progress_bar: bool = False
+        self,
+        study: optuna.Study,
+        *,
+        deadline: float | None = None,
+        show: Callable[[int, float | None], None] = lambda n_ended, best: None,
     ) -> None:
         """Train the finalists that this process has not trained yet, and record their values.
 
@@ -257,44 +267,56 @@ class Finals:
         Args:
             study: with all trials.
             deadline: `time.monotonic` at which to stop; None for no limit.
-            show_progress_bar: whether to show progress.
+            show: is told how many have ended, and the best mean.
         """
         from objectives.models.ensemble import Library
 
         view = view_of(study)
-        k = self._objective.n_finalists(len(view.finished))
-        if k == 0 or view.ranked.empty:
+        finalists = self._finalists(view)
+        if not finalists:
             return
-        best, *others = _candidates(view, self._objective, k)
-        values = confirmed_values(study.user_attrs)
-        earlier = [_Candidate(n, trial_params(view.by_number[n]), False, 0.0) for n in values]
-        in_order = [best, *sorted(others, key=lambda c: not c.is_default), *earlier]
-        finalists = {c.number: c for c in reversed(in_order) if c.number is not None}
         seed, judge = _fresh_seed(view, _FINALS), self.judge(study)
         if self._library is None:
             self._library = Library(view.direction)
         library = self._library
-        runs = {n: c.params for n, c in reversed(finalists.items()) if n not in library}
-        train = partial(_train, n_jobs=self._n_jobs, deadline=deadline, with_models=True)
-        with ProgressBar(
-            total=len(runs), timeout=None, metric=view.metric, enabled=show_progress_bar
-        ) as progress:
-            try:
-                for n_ended, run in enumerate(train(judge, seed, runs), 1):
-                    if run.model is not None:
-                        is_default = finalists[run.number].is_default
-                        rows = judge.held_out(run.model)
-                        library.add(run.number, run.value, run.model, rows, is_default=is_default)
-                        values[run.number] = Confirmed(run.value, run.std, judge.n_members)
-                    best_number = best_of(values, view.direction)
-                    mean = None if best_number is None else values[best_number].mean
-                    progress.update(finished=n_ended, pruned=0, failed=0, best=mean)
-            except KeyboardInterrupt:
-                progress.say("interrupted: the best trials are not confirmed; repeat the call")
-                return
+        runs = {n: c.params for n, c in finalists.items() if n not in library}
+        values = dict(view.confirmed)
+        train = partial(_train, opened=self._opened, deadline=deadline, with_models=True)
+        try:
+            for n_ended, run in enumerate(train(judge, seed, runs), 1):
+                if run.model is not None:
+                    is_default = finalists[run.number].is_default
+                    rows = judge.held_out(run.model)
+                    library.add(run.number, run.value, run.model, rows, is_default=is_default)
+                    values[run.number] = Confirmed(run.value, run.std, judge.n_members)
+                best = best_of(values, view.direction)
+                show(n_ended, None if best is None else values[best].mean)
+        except KeyboardInterrupt:
+            print(
+                "interrupted: the best trials are not confirmed; repeat the call", file=sys.stderr
+            )
+            return
         if len(values.keys() & finalists.keys()) >= min(2, len(finalists)):
             plain = {str(number): list(value) for number, value in values.items()}
             study.set_user_attr(CONFIRMED, {"n_complete": n_complete(study), "values": plain})
+
+    def _finalists(self, view: StudyView) -> dict[int, _Candidate]:
+        """Return what to train, in this order: the best trial, the default one, the next best ones,
+        and those that an earlier call has confirmed.
+        """
+        k = self._objective.n_finalists(len(view.finished))
+        if k == 0 or view.ranked.empty:
+            return {}
+        best, *others = _candidates(view, self._objective, k)
+        earlier = [
+            _Candidate(n, trial_params(view.by_number[n]), False, 0.0) for n in view.confirmed
+        ]
+        in_order = [best, *sorted(others, key=lambda c: not c.is_default), *earlier]
+        found: dict[int, _Candidate] = {}
+        for candidate in in_order:
+            if candidate.number is not None:
+                found.setdefault(candidate.number, candidate)
+        return found
 
     def choose(self, study: optuna.Study) -> Choice:
         """Return what predicts: the best finalist, or several where they do better."""
