@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import torch
 
+from objectives.data.encoders import TableRows
 from objectives.metrics import METRICS
 from objectives.space.tables import MLP_TABLE
 from objectives.training.recipe import RECIPES, Loss
@@ -38,10 +39,10 @@ def make_stack(
     y = torch.randint(N_CLASSES, (len(x),), generator=generator)
     targets = torch.nn.functional.one_hot(y, N_CLASSES).float()
     data = TensorData(
-        x=x,
+        x=TableRows(x),
         targets=targets,
         weight=None,
-        valid_x=x[:1],
+        valid_x=TableRows(x[:1]),
         valid_targets=targets[:1],
         valid_y=y[:1],
         valid_weight=None,

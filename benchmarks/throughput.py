@@ -71,7 +71,8 @@ def digits() -> Data:
     """Return the rows as ours sees them: training and validation inputs and classes."""
     objective = MLPObjective("digits", recipe="plain")
     tensors = objective.prepared[0].tensors
-    return tensors.x, tensors.targets.argmax(1), tensors.valid_x, tensors.valid_y
+    x, valid_x = tensors.x.expand(), tensors.valid_x.expand()
+    return x, tensors.targets.argmax(1), valid_x, tensors.valid_y
 
 
 def build(params: Params, n_inputs: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -32,7 +32,7 @@ from objectives.training.device import Precision, pick_device, products_of
 from objectives.training.mlp_cohort import MLPCohort, Training
 from objectives.training.recipe import RECIPES, Loss
 from objectives.training.stacked_mlp import StackedMLP
-from objectives.training.tensors import Parts, Prepared, common_scaler, widen
+from objectives.training.tensors import Parts, Prepared, common_scaler
 
 # Label smoothing helps where only the most likely class counts, and harms where probabilities or
 # ranks do.
@@ -182,9 +182,9 @@ class MLPObjective(NetworkObjective[FittedModel]):
         for number, part in enumerate(self.prepared):
             members = range(number * self.n_repeats, (number + 1) * self.n_repeats)
             with torch.inference_mode():
-                x = widen(part.tensors.valid_x.cpu(), width)
-                outputs = model.network.outputs(x, members).double()
-                parts.append(model.mean_of(outputs))
+                valid = part.tensors.valid_x.to(torch.device("cpu"))
+                outputs = [model.network.outputs(x, members) for x in valid.batches(width)]
+                parts.append(model.mean_of(torch.cat(outputs, dim=1).double()))
         return torch.cat(parts).numpy().astype(np.float32)
 
     @property

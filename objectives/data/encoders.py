@@ -5,28 +5,32 @@ attributes, so that `skops` saves and loads a fitted encoder without pickle.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
-from sklearn.impute import MissingIndicator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import Tensor
 
 from objectives.data import transformers
 from objectives.data.columns import LARGEST, column_is_text, column_kind, parse_numbers
 from objectives.data.transformers import (
+    N_BINS,
     Booleans,
+    Categories,
     DateParts,
+    Gaps,
     Levels,
     MedianFill,
     Numbers,
     PiecewiseLinear,
     SmoothClip,
+    Standard,
 )
 
 NumericMode = Literal["standard", "smooth_clip", "piecewise"]
@@ -38,6 +42,14 @@ MAX_LEVELS = 256
 MIN_LEVEL_ROWS = 2
 """Levels that fewer training rows have share the output of rare levels."""
 
+MAX_PARTS = 4096
+"""Piecewise-linear parts of all columns together at most: from 129 numeric columns on, each has
+fewer than 32 bins, and above 2048 columns none has any."""
+
+BATCH_ROWS, BATCH_BYTES = 4096, 1 << 21
+"""Rows that are expanded at once at most, so that memory does not grow with the table, and bytes
+that they take then, so that they stay in the processor's cache."""
+
 # Model files of the first versions name the transformers so, and skops imports them by their names.
 _FORMER_NAME = "objectives.transformers"
 sys.modules[_FORMER_NAME] = transformers
@@ -45,9 +57,142 @@ sys.modules[_FORMER_NAME] = transformers
 TRUSTED_TYPES = tuple(
     f"{module}.{part.__qualname__}"
     for module in (transformers.__name__, _FORMER_NAME)
-    for part in (Booleans, DateParts, Levels, MedianFill, Numbers, PiecewiseLinear, SmoothClip)
+    for part in (
+        *(Booleans, Categories, DateParts, Gaps, Levels, MedianFill, Numbers),
+        *(PiecewiseLinear, SmoothClip, Standard),
+    )
 )
 """The types that `skops.io.load` must be told to trust, `TabularEncoder` aside."""
+
+
+class Layout:
+    """How the cells of a table, as they are kept, become the inputs of a network.
+
+    Scaled numbers, flags and the like are inputs as they are. A place in the bins of a
+    `PiecewiseLinear` becomes one input a bin, and the number of a `Categories` level one input a
+    level.
+
+    Args:
+        transformer: fitted, on the columns whose cells these are.
+
+    Attributes:
+        n_cells: how many numbers are kept a row.
+        n_outputs: how many inputs they become.
+    """
+
+    def __init__(self, transformer: ColumnTransformer) -> None:
+        self.n_cells = self.n_outputs = 0
+        self._plain: list[tuple[slice, slice]] = []
+        self._bins = self._levels = (slice(0, 0), slice(0, 0))
+        self._tensors: dict[str, Tensor] = {}
+        for name, part, _ in transformer.transformers_:
+            last = part[-1] if isinstance(part, Pipeline) else part
+            if isinstance(last, PiecewiseLinear):
+                counts = [len(edges) - 1 for edges in last.edges_ if len(edges) > 2]
+                self._bins = self._take(len(counts), sum(counts))
+                self._set_bins(np.array(counts, dtype=np.int64), last.mean_)
+            elif isinstance(last, Categories):
+                sizes = last.n_outputs_
+                self._levels = self._take(len(sizes), sum(sizes))
+                first = np.cumsum([0, *sizes[:-1]])
+                self._tensors["first"] = torch.from_numpy(first)
+            elif not isinstance(part, str):
+                width = transformer.output_indices_[name]
+                self._plain.append(self._take(*[width.stop - width.start] * 2))
+
+    def _take(self, n_cells: int, n_outputs: int) -> tuple[slice, slice]:
+        """Return where the next cells stand, and the outputs that they become."""
+        cells = slice(self.n_cells, self.n_cells + n_cells)
+        outputs = slice(self.n_outputs, self.n_outputs + n_outputs)
+        self.n_cells, self.n_outputs = cells.stop, outputs.stop
+        return cells, outputs
+
+    def _set_bins(self, counts: NDArray[np.int64], mean: NDArray[np.float64]) -> None:
+        lower = np.concatenate([[], *map(np.arange, counts)])
+        # clip(place - lower, 0, 1) - mean, in two steps instead of three
+        for name, values in (("shift", lower + mean), ("low", -mean), ("high", 1 - mean)):
+            self._tensors[name] = torch.as_tensor(values, dtype=torch.float32)
+        self._all_alike = len(set(counts)) == 1
+        self._tensors["source"] = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same layout for cells on a device."""
+        moved = object.__new__(type(self))
+        vars(moved).update(vars(self))
+        moved._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
+        return moved
+
+    def expand(self, cells: Tensor, out: Tensor) -> None:
+        """Write the inputs for ``cells`` (n, n_cells) to ``out`` (n, n_outputs)."""
+        for source, place in self._plain:
+            out[:, place] = cells[:, source]
+        source, place = self._bins
+        if place.stop > place.start:
+            places, parts, tensors = cells[:, source], out[:, place], self._tensors
+            if self._all_alike:
+                wide = places.unsqueeze(2).expand(-1, -1, parts.shape[1] // places.shape[1])
+                shift = tensors["shift"].view(wide.shape[1:])
+                torch.sub(wide, shift, out=parts.view(wide.shape))
+            else:
+                torch.sub(places[:, tensors["source"]], tensors["shift"], out=parts)
+            torch.clamp(parts, tensors["low"], tensors["high"], out=parts)
+        source, place = self._levels
+        if place.stop > place.start:
+            codes = cells[:, source]
+            chosen = codes.clamp_min(0).long() + self._tensors["first"]
+            out[:, place] = 0
+            out[:, place].scatter_(1, chosen, (codes >= 0).to(out.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class TableRows:
+    """Rows of an encoded table, kept as few numbers and expanded some at a time.
+
+    Args:
+        cells: what is kept (n, n_cells), float32.
+        layout: what the cells become; None for inputs that are kept as they are.
+    """
+
+    cells: Tensor
+    layout: Layout | None = None
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs a row."""
+        return self.cells.shape[1] if self.layout is None else self.layout.n_outputs
+
+    def to(self, device: torch.device) -> Self:
+        """Return the rows on a device."""
+        layout = None if self.layout is None else self.layout.to(device)
+        return type(self)(self.cells.to(device), layout)
+
+    def expand(self, index: Tensor | slice = slice(None), width: int | None = None) -> Tensor:
+        """Return the inputs (r, n_inputs) of some rows, with columns of zeros up to ``width``."""
+        cells, n_inputs = self.cells[index], self.n_inputs
+        width = n_inputs if width is None else width
+        if self.layout is None and width == n_inputs:
+            return cells
+        out = cells.new_empty(len(cells), width)
+        out[:, n_inputs:] = 0
+        if self.layout is None:
+            out[:, :n_inputs] = cells
+        else:
+            self.layout.expand(cells, out[:, :n_inputs])
+        return out
+
+    def batches(self, width: int | None = None) -> Iterator[Tensor]:
+        """Yield the inputs of all rows in order, some at a time; no rows give one batch."""
+        n_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // (4 * max(1, self.n_inputs))))
+        for start in range(0, max(1, len(self)), n_rows):
+            yield self.expand(slice(start, start + n_rows), width)
+
+    def stream(self, order: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """Yield the inputs of these rows in batches."""
+        for index in torch.split(order.to(self.cells.device), batch_size):
+            yield self.expand(index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,25 +248,60 @@ class TabularEncoder:
             >>> encoder.transform(X[:2]).tolist()
             [[-1.0, 0.0, 1.0], [-1.0, 1.0, 0.0]]
         """
+        return cls.fit_rows(
+            X, categorical=categorical, numeric=numeric, decimal_comma=decimal_comma
+        )[0]
+
+    @classmethod
+    def fit_rows(
+        cls,
+        X: pd.DataFrame,
+        *,
+        categorical: Sequence[str] = (),
+        numeric: str = "smooth_clip",
+        decimal_comma: Sequence[str] = (),
+    ) -> tuple[Self, TableRows]:
+        """Fit an encoder as `fit` does, and return it with the rows that `rows` gives for ``X``."""
         if numeric not in get_args(NumericMode):
             choices = ", ".join(get_args(NumericMode))
             raise ValueError(f"numeric must be one of {choices}, got numeric={numeric!r}")
         if X.empty:
             raise ValueError(f"X must have rows and columns, got shape {X.shape}; fit on more data")
         transformer = _transformer(X, _by_kind(X, categorical), numeric)
-        encoded = transformer.fit_transform(X)
+        cells = transformer.fit_transform(X)
         slices = transformer.output_indices_
-        return cls(
+        encoder = cls(
             columns=tuple(map(str, X.columns)),
             numeric=numeric,
-            n_outputs=encoded.shape[1],
+            n_outputs=Layout(transformer).n_outputs,
             n_numeric=sum(s.stop - s.start for k, s in slices.items() if k in ("numbers", "dates")),
             transformer=transformer,
             decimal_comma=[name for name in X.columns if name in decimal_comma],
         )
+        return encoder, encoder._rows(cells)
+
+    @property
+    def layout(self) -> Layout:
+        """What the cells of `rows` become."""
+        return Layout(self.transformer)
+
+    def _rows(self, cells: NDArray[np.floating[Any]]) -> TableRows:
+        # A number far outside the training range may not fit into float32.
+        single = cells if cells.dtype == np.float32 else np.clip(cells, -LARGEST, LARGEST)
+        kept = np.ascontiguousarray(single, dtype=np.float32)
+        return TableRows(torch.from_numpy(kept), self.layout)
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
         """Encode a table with the columns of training, in any order, as finite (n, n_outputs).
+
+        Raises:
+            ValueError: as `rows`.
+        """
+        encoded: NDArray[np.float32] = self.rows(X).expand().numpy()
+        return encoded
+
+    def rows(self, X: pd.DataFrame) -> TableRows:
+        """Encode a table with the columns of training, in any order, to be expanded in batches.
 
         Raises:
             ValueError: if a column is missing, or holds infinite values, text where training had
@@ -134,54 +314,40 @@ class TabularEncoder:
                 "add it, with empty cells if it is not known"
             )
         if not len(X):
-            return np.empty((0, self.n_outputs), dtype=np.float32)
+            return self._rows(np.empty((0, self.layout.n_cells), dtype=np.float32))
         X = X[list(self.columns)]
         for name in self.decimal_comma:
             numbers = parse_numbers(X[name], decimal=",") if column_is_text(X[name]) else None
             if numbers is not None:
                 X = X.assign(**{name: numbers})
-        encoded = self.transformer.transform(X)
-        # A number far outside the training range may not fit into float32.
-        return np.ascontiguousarray(np.clip(encoded, -LARGEST, LARGEST), dtype=np.float32)
+        return self._rows(self.transformer.transform(X))
 
 
 def _by_kind(X: pd.DataFrame, categorical: Sequence[str]) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {"number": [], "boolean": [], "date": [], "category": []}
-    for name in X.columns:
-        kind = "category" if name in categorical else column_kind(X[name])
-        if kind == "boolean" and X[name].isna().any():
+    for name, column in X.items():
+        kind = "category" if name in categorical else column_kind(column)
+        if kind == "boolean" and column.isna().any():
             # Yes, no and unknown are three levels.
             kind = "category"
-        kinds[kind].append(name)
+        kinds[kind].append(str(name))
     return kinds
 
 
 def _transformer(X: pd.DataFrame, kinds: dict[str, list[str]], numeric: str) -> ColumnTransformer:
-    gaps = [name for name in kinds["number"] if X[name].isna().any()]
-    binned = kinds["number"] if numeric == "piecewise" else []
-    flag = MissingIndicator(features="all")
-    one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        max_categories=MAX_LEVELS,
-        min_frequency=MIN_LEVEL_ROWS,
-        sparse_output=False,
-        dtype=np.float32,
-    )
+    numbers = kinds["number"]
+    gaps = [name for name, some in X[numbers].isna().any().items() if some]
+    n_bins = min(N_BINS, MAX_PARTS // max(1, len(numbers))) if numeric == "piecewise" else 0
+    scaled = SmoothClip if numeric == "smooth_clip" else Standard
     parts = [
-        ("numbers", Pipeline([("read", Numbers()), *_scaling(numeric)]), kinds["number"]),
-        ("dates", Pipeline([("read", DateParts()), *_scaling(numeric)]), kinds["date"]),
-        ("piecewise", Pipeline([("read", Numbers()), ("bins", PiecewiseLinear())]), binned),
-        ("missing", Pipeline([("read", Numbers()), ("flag", flag)]), gaps),
+        ("numbers", scaled(), numbers),
+        ("dates", Pipeline([("read", DateParts()), ("scale", scaled())]), kinds["date"]),
+        ("piecewise", PiecewiseLinear(n_bins), numbers if n_bins > 1 else []),
+        ("missing", Gaps(), gaps),
         ("booleans", Booleans(), kinds["boolean"]),
-        ("categories", Pipeline([("read", Levels()), ("one_hot", one_hot)]), kinds["category"]),
+        ("categories", Categories(MAX_LEVELS, MIN_LEVEL_ROWS), kinds["category"]),
     ]
     return ColumnTransformer([part for part in parts if part[2]], sparse_threshold=0)
-
-
-def _scaling(numeric: str) -> list[tuple[str, object]]:
-    if numeric == "smooth_clip":
-        return [("scale", SmoothClip())]
-    return [("impute", MedianFill()), ("scale", StandardScaler())]
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,9 @@ def as_frame(X: object) -> pd.DataFrame | None:
         with_format = getattr(X, "with_format", None)
         table = X if with_format is None else with_format("arrow")[:]
         frame = _collected(nw.from_native(table))
-    columns = [column_of_numpy(frame.iloc[:, k]) for k in range(frame.shape[1])]
-    if all(new is old for new, (_, old) in zip(columns, frame.items(), strict=True)):
+    if not any(isinstance(dtype, pd.SparseDtype | pd.ArrowDtype) for dtype in frame.dtypes):
         return frame
-    return pd.concat(columns, axis=1) if columns else frame
+    return pd.concat([column_of_numpy(column) for _, column in frame.items()], axis=1)
 
 
 def _is_hugging_face(X: object) -> bool:

@@ -126,8 +126,9 @@ def read_table(
     used = {column for column in (groups, time, sample_weight) if isinstance(column, str)}
     X = table.X.drop(columns=list(used))
     named = _categories(X, categorical)
-    tidy = {str(name): X[name] if name in named else tidy_column(X[name]) for name in X}
-    return replace(table, X=pd.DataFrame(tidy), roles=roles, categorical=named)
+    tidy = [(column, tidy_column(column)) for name, column in X.items() if name not in named]
+    changed = {str(new.name): new for old, new in tidy if new is not old}
+    return replace(table, X=X.assign(**changed), roles=roles, categorical=named)
 
 
 def role_values(X: pd.DataFrame, role: str, value: object) -> pd.Series | None:

@@ -270,21 +270,20 @@ def check_features(
     infinite = [
         name
         for name, column in X.items()
-        if types.is_float_dtype(column.dtype)
-        and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
+        if types.is_float_dtype(column.dtype) and np.isinf(_floats(column)).any()
     ]
     if infinite:
         raise ValueError(
             f"dataset must hold finite values, got infinite ones in column {listed(infinite)}; "
             "replace them, as in df.replace([np.inf, -np.inf], np.nan)"
         )
+    missing = X.isna()
+    empty, gaps = set(X.columns[missing.all()]), set(X.columns[missing.any()])
     useless = {
-        "hold no value": [str(name) for name, column in X.items() if column.isna().all()],
+        "hold no value": [str(name) for name in X if name in empty],
         # One value and gaps is not constant: whether the value is there may tell something.
         "hold one value only": [
-            str(name)
-            for name, column in X.items()
-            if not column.isna().any() and (column == column.iloc[0]).all()
+            str(name) for name, column in X.items() if name not in gaps and _is_constant(column)
         ],
         "hold text or identifiers": [
             str(name)
@@ -309,7 +308,7 @@ def check_features(
     leaks = [
         str(name)
         for name, column in useful.items()
-        if str(name).casefold().strip() == folded or _is_copy(column, y)
+        if str(name).casefold().strip() == folded or (name not in gaps and _is_copy(column, y))
     ]
     if leaks:
         messages.append(
@@ -319,17 +318,30 @@ def check_features(
     return useful, messages
 
 
+def _floats(column: pd.Series) -> NDArray[np.floating[Any]]:
+    if isinstance(column.dtype, np.dtype):
+        return column.to_numpy()
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _is_constant(column: pd.Series) -> bool:
+    # Ends that differ tell most columns at once.
+    return bool(column.iloc[0] == column.iloc[-1]) and bool((column == column.iloc[0]).all())
+
+
 def _is_identifier(column: pd.Series) -> bool:
     """Whether a column tells rows apart instead of describing them, or holds long texts.
 
     That is: categories of which at least 95% are distinct, texts of more than 50 characters on
     average that seldom repeat, and distinct whole numbers under a name such as "id" or "user_id".
     """
-    present = column.dropna()
     kind = column_kind(column)
     if kind == "number":
-        named = _IDENTIFIER_NAME.search(str(column.name)) is not None
-        return named and present.is_unique and bool((present % 1 == 0).all())
+        if _IDENTIFIER_NAME.search(str(column.name)) is None:
+            return False
+        present = column.dropna()
+        return present.is_unique and bool((present % 1 == 0).all())
+    present = column.dropna()
     if kind != "category" or len(present) < MIN_ROWS_FOR_IDENTIFIER:
         return False
     share = present.nunique() / len(present)
@@ -338,12 +350,14 @@ def _is_identifier(column: pd.Series) -> bool:
 
 
 def _is_copy(column: pd.Series, y: np.ndarray) -> bool:
-    """Whether a column equals a regression target, or has one value for each class and no other."""
-    if column.isna().any():
-        return False
+    """Whether a column without gaps equals a regression target, or has one value for each class and
+    no other.
+    """
     if y.dtype.kind == "f":
         return column_kind(column) == "number" and bool((column.to_numpy(np.float64) == y).all())
     # Numbered in order of appearance, one-to-one columns get the same codes; most differ early.
+    if len(set(column.iloc[:100])) != len(set(y[:100].tolist())):
+        return False
     return all(
         bool((pd.factorize(column.head(n))[0] == pd.factorize(y[:n])[0]).all())
         for n in (100, len(y))

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from objectives.data.encoders import TableRows
 from objectives.data.files import check_target, replace_file
 from objectives.data.table import Split
 from objectives.metrics import Metric
@@ -25,7 +26,7 @@ from objectives.models.export import Predictor
 from objectives.models.files import ENSEMBLE, RefusedError, read_temperature, refusing
 from objectives.models.held_out import MAX_SIZE, fit_temperature, scale_temperature, select_ensemble
 from objectives.models.intervals import difference_interval
-from objectives.models.mlp import BATCH_ROWS, FittedModel
+from objectives.models.mlp import FittedModel
 
 FORMAT, VERSION = "fusetune ensemble", 1
 
@@ -143,7 +144,7 @@ class EnsembleModel(FittedModel):
         )
 
     def _average(self, X: Any) -> NDArray[np.float64]:
-        inputs: dict[int, Tensor] = {}
+        inputs: dict[int, list[TableRows]] = {}
         mean: Any = 0.0
         for k, (member, weight) in enumerate(zip(self.members, self.weights, strict=True)):
             if not hasattr(member, "encoders"):  # a `FittedModule`, which reads its inputs itself
@@ -151,8 +152,8 @@ class EnsembleModel(FittedModel):
             else:
                 group = self._group(k)
                 if group not in inputs:
-                    inputs[group] = member.encode(X)
-                average = _forward(member, inputs[group])
+                    inputs[group] = member.rows(X)
+                average = member.average_of(inputs[group])
             if member.classes is None and member.target_scaler is not None:
                 average = member.target_scaler.inverse(average)
             mean = mean + weight * average
@@ -187,12 +188,6 @@ class _WeightedMean(nn.Module):
         mean: Tensor = (self.weights @ predictions.flatten(1)).view(predictions.shape[1:])
         # The softmax of log shares is the shares.
         return mean[:, None] if self.is_regression else mean.clamp_min(1e-38).log()
-
-
-def _forward(member: FittedModel, inputs: Tensor) -> NDArray[np.float64]:
-    with torch.inference_mode():
-        batches = [member._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
-    return torch.cat(batches).numpy()
 
 
 def _encodes_alike(first: FittedModel, second: FittedModel) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 from torch import Tensor
 
-from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.encoders import TableRows, TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.metrics import Metric, probabilities
@@ -30,9 +30,6 @@ from objectives.models.files import (
 from objectives.models.held_out import scale_temperature
 from objectives.scorers import AnyMetric, get_metric, stored_metric
 from objectives.training.stacked_mlp import StackedMLP
-
-BATCH_ROWS = 4096
-"""Rows that go through the network at once, so that memory does not grow with the table."""
 
 
 class Frozen:
@@ -262,13 +259,22 @@ class FittedModel(Frozen):
 
     def encode(self, X: object) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
+        return torch.cat(list(self._batches(self.rows(X))), dim=-2)
+
+    def rows(self, X: object) -> list[TableRows]:
+        """Return the rows of ``X`` as each encoder has them, to be expanded in batches."""
+        # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
         frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
+        return [encoder.rows(frame) for encoder in self.encoders]
+
+    def _batches(self, rows: Sequence[TableRows]) -> Iterator[Tensor]:
+        """Yield the network's inputs as `encode` has them, some rows at a time."""
+        if len(rows) == 1:
+            yield from rows[0].batches()
+            return
         width, n_members = self.network.config["n_inputs"], len(self.network.flat)
-        encoded = [torch.from_numpy(encoder.transform(frame)) for encoder in self.encoders]
-        if len(encoded) == 1:
-            return encoded[0]
-        wide = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in encoded]
-        return torch.stack(wide).repeat_interleave(n_members // len(wide), dim=0)
+        for parts in zip(*(part.batches(width) for part in rows), strict=True):
+            yield torch.stack(parts).repeat_interleave(n_members // len(rows), dim=0)
 
     def exportable(self, n_rows: int) -> tuple[torch.nn.Module, Tensor]:
         """Return the network and an example of its inputs, see `objectives.models.export`."""
@@ -301,14 +307,13 @@ class FittedModel(Frozen):
         }
 
     def _average(self, X: object) -> NDArray[np.float64]:
-        # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
-        inputs = self.encode(X)
-        with torch.inference_mode():
-            batches = [self._forward(rows) for rows in torch.split(inputs, BATCH_ROWS, dim=-2)]
-        return torch.cat(batches).numpy()
+        return self.average_of(self.rows(X))
 
-    def _forward(self, rows: Tensor) -> Tensor:
-        return self._mean(self.network(rows).double())
+    def average_of(self, rows: Sequence[TableRows]) -> NDArray[np.float64]:
+        """Return what the networks predict on average for the rows that `rows` gives."""
+        with torch.inference_mode():
+            batches = [self._mean(self.network(x).double()) for x in self._batches(rows)]
+        return torch.cat(batches).numpy()
 
     def mean_of(self, outputs: Tensor) -> Tensor:
         """Return probabilities (n, n_classes), or values (n,) in the target's units, of the outputs

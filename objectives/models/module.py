@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.encoders import TableRows, TabularEncoder, TargetScaler
 from objectives.data.frames import frame_from
 from objectives.data.targets import Task
 from objectives.images.data import ImageSplit
@@ -33,7 +33,7 @@ from objectives.models.files import (
 from objectives.models.mlp import FittedModel
 from objectives.scorers import get_metric, stored_metric
 from objectives.space.registry import READY_MADE
-from objectives.training.feeds import ImageRows, Inputs, Rows, TensorRows, as_inputs
+from objectives.training.feeds import ImageRows, Rows, TensorRows, as_inputs
 from objectives.training.module_cohort import predictions
 from objectives.training.recipe import columns
 
@@ -72,10 +72,10 @@ class TableInputs:
     input_columns: tuple[str, ...]
     encoder: TabularEncoder
 
-    def __call__(self, X: object) -> Tensor:
-        """Return the inputs for ``X``."""
+    def __call__(self, X: object) -> TableRows:
+        """Return the inputs for ``X``, to be expanded in batches."""
         frame = frame_from(X, self.columns, input_columns=self.input_columns)
-        return torch.from_numpy(self.encoder.transform(frame))
+        return self.encoder.rows(frame)
 
 
 def accepted(
@@ -145,8 +145,7 @@ class FittedModule(FittedModel):
     def _rows(self, X: object) -> Rows:
         if self.images is not None:
             return self.images.rows(X)
-        inputs: Inputs = as_inputs(X) if self.table is None else self.table(X)
-        return TensorRows(inputs)
+        return TensorRows(as_inputs(X)) if self.table is None else self.table(X)
 
     def save(self, path: Path_) -> None:
         """Write weights, description and preprocessing to one safetensors file, without pickle.

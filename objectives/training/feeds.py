@@ -352,7 +352,7 @@ def feed(
         rows = ImageRows(split, device) if held is None else TensorRows(held.to(device))
     elif isinstance(split, Split):
         assert encoder is not None, "a table has an encoder"
-        rows = TensorRows(torch.from_numpy(encoder.transform(split.X)).to(device))
+        rows = encoder.rows(split.X).to(device)
     else:
         rows = TensorRows(map_inputs(split.X, lambda tensor: tensor.to(device)))
     y = to_device(torch.as_tensor(split.y), device)

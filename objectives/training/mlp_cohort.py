@@ -64,7 +64,7 @@ class Training:
     def shape(self, params: Params) -> Shape:
         """Return the shape of the network that ``params`` ask for."""
         return {
-            "n_inputs": self.tensors.x.shape[1],
+            "n_inputs": self.tensors.n_inputs,
             "n_outputs": self.tensors.targets.shape[1],
             "n_layers": int(params["n_layers"]),
             "hidden_units": int(params["hidden_units"]),
@@ -221,7 +221,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
     def _member(self, stack: Stack, number: int, k: int, params: Params) -> Member:
         seeds = np.random.SeedSequence((trial_seed(self._training.seed, number), k))
         weights, order, noise = (int(word) for word in seeds.generate_state(3))
-        recipe, device = self._training.recipe, self._training.tensors.x.device
+        recipe, device = self._training.recipe, self._training.tensors.device
         network = stack.network([str(params["activation"])])
         row = recipe.init(network, torch.Generator().manual_seed(weights)).to(device)
         return Member(
@@ -247,7 +247,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         return [(group, n_rows) for n_rows in self._training.tensors.n_epoch_rows]
 
     def _is_heavy(self, params: Params) -> bool:
-        on_cpu = self._training.tensors.x.device.type == "cpu"
+        on_cpu = self._training.tensors.device.type == "cpu"
         return on_cpu and self._n_multiplications(params) > _ALONE
 
     def _n_multiplications(self, params: Params) -> int:

@@ -71,7 +71,7 @@ class Stack:
 
     def network(self, activations: list[str]) -> StackedMLP:
         """Return a network of this stack's shape, with zero weights, on the data's device."""
-        return StackedMLP(activations=activations, **self._shape).to(self._data.x.device)
+        return StackedMLP(activations=activations, **self._shape).to(self._data.device)
 
     def train_epoch(self) -> list[tuple[Member, EpochResult]]:
         """Train every member for one epoch and return the results."""
@@ -120,7 +120,7 @@ class Stack:
         """Make one epoch's steps; return each member's last learning rate and mean loss."""
         n, size = self._n_rows, self._batch_size
         n_steps = math.ceil(n / size)
-        total = torch.zeros(len(self.members), device=self._data.x.device)
+        total = torch.zeros(len(self.members), device=self._data.device)
         grads = list(self._tape.grad.unbind())
         rates = [0.0] * len(self.members)
         step = 0
@@ -156,13 +156,14 @@ class Stack:
         (K, B, H) of each step.
         """
         data, size, k = self._data, self._batch_size, len(self.members)
-        order = torch.stack([data.draw(m.part, m.order) for m in self.members]).to(data.x.device)
-        floats = size * (data.x.shape[1] + self._shape["n_layers"] * self._shape["hidden_units"])
+        order = torch.stack([data.draw(m.part, m.order) for m in self.members]).to(data.device)
+        parts = [m.part for m in self.members]
+        floats = size * (data.n_inputs + self._shape["n_layers"] * self._shape["hidden_units"])
         rows = size * max(1, _CHUNK_BYTES // (4 * floats))
         for index in torch.split(order[:, : self._n_rows], rows, dim=1):
             flat, n = index.flatten(), index.shape[1]
             weight = None if data.weight is None else data.weight[flat].view(k, n, 1)
-            x, targets = data.x[flat].view(k, n, -1), data.targets[flat].view(k, n, -1)
+            x, targets = data.inputs(parts, index), data.targets[flat].view(k, n, -1)
             yield x, targets, weight, self._masks(n)
 
     def _masks(self, n_rows: int) -> Masks:
@@ -172,7 +173,7 @@ class Stack:
         if all(m.params["dropout"] == 0 for m in self.members):
             return [[None] * n_layers] * n_steps
         size = (len(self.members), n_steps, n_layers, self._batch_size, width)
-        drawn = torch.empty(size, device=self._data.x.device, dtype=self._dtype)
+        drawn = torch.empty(size, device=self._data.device, dtype=self._dtype)
         for member, mask in zip(self.members, drawn, strict=True):
             fill_dropout_mask(mask, float(member.params["dropout"]), member.noise)
         masks: Masks = [list(step.unbind(1)) for step in drawn.unbind(1)]
@@ -186,7 +187,8 @@ class Stack:
         for part in sorted({member.part for member in self.members}):
             data = self._data[part]
             members = [k for k, member in enumerate(self.members) if member.part == part]
-            outputs = net.outputs(self._data.valid_x(part), members)  # (k, m, C)
+            batches = [net.outputs(x, members) for x in self._data.valid_batches(part)]
+            outputs = torch.cat(batches, dim=1)  # (k, m, C)
             targets = data.valid_targets.expand(len(outputs), -1, -1)
             weight = None if data.valid_loss_weight is None else data.valid_loss_weight[None]
             loss = self._loss.total(outputs, targets, weight) / len(data.valid_y)

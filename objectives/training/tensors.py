@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from objectives.data.encoders import TabularEncoder, TargetScaler
+from objectives.data.encoders import TableRows, TabularEncoder, TargetScaler
 from objectives.data.table import Split, TabularData
 from objectives.training.recipe import Recipe
 from objectives.training.stacked_mlp import StackedMLP
@@ -26,10 +26,10 @@ class TensorData:
     """Training and validation rows on the device.
 
     Args:
-        x: training inputs (n, I), float32.
+        x: training rows, n of I inputs.
         targets: what the loss compares the outputs with (n, C), float32.
         weight: of training rows in the loss (n, 1), with mean 1, or None.
-        valid_x: validation inputs (m, I).
+        valid_x: validation rows, m of I inputs.
         valid_targets: as ``targets``, (m, C).
         valid_y: what the metric compares with: class codes (m,), or values in the target's units.
         valid_weight: of validation rows in the metric (m,), or None.
@@ -37,10 +37,10 @@ class TensorData:
         scaler: takes outputs to the units of a regression target; None for classes.
     """
 
-    x: Tensor
+    x: TableRows
     targets: Tensor
     weight: Tensor | None
-    valid_x: Tensor
+    valid_x: TableRows
     valid_targets: Tensor
     valid_y: Tensor
     valid_weight: Tensor | None
@@ -51,27 +51,27 @@ class TensorData:
 class Parts:
     """What the members of a cohort train on: one split, or the folds of a cross-validation.
 
-    The training rows of all parts lie in one tensor, so that members of several parts fetch theirs
-    by one index. Encoded tables may differ in width, as a fold may lack a rare category; the
-    narrower ones get columns of zeros.
+    The rows of all parts are numbered through, so that members of several parts fetch theirs by one
+    index. Encoded tables may differ in width, as a fold may lack a rare category; the narrower ones
+    get columns of zeros.
 
     Args:
         parts: one or more, on one device.
 
     Attributes:
-        x: training inputs of all parts (N, I).
+        n_inputs: I, those of the widest part.
+        device: where all of them lie.
         targets: training targets of all parts (N, C).
         weight: training weights of all parts (N, 1), or None.
-        first: number of each part's first row in ``x``.
+        first: number of each part's first training row.
         n_epoch_rows: training rows that a member of each part sees in an epoch: all of them, or as
             many as the smallest part of nearly the same size has.
     """
 
     def __init__(self, parts: Sequence[TensorData]) -> None:
-        width = max(part.x.shape[1] for part in parts)
         self._parts = tuple(parts)
-        self._valid_x = [widen(part.valid_x, width) for part in parts]
-        self.x = _join([widen(part.x, width) for part in parts])
+        self.n_inputs = max(part.x.n_inputs for part in parts)
+        self.device = parts[0].x.cells.device
         self.targets = _join([part.targets for part in parts])
         weights = [part.weight for part in parts if part.weight is not None]
         self.weight = _join(weights) if weights else None
@@ -90,19 +90,27 @@ class Parts:
         """Return one part, as it was given."""
         return self._parts[part]
 
-    def valid_x(self, part: int) -> Tensor:
-        """Return the validation inputs (m, I) of a part, as wide as ``x``."""
-        return self._valid_x[part]
+    def inputs(self, parts: Sequence[int], index: Tensor) -> Tensor:
+        """Return the training inputs (K, r, I) of rows ``index`` (K, r), each row of which lies in
+        the part of its number.
+        """
+        first = parts[0]
+        if set(parts) == {first}:
+            rows = self._expanded(first, index.flatten())
+            return rows.view(*index.shape, self.n_inputs)
+        return torch.stack([self._expanded(*pair) for pair in zip(parts, index, strict=True)])
+
+    def _expanded(self, part: int, index: Tensor) -> Tensor:
+        return self._parts[part].x.expand(index - self.first[part], self.n_inputs)
+
+    def valid_batches(self, part: int) -> Iterator[Tensor]:
+        """Yield the validation inputs (r, I) of a part in order, some rows at a time."""
+        return self._parts[part].valid_x.batches(self.n_inputs)
 
     def draw(self, part: int, generator: torch.Generator) -> Tensor:
-        """Draw an epoch's order of a part's training rows: their numbers in ``x``."""
+        """Draw an epoch's order of a part's training rows, by their numbers."""
         order = torch.randperm(len(self._parts[part].x), generator=generator)
         return order[: self.n_epoch_rows[part]] + self.first[part]
-
-
-def widen(x: Tensor, width: int) -> Tensor:
-    """Return ``x`` (n, I) with columns of zeros up to ``width``."""
-    return x if x.shape[1] == width else torch.nn.functional.pad(x, (0, width - x.shape[1]))
 
 
 def _join(tensors: list[Tensor]) -> Tensor:
@@ -128,7 +136,7 @@ class Prepared:
         cls, data: TabularData, train: Split, valid: Split, *, recipe: Recipe, device: torch.device
     ) -> Self:
         """Fit on ``train`` as the recipe says, and encode both."""
-        encoder = TabularEncoder.fit(
+        encoder, rows = TabularEncoder.fit_rows(
             train.X,
             categorical=data.categorical,
             numeric=recipe.numeric,
@@ -141,10 +149,10 @@ class Prepared:
             return None if values is None else to_device(torch.as_tensor(values), device)
 
         tensors = TensorData(
-            x=to_device(torch.from_numpy(encoder.transform(train.X)), device),
+            x=rows.to(device),
             targets=to_device(_targets(train.y, data, scaler), device),
             weight=moved(loss_weight(train, data.class_weight)),
-            valid_x=to_device(torch.from_numpy(encoder.transform(valid.X)), device),
+            valid_x=encoder.rows(valid.X).to(device),
             valid_targets=to_device(_targets(valid.y, data, scaler), device),
             valid_y=to_device(torch.as_tensor(valid.y), device),
             valid_weight=moved(valid.weight),

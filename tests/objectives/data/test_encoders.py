@@ -1,13 +1,18 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.preprocessing import OneHotEncoder
 
+from objectives.data import transformers
 from objectives.data.encoders import MAX_LEVELS, TRUSTED_TYPES, TabularEncoder
+from objectives.data.transformers import N_BINS, Categories, PiecewiseLinear, Standard
 
 MODES = ["standard", "smooth_clip", "piecewise"]
 
@@ -248,7 +253,8 @@ def test_saved_encoder_trusts_our_types_only_and_encodes_alike(mode):
     loaded = skops.io.loads(saved, trusted=list(TRUSTED_TYPES))
 
     assert set(skops.io.get_untrusted_types(data=saved)) <= set(TRUSTED_TYPES)
-    assert np.array_equal(loaded.transform(mixed()).astype(np.float32), encoder.transform(mixed()))
+    again = replace(encoder, transformer=loaded)
+    assert np.array_equal(again.transform(mixed()), encoder.transform(mixed()))
 
 
 @pytest.mark.parametrize(
@@ -279,3 +285,90 @@ def test_encoder_needs_rows_and_columns(frame):
 def test_unknown_numeric_mode_lists_the_modes():
     with pytest.raises(ValueError, match="standard, smooth_clip, piecewise, got numeric='robust'"):
         TabularEncoder.fit(mixed(), numeric="robust")
+
+
+def parts_of(column, train, n_bins=N_BINS):
+    """The encoding of Gorishniy et al. 2022 as its paper writes it."""
+    edges = np.unique(np.quantile(train, np.linspace(0, 1, n_bins + 1), method="inverted_cdf"))
+    return np.clip((column[:, None] - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("n_levels", [None, 7])
+def test_kept_cells_expand_to_the_encoding_of_the_paper(n_levels):
+    rng = np.random.default_rng(0)
+    first, second = rng.lognormal(size=500), rng.normal(1e6, 1.0, size=500)
+    first = first if n_levels is None else np.floor(first) % n_levels
+    train = pd.DataFrame({"a": first, "b": second})
+
+    rows = TabularEncoder.fit(train, numeric="piecewise").rows(train)
+
+    raw = np.hstack([parts_of(first, first), parts_of(second, second)])
+    np.testing.assert_allclose(rows.expand()[:, 2:], raw - raw.mean(axis=0), atol=4e-6)
+    # Two float32 numbers a cell, however many inputs they become.
+    assert rows.cells.shape == (500, 4)
+
+
+def test_rows_expanded_in_batches_and_by_number_are_the_same():
+    rows = TabularEncoder.fit(mixed(240), numeric="piecewise").rows(mixed(240))
+    every = rows.expand()
+
+    order = torch.randperm(240, generator=torch.Generator().manual_seed(0))
+
+    assert torch.equal(torch.cat(list(rows.stream(order, 50))), every[order])
+    assert torch.equal(torch.cat(list(rows.batches())), every)
+    wide = rows.expand(order, width=every.shape[1] + 3)
+    assert torch.equal(wide, torch.nn.functional.pad(every[order], (0, 3)))
+
+
+@given(st.lists(st.integers(0, 400).map(str), min_size=2, max_size=900), st.integers(2, 9))
+def test_levels_share_outputs_as_in_scikit_learn(levels, max_outputs):
+    column = pd.DataFrame({"a": levels})
+    then = pd.DataFrame({"a": [*levels, "new"]})
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=max_outputs,
+        min_frequency=2,
+        sparse_output=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = one_hot.fit(column[["a"]].to_numpy()).transform(then.to_numpy())
+
+    categories = Categories(max_outputs, 2).fit(column)
+
+    assert categories.n_outputs_ == [expected.shape[1]]
+    codes = categories.transform(then)[:, 0].astype(int)
+    assert np.array_equal(np.eye(expected.shape[1])[codes] * (codes >= 0)[:, None], expected)
+
+
+def test_quantiles_of_many_rows_are_those_of_a_sample_and_repeat(monkeypatch):
+    monkeypatch.setattr(transformers, "SAMPLE_ROWS", 2000)
+    column = pd.DataFrame({"a": np.random.default_rng(0).uniform(size=20_000)})
+
+    first, second = (PiecewiseLinear().fit(column) for _ in range(2))
+
+    np.testing.assert_array_equal(first.edges_[0], second.edges_[0])
+    np.testing.assert_allclose(first.edges_[0], np.linspace(0, 1, N_BINS + 1), atol=0.05)
+    # What needs no order is taken from all rows.
+    assert Standard().fit(column).mean_[0] == pytest.approx(column["a"].mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n_columns", "n_bins"), [(128, 32), (256, 16), (1500, 2), (2500, 0)])
+def test_wide_tables_get_fewer_bins(n_columns, n_bins):
+    values = np.random.default_rng(0).normal(size=(100, n_columns))
+    frame = pd.DataFrame(values, columns=[f"x{k}" for k in range(n_columns)])
+
+    encoder = TabularEncoder.fit(frame, numeric="piecewise")
+
+    assert encoder.n_outputs == n_columns * (1 + n_bins)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_same_numbers_are_encoded_alike_whatever_their_table_looks_like(mode):
+    values = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    plain = pd.DataFrame(values, columns=list("abc"))
+    mixed_types = plain.astype({"b": "float64", "c": "Float32"})
+
+    first, second = (TabularEncoder.fit(X, numeric=mode) for X in (plain, mixed_types))
+
+    np.testing.assert_array_equal(first.transform(plain), second.transform(mixed_types))

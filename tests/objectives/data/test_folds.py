@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from objectives.data.encoders import TableRows
 from objectives.data.splits import fold_rows
 from objectives.mlp import MLPObjective
 from objectives.models.mlp import FittedModel
@@ -176,13 +177,19 @@ def test_folds_fit_their_encoders_on_their_own_training_rows() -> None:
     means = {part.scaler.mean for part in objective.prepared if part.scaler is not None}
 
     assert len(means) == 3
-    assert max(widths) == objective.cohort(seed=0)._training.tensors.x.shape[1]
+    assert max(widths) == objective.cohort(seed=0)._training.tensors.n_inputs
 
 
 def part_of(n: int) -> TensorData:
     x = torch.zeros(n, 2)
     return TensorData(
-        x=x, targets=x, weight=None, valid_x=x, valid_targets=x, valid_y=x[:, 0], valid_weight=None
+        x=TableRows(x),
+        targets=x,
+        weight=None,
+        valid_x=TableRows(x),
+        valid_targets=x,
+        valid_y=x[:, 0],
+        valid_weight=None,
     )
 
 

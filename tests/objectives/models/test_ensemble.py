@@ -79,8 +79,8 @@ def test_labels_and_scores_follow_from_the_mean():
 
 def test_a_table_is_encoded_once_for_members_of_one_search(members, monkeypatch):
     calls = []
-    encode = FittedModel.encode
-    monkeypatch.setattr(FittedModel, "encode", lambda self, X: calls.append(1) or encode(self, X))
+    rows = FittedModel.rows
+    monkeypatch.setattr(FittedModel, "rows", lambda self, X: calls.append(1) or rows(self, X))
 
     prediction(EnsembleModel(members, [1, 1, 1]))
 

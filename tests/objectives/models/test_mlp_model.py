@@ -4,9 +4,9 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
+from objectives.data import encoders
 from objectives.data.encoders import TabularEncoder
 from objectives.metrics import METRICS
-from objectives.models import mlp as model_module
 from objectives.models.mlp import FittedModel
 from tests.objectives.models.models import TABLE, THREE, classifier, network, regressor
 
@@ -70,7 +70,7 @@ def test_rows_go_through_the_network_in_batches_of_bounded_size(monkeypatch):
     n_rows = []
     model.network.register_forward_hook(lambda net, rows, out: n_rows.append(len(rows[0])))
 
-    monkeypatch.setattr(model_module, "BATCH_ROWS", 4)
+    monkeypatch.setattr(encoders, "BATCH_ROWS", 4)
     batched = model.predict_proba(TABLE)
 
     assert n_rows == [4, 2]
@@ -141,7 +141,7 @@ def test_score_of_values_is_in_units_of_the_target():
         (classifier(np.array([3, 5])), [3] * 5 + [9], None, "got 9; they are 3, 5"),
         (classifier(), ["cat"] * 5 + ["bird"], None, "got 'bird'; they are 'cat', 'cow', 'dog'"),
         (classifier(), ["cat"] * 5, None, "one entry for each row of X, got 5 entries and 6 rows"),
-        (classifier(), ["cat"] * 6, "rmse", "for task='multiclass', got metric='rmse'"),
+        (classifier(), ["cat"] * 6, "rmse", "for task='multiclass', .*got metric='rmse'"),
         (regressor(), [1.0, 2, 3, np.nan, 5, 6], None, "finite numbers, got nan in row 3"),
         (regressor(), ["1", "2", "3", "4", "5", "x"], None, "got 'x' in row 5"),
     ],
