@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from objectives.objective import Objective
+    from objectives.space.hyperparameter import Space
     from tuner.diagnosis.confirm import Finals
     from tuner.result import TuningResult
     from tuner.search.loop import Tuned
@@ -206,6 +207,7 @@ def tune(
 
     ready = objective if has_cohorts(objective) else None
     rows = free_space(space or {}) if ready is None else dict(ready.space)
+    _choose_sampler(arguments, rows)
     if sampler == "grid" and not rows:
         raise ValueError(
             "space must be given for sampler='grid', got none; give space={name: [levels]}"
@@ -255,6 +257,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
         options = dict(options) | own
         objective = entry.objective(*data.values(), **given | own)
     rows = objective.space
+    _choose_sampler(arguments, rows)
     firsts = [complete(rows, params) for params in arguments["enqueue"]]
     if arguments["include_default"] and arguments["sampler"] not in LISTED:
         good = getattr(objective, "good", None)
@@ -313,6 +316,16 @@ def _user_space(entry: ReadyMade, arguments: Options) -> Options:
     return fixed | space
 
 
+def _choose_sampler(arguments: Options, rows: Space) -> None:
+    """Put the sampler that ``"auto"`` stands for in its place."""
+    from objectives.space.space import stored_space
+    from tuner.search.samplers import choose_sampler
+
+    arguments["sampler"] = choose_sampler(
+        arguments["sampler"], stored_space(rows), arguments["n_trials"]
+    )
+
+
 def _defaults(entry: ReadyMade | None) -> Options:
     return {name: argument.default for name, argument in arguments_for(entry).items()}
 
@@ -324,7 +337,8 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     from tuner.search.plan import Plan
 
     start = time.monotonic()
-    names = ("direction", "sampler", "pruner", "n_trials", "timeout", "trials", "seed", "n_jobs")
+    budget = ("n_trials", "stop_after", "timeout", "trials", "n_jobs")
+    names = ("direction", "sampler", "pruner", "seed", *budget)
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tuner.search.start_from import HasStudy
     from tuner.storage.artifacts import ArtifactStore
 
-SAMPLERS = ("tpe", "random", "grid", "manual")
+SAMPLERS = ("tpe", "random", "grid", "manual", "gp", "cmaes", "qmc", "auto")
 PRUNERS = ("median", "asha", "hyperband", "none")
 
 
@@ -47,13 +47,18 @@ class StudyArguments(TypedDict, total=False):
             an Optuna distribution or a `Hyperparameter`. Random and TPE search the documented
             ranges of the others as well; a grid searches only what is named, or learning_rate (with
             dropout and activation for `tune_mlp`) if nothing is.
-        sampler: ``tpe``, ``random``, ``grid`` or ``manual``; or an Optuna sampler.
+        sampler: ``tpe``, ``random``, ``grid`` or ``manual``; Optuna's ``gp`` (Gaussian process),
+            ``cmaes`` (CMA-ES, needs the package cmaes) or ``qmc`` (Sobol points); ``auto`` for gp
+            where up to 250 trials search numbers alone, else tpe; or an Optuna sampler.
         pruner: Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``; or an
             Optuna pruner.
         n_trials: Finished trials in the study at the end; by default 30, or all of a grid or a
             manual search. Trials of earlier calls count, so repeating a call is a no-op.
         timeout: Seconds that the search may take. No trial starts afterwards; running ones of a
             ready-made objective end at their best epoch so far and count.
+        stop_after: Trials without a better one after which no further trial starts; None for no
+            such limit. It counts from the study's first trial, so repeating a call is a no-op here,
+            too.
         n_jobs: Processes that train. Each takes about two seconds to start, while this one trains.
             Several are faster where there are as many cores; with TPE or pruning the table then
             depends on which trial ends first.
@@ -81,6 +86,7 @@ class StudyArguments(TypedDict, total=False):
     pruner: Annotated["PrunerName | BasePruner", Argument("median", "a text", PRUNERS)]
     n_trials: Annotated[int | None, Argument(None, "a whole number")]
     timeout: Annotated[float | None, Argument(None, "a number")]
+    stop_after: Annotated[int | None, Argument(None, "a whole number")]
     n_jobs: Annotated[int, Argument(1, "a whole number")]
     enqueue: Annotated["Sequence[Params]", Argument((), "a list of tables")]
     trials: Annotated["Sequence[Params] | None", Argument(None, "a list of tables")]
@@ -179,7 +185,7 @@ def check_arguments(entry: ReadyMade | None, options: Mapping[str, object]) -> N
                 f"{function}() got an unexpected argument {name!r}; {cure(entry, name, value)}"
             )
         known[name].check(name, value)
-    for name in ("n_trials", "n_jobs", "n_repeats"):
+    for name in ("n_trials", "stop_after", "n_jobs", "n_repeats"):
         if options.get(name) is not None:
             check_count(name, options[name])
     if "patience" in options:

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from objectives._messages import check_count
 from objectives.space.hyperparameter import Space
 from objectives.space.space import complete, grid_cells
-from tuner.search.samplers import LISTED, PrunerName, SamplerName
+from tuner.search.samplers import INDEPENDENT, LISTED, PrunerName, SamplerName
 from tuner.storage.study import Session
 from tuner.storage.trial_attrs import origin_of
 
@@ -35,6 +35,7 @@ class Plan:
         sampler: see `tuner.search.samplers`.
         pruner: see there, too.
         n_trials: the study's total of finished trials; None for the sampler's own number.
+        stop_after: trials without a better one after which to stop; None for never.
         timeout: seconds; None for no limit.
         firsts: complete configurations to begin with.
         trials: the configurations of a manual search.
@@ -52,6 +53,7 @@ class Plan:
     sampler: SamplerName | BaseSampler
     pruner: PrunerName | BasePruner
     n_trials: int | None
+    stop_after: int | None
     timeout: float | None
     firsts: list[dict[str, Any]]
     trials: Sequence[Params] | None
@@ -66,7 +68,7 @@ class Plan:
     @property
     def is_known(self) -> bool:
         """Whether the trials are known beforehand, as no trial's outcome steers the next."""
-        return self.sampler in (*LISTED, "random")
+        return self.sampler in INDEPENDENT
 
     @property
     def metric(self) -> str:

@@ -7,13 +7,15 @@ A pruner stops a trial against *other* trials (state PRUNED); `patience` stops i
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -21,7 +23,14 @@ from optuna.pruners import (
     NopPruner,
     SuccessiveHalvingPruner,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -29,22 +38,58 @@ from objectives._messages import check_choice, hint
 from tuner.storage.optuna_internals import last_rung, percentile
 from tuner.storage.trial_attrs import PRUNED
 
-SamplerName: TypeAlias = Literal["manual", "grid", "random", "tpe"]
+SamplerName: TypeAlias = Literal["tpe", "random", "grid", "manual", "gp", "cmaes", "qmc", "auto"]
 
 # Both lists of trials are made by us and queued in the study, where Optuna hands each out once,
 # whatever is killed, added by hand or running elsewhere (its own GridSampler repeats or drops cells
 # then). Nothing is left to sample.
 LISTED: tuple[str, ...] = ("manual", "grid")
 
+INDEPENDENT: tuple[str, ...] = (*LISTED, "random", "qmc")
+"""Samplers that draw each trial whatever the others have given."""
+
+# Optuna's advice, as its AutoSampler has it: Gaussian processes for up to 250 trials of numbers.
+_MAX_GP_TRIALS = 250
+
 
 def check_sampler(sampler: SamplerName | BaseSampler) -> None:
-    """Raise ValueError or TypeError unless ``sampler`` is a known name or an Optuna sampler."""
+    """Raise ValueError or TypeError unless ``sampler`` is a known name or an Optuna sampler, and
+    ImportError if it needs a package that is not there.
+    """
     if isinstance(sampler, str):
         check_choice("sampler", sampler, get_args(SamplerName))
+        if sampler == "cmaes":
+            try:
+                import cmaes  # noqa: F401  # Optuna imports it at the first trial
+            except ImportError as error:
+                raise ImportError(
+                    "sampler='cmaes' needs the package cmaes; pip install 'fusetune[cmaes]'"
+                ) from error
     elif not isinstance(sampler, BaseSampler):
         raise TypeError(
             f"sampler must be a name or an optuna sampler, got {type(sampler).__name__}"
         )
+
+
+def choose_sampler(
+    sampler: SamplerName | BaseSampler,
+    distributions: Mapping[str, BaseDistribution],
+    n_trials: int | None,
+) -> SamplerName | BaseSampler:
+    """Return what ``"auto"`` stands for; any other sampler as it is.
+
+    That is ``"gp"`` for up to 250 trials of a known space of numbers, else ``"tpe"``: the rule of
+    Optuna's own AutoSampler, which goes on by CMA-ES after that.
+
+    >>> from optuna.distributions import FloatDistribution
+    >>> choose_sampler("auto", {"x": FloatDistribution(0, 1)}, 100)
+    'gp'
+    """
+    if sampler != "auto":
+        return sampler
+    ranges = [d for d in distributions.values() if not d.single()]
+    of_numbers = ranges and not any(isinstance(d, CategoricalDistribution) for d in ranges)
+    return "gp" if of_numbers and (n_trials or 0) <= _MAX_GP_TRIALS else "tpe"
 
 
 class KnownSpaceSampler(TPESampler):
@@ -131,6 +176,47 @@ class _RandomByName(_SeedByName, RandomSampler):
     _plain = RandomSampler
 
 
+class _SobolByNumber(QMCSampler):
+    """Optuna's scrambled Sobol points, of which a trial has the one of its number.
+
+    Optuna counts draws in the study instead, so a trial that was cut off would get another point.
+
+    Args:
+        seed: of the scrambling; the same for all trials.
+        number: of the trial.
+        distributions: the space where it is known.
+        others: draws what is not in the space.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        number: int,
+        distributions: Mapping[str, BaseDistribution],
+        others: BaseSampler,
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(
+                scramble=True,
+                seed=seed,
+                independent_sampler=others,
+                warn_independent_sampling=False,
+            )
+        self._number = number
+        self._distributions = {n: d for n, d in distributions.items() if not d.single()}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the known space, or that of the first trial."""
+        return self._distributions or super().infer_relative_search_space(study, trial)
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
+
+
 def _seed_of(*parts: int | str) -> int:
     seeds = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts]
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
@@ -167,10 +253,22 @@ def sampler_source(
 
     def source(n_existing: int, *, alone: bool = False) -> BaseSampler:
         derived = _seed_of(seed, worker, n_existing)
+        others = _RandomByName(seed=derived)
         if sampler == "tpe":
             if distributions:
                 return KnownSpaceSampler(distributions, seed=derived, alone=alone)
             return _TPEByName(seed=derived)
+        if sampler == "gp":
+            return GPSampler(
+                seed=derived, independent_sampler=others, warn_independent_sampling=False
+            )
+        if sampler == "cmaes":
+            return CmaEsSampler(
+                seed=derived, independent_sampler=others, warn_independent_sampling=False
+            )
+        if sampler == "qmc":
+            known = distributions or {}
+            return _SobolByNumber(seed=seed, number=n_existing, distributions=known, others=others)
         return RandomSampler(seed=derived) if distributions else _RandomByName(seed=derived)
 
     return source

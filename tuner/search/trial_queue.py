@@ -19,7 +19,7 @@ from tuner.search.samplers import KnownSpaceSampler
 from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.study import Session, TunedStudy
-from tuner.storage.trial_attrs import PARAMS, RECORD_OF_TRIAL, trial_attr
+from tuner.storage.trial_attrs import PARAMS, RECORD_OF_TRIAL, has_stalled, trial_attr
 
 
 @dataclass(kw_only=True)
@@ -34,6 +34,7 @@ class TrialQueue:
         n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
         listed: whether all trials are queued, so that none is left to sample.
         only: the one queued trial to take; None for all.
+        stop_after: trials without a better one after which none is taken any more; None for never.
     """
 
     session: Session
@@ -43,6 +44,7 @@ class TrialQueue:
     n_ahead: int = 0
     listed: bool = False
     only: int | None = None
+    stop_after: int | None = None
 
     @property
     def study(self) -> TunedStudy:
@@ -58,9 +60,12 @@ class TrialQueue:
         take more.
 
         Returns:
-            None if no queued trial has room, or other processes are training the last ones.
+            None if no queued trial has room, other processes are training the last ones, or
+            ``stop_after`` trials have brought nothing better.
         """
         with self.heartbeat.lock:
+            if self._has_stalled():
+                return None
             self._queue_ahead()
             trials = self.study.get_trials(deepcopy=False)
             waiting = self._waiting(trials)
@@ -72,6 +77,12 @@ class TrialQueue:
             if waiting or not self._may_draw or self._n_left(trials) <= 0:
                 return None
             return self._new()
+
+    def _has_stalled(self) -> bool:
+        if self.stop_after is None or self.only is not None:
+            return False
+        direction = self.study.direction.name.lower()
+        return has_stalled(self.study.get_trials(deepcopy=False), direction, self.stop_after)
 
     @property
     def _may_draw(self) -> bool:

@@ -155,4 +155,5 @@ class Worker:
             n_ahead=_N_AHEAD if plan.sampler == "random" and plan.space else 0,
             listed=plan.sampler in LISTED,
             only=only,
+            stop_after=plan.stop_after,
         )

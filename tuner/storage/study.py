@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -234,6 +236,10 @@ class Session:
         study, name = self.study, self.name
         with _RECORDING:  # threads may share a study in memory
             stored = study.user_attrs.get(RECORD)
+            if study.metric_names is None and (metric := self.record.get("metric")):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    study.set_metric_names([f"valid_{metric}"])  # the axes of dashboards
             if stored is None:
                 study.set_user_attr(RECORD, dict(self.record))
                 return study

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
@@ -156,7 +157,8 @@ def best_of(values: Mapping[int, Confirmed], direction: str) -> int | None:
 
 
 def count_states(study: optuna.Study) -> str:
-    """Count the started trials by state, in words; empty for a study without any.
+    """Count the started trials by state, in words, and say if ``stop_after`` has ended the study;
+    empty for a study without any.
 
     Example:
         >>> import optuna
@@ -165,7 +167,8 @@ def count_states(study: optuna.Study) -> str:
         >>> count_states(study)
         '2 trials: 2 complete'
     """
-    return counted(started(study))
+    trials, direction = started(study), study.direction.name.lower()
+    return counted(trials) + stop_in_words(study.user_attrs, trials, direction)
 
 
 def counted(trials: Iterable[FrozenTrial]) -> str:
@@ -174,6 +177,38 @@ def counted(trials: Iterable[FrozenTrial]) -> str:
     counts = [f"{states.count(state)} {word}" for state, word in _WORDS.items() if state in states]
     n_trials = "1 trial" if len(states) == 1 else f"{len(states)} trials"
     return f"{n_trials}: {', '.join(counts)}" if counts else ""
+
+
+def stop_in_words(
+    attributes: Mapping[str, Any], trials: Sequence[FrozenTrial], direction: str
+) -> str:
+    """Say that ``stop_after`` of the study's latest call has ended it; empty if it has not."""
+    call = study_attr(attributes, CALL) or {}
+    limit = (call.get("options") or {}).get("stop_after")
+    if not isinstance(limit, int) or not has_stalled(trials, direction, limit):
+        return ""
+    return f"; stopped after {limit} without a better one"
+
+
+def has_stalled(trials: Iterable[FrozenTrial], direction: str, limit: int) -> bool:
+    """Whether ``limit`` trials have ended, one after another, none of them the best so far.
+
+    It is judged in the order of their numbers, up to the first that has not ended: so it is the
+    same whichever ends first, and once true it stays so. Trials that another study has brought in
+    only set the value that is to be beaten.
+    """
+    sign = 1 if direction == "minimize" else -1
+    best, n_worse = math.inf, 0
+    for number, trial in enumerate(trials):
+        if trial.number != number or not trial.state.is_finished():
+            return False
+        value = trial.value if trial.state is TrialState.COMPLETE else None
+        cost = math.inf if value is None else sign * value
+        n_worse = 0 if cost < best else n_worse + (origin_of(trial) is None)
+        best = min(best, cost)
+        if n_worse >= limit:
+            return True
+    return False
 
 
 def trial_params(trial: FrozenTrial) -> dict[str, Any]:

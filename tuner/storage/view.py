@@ -39,6 +39,7 @@ from tuner.storage.trial_attrs import (
     counted,
     records,
     started,
+    stop_in_words,
     study_metric,
     study_record,
     trial_params,
@@ -106,7 +107,8 @@ class StudyView:
     @property
     def counts(self) -> str:
         """The number of trials by state, in words; empty without trials."""
-        return counted(self.trials)
+        stop = stop_in_words(self.user_attrs, self.trials, self.direction)
+        return counted(self.trials) + stop
 
     @property
     def finished(self) -> list[FrozenTrial]:

@@ -254,3 +254,15 @@ def test_what_pruning_checks_are_given_may_be_changed():
         study.get_trials(**COMPLETE).clear()
 
         assert len(study.get_trials(**COMPLETE)) == 1
+
+
+def test_the_axis_of_a_dashboard_has_the_metric_s_name_also_in_a_study_of_old(tmp_path):
+    call = {"n_trials": 1, "epochs": 1, "folds": None, "show_progress_bar": False}
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    old = optuna.create_study(study_name="mlp", storage=storage, direction="maximize")
+    assert old.metric_names is None
+
+    result = tune_mlp("iris", storage=storage, **call)
+
+    assert result.study.metric_names == ["valid_accuracy"]
+    assert result.trials_dataframe()["value"].notna().all()
