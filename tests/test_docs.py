@@ -1,6 +1,7 @@
 """The pages of docs/ keep their promises: programs run, and what is generated is up to date."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from tests.pages import (
     DOCS,
@@ -24,8 +26,11 @@ from tests.pages import (
     generated_in,
     run_program,
 )
+from tests.picture import IMAGES, WORDS, figures, words_of
 from tests.tuner.commands import run
+from tuner import tune_mlp
 from tuner.cli import app
+from tuner.plots.figures import FIGURES
 
 NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 PROGRAMS = [
@@ -114,6 +119,38 @@ def test_links_lead_to_pages_and_headings_that_are_there(page):
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), anchor
+
+
+def test_every_picture_is_on_a_page_and_all_are_small():
+    shown = {
+        path.name
+        for page in PAGES
+        for path in map(
+            Path, re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+        )
+    }
+
+    assert shown == {path.name for path in IMAGES.iterdir()}
+    assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 1_500_000
+
+
+@pytest.fixture(scope="module")
+def small():
+    def study(dataset):
+        return tune_mlp(dataset, n_trials=5, epochs=2, seed=0, show_progress_bar=False)
+
+    return figures(study("diabetes"), study("iris"))
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "confusion"])
+def test_the_gallery_has_each_figure_as_it_is_drawn_now(name, small):
+    result, kind = small[name]
+
+    with Image.open(IMAGES / f"{name}.png") as image:
+        assert json.loads(image.text[WORDS]) == words_of(result.plot(kind))
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert f'`"{kind}"`' in gallery
+    assert f"(images/{name}.png)" in gallery
 
 
 def anchors(text):
