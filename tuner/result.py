@@ -17,7 +17,14 @@ from tuner import tables
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
-from tuner.storage.chosen import choose, in_words, keep_choice, n_complete, stored_choice
+from tuner.storage.chosen import (
+    choose,
+    in_words,
+    n_complete,
+    record_choice,
+    recorded_choice,
+    stored_choice,
+)
 from tuner.storage.study import load_study
 from tuner.storage.trial_attrs import (
     OPENINGS,
@@ -28,6 +35,7 @@ from tuner.storage.trial_attrs import (
     has_complete,
     records,
     study_attr,
+    study_metric,
     study_record,
     trained_as,
     trial_params,
@@ -181,16 +189,20 @@ class TuningResult:
 
     def comparison(self) -> str:
         """Say how `model` does beside the default configuration; empty where it is not known."""
-        return in_words(self._choice(), self.study)
+        return in_words(self._choice(), *study_metric(self.study))
 
     def keep_chosen(self) -> None:
-        """Keep `model` with the study where it is not the best trial's, for `load_result`."""
+        """Record in the study what `model` is, and keep it where it is not the best trial's, for
+        `load_result`.
+        """
         is_new = self._library or (self._finals is not None and self._finals.are_trained)
-        if not (self._artifacts and is_new and has_complete(self.study)):
+        if not (is_new and has_complete(self.study)):
             return
         choice = self._choice()
-        own = choice if choice.model is not self.best_model else None
-        keep_choice(self.study, self._artifacts, own, n_complete=n_complete(self.study))
+        record_choice(self.study, choice)
+        if self._artifacts:
+            own = None if choice.model is self.best_model else choice.model
+            self._artifacts.keep_chosen(self.study, own)
 
     def _choice(self) -> Choice:
         n = n_complete(self.study)
@@ -214,9 +226,13 @@ class TuningResult:
                 return stored.choice
             if finals is not None:
                 return finals.choose(self.study)
-            from objectives.models.ensemble import Choice
+            from objectives.models.ensemble import Choice, Comparison
 
-            return Choice(self.best_model, {self.best_trial.number: 1.0}, None)
+            weights, known = {self.best_trial.number: 1.0}, recorded_choice(self.study.user_attrs)
+            if known is None or (known.n_complete, known.weights) != (n, weights):
+                return Choice(self.best_model, weights, None)
+            values = known.comparison
+            return Choice(self.best_model, weights, None if values is None else Comparison(*values))
         members = {} if stored is None else stored.members
         if self.best_trial.number not in self._library:
             members[self.best_trial.number] = self.best_model

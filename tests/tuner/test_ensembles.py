@@ -1,12 +1,18 @@
 """What a search predicts with: an ensemble of trials where that is better, else the best one."""
 
+import json
+
 import numpy as np
+import optuna
 import pytest
 
 from objectives import FittedModel, MLPObjective
 from objectives.models.ensemble import Library
 from objectives.models.held_out import scale_temperature
+from tests.tuner.commands import run
+from tests.tuner.reports import Page
 from tuner import load_result, tune_mlp
+from tuner.storage.view import view_of
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
 FAST = {"epochs": 5, "space": SMALL, "pruner": "none", "show_progress_bar": False}
@@ -91,6 +97,54 @@ def test_a_result_says_how_it_does_beside_the_default():
 
     assert "no better than the default configuration" in repr(result)
     assert "difference 0 (95% interval -0." in result.comparison()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A stored search whose result is an ensemble."""
+    storage = tmp_path_factory.mktemp("together") / "diabetes.journal"
+    options = {"n_trials": 4, "epochs": 2, "ensemble": 3, "show_progress_bar": False}
+    return storage, tune_mlp("diabetes", storage=storage, **options)
+
+
+def test_report_and_show_say_whether_it_was_worth_it_and_what_predicts(together, tmp_path):
+    storage, result = together
+    heaviest = result.ensemble_weights().iloc[0]
+
+    page = Page(result.report(tmp_path / "study.html"))
+    shown, found = run("show", storage), json.loads(run("show", storage, "--json").stdout)
+
+    words = result.comparison()
+    assert f"The model that predicts: {words.removeprefix('model: ')}." in page.text
+    row = f"trial {heaviest['trial']} {heaviest['weight']:.3f}"
+    assert f"what they differ in {row}" in page.text
+    assert f"\n{words}\nweights: {row}" in shown.stdout
+    assert found["comparison"] == words
+    assert sum(found["weights"].values()) == pytest.approx(1.0)
+
+
+def test_what_was_chosen_of_fewer_trials_is_no_longer_told(together):
+    study = result_of_one_more_trial(together[1])
+
+    assert view_of(study).chosen is None
+    assert view_of(study).comparison == ""
+
+
+def result_of_one_more_trial(result):
+    study = optuna.create_study(study_name="more")
+    for name, value in result.study.user_attrs.items():
+        study.set_user_attr(name, value)
+    study.add_trials([*result.study.trials, optuna.trial.create_trial(value=1.0)])
+    return study
+
+
+def test_a_loaded_result_compares_a_single_trial_as_the_search_did(tmp_path):
+    storage = tmp_path / "iris.journal"
+    options = {"n_trials": 3, "epochs": 3, "ensemble": False, "show_progress_bar": False}
+    result = tune_mlp("iris", storage=storage, **options)
+
+    assert result.comparison()
+    assert load_result(storage).comparison() == result.comparison()
 
 
 def test_a_temperature_changes_probabilities_and_is_kept_with_the_model(tmp_path):

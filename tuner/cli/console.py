@@ -257,7 +257,7 @@ def print_result(result: TuningResult, table: Path, model: Path | None, *, as_js
 
 
 def print_study(study: optuna.Study, as_json: bool) -> None:
-    """Print a study's counts and its best trials; ``as_json`` as one JSON object."""
+    """Print a study's counts, its best trials and what predicts; ``as_json`` as one JSON object."""
     from rich.table import Table
 
     from tuner.storage.trial_attrs import trial_params
@@ -274,6 +274,8 @@ def print_study(study: optuna.Study, as_json: bool) -> None:
             {"number": number, "value": value, "params": trial_params(view.by_number[number])}
             for number, value in zip(top["number"].tolist(), top["value"].tolist(), strict=True)
         ],
+        "weights": {} if view.chosen is None else view.chosen.weights,
+        "comparison": view.comparison or None,
     }
     tell(f"study {view.study_name}: {view.counts or 'no trials yet'}", values, as_json)
     if as_json or top.empty:
@@ -289,6 +291,11 @@ def print_study(study: optuna.Study, as_json: bool) -> None:
         cells = [*(short(row[name]) for name in ("number", "value", "epochs_run")), params]
         shown.add_row(*map(visible, cells))
     _print_table(shown)
+    if view.comparison:
+        echo(view.comparison)
+    members = [] if view.chosen is None else view.chosen.heaviest_first
+    if len(members) > 1:
+        echo(f"weights: {', '.join(f'trial {n} {weight:.3f}' for n, weight in members)}")
 
 
 def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json: bool) -> None:

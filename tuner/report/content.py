@@ -86,6 +86,8 @@ def page_values(
         "default_title": "" if view.default_params is None else f"default ({default})",
         "outcomes": _outcomes(view),
         "configuration_notes": _configuration_notes(view),
+        "comparison": view.comparison.removeprefix("model: "),
+        "members": _member_rows(view),
         "confirmed": [] if confirmed is None else _confirmed_rows(confirmed),
         "test": _test_sentences(view),
         "findings": diagnosis.findings.to_dict("records"),
@@ -250,6 +252,26 @@ def _configuration_notes(view: StudyView) -> list[str]:
     elif view.default_trial is None:
         notes.append("No complete trial ran the default configuration, so its value is not known.")
     return notes
+
+
+def _member_rows(view: StudyView) -> list[tuple[str, str, str, str]]:
+    """The trials that predict together, the heaviest first: number, weight, value and what they
+    differ in; none where one predicts alone.
+    """
+    members = [] if view.chosen is None else view.chosen.heaviest_first
+    if len(members) < 2:
+        return []
+    params = {number: trial_params(view.by_number[number]) for number, _ in members}
+    names = [n for n in view.params if len({str(p.get(n)) for p in params.values()}) > 1]
+    return [
+        (
+            str(number),
+            f"{weight:.3f}",
+            short(view.by_number[number].value),
+            ", ".join(f"{name}={short(params[number].get(name))}" for name in names),
+        )
+        for number, weight in members
+    ]
 
 
 def _confirmed_rows(confirmed: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:

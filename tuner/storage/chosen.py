@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,16 +10,29 @@ import optuna
 from optuna.trial import TrialState
 
 from objectives._messages import short
-from objectives.objective import PREFIX
 from tuner.storage.artifacts import Artifacts
-from tuner.storage.trial_attrs import study_metric
+from tuner.storage.trial_attrs import CHOSEN, study_attr
 
 if TYPE_CHECKING:
     from objectives.mlp import MLPObjective
     from objectives.models.ensemble import Choice, Library
     from objectives.models.mlp import FittedModel
 
-_CHOSEN = f"{PREFIX}chosen_model"  # the user attribute of a study that tells of the model
+
+class Recorded(NamedTuple):
+    """What a study tells of the model that its result predicts with.
+
+    ``comparison`` is what `objectives.models.ensemble.Comparison` holds; None if it is not known.
+    """
+
+    weights: Mapping[int, float]
+    comparison: Sequence[float] | None
+    n_complete: int
+
+    @property
+    def heaviest_first(self) -> list[tuple[int, float]]:
+        """Numbers and weights of the trials."""
+        return sorted(self.weights.items(), key=lambda item: (-item[1], item[0]))
 
 
 class StoredChoice(NamedTuple):
@@ -62,15 +75,22 @@ def choose(
     )
 
 
-def keep_choice(
-    study: optuna.Study, artifacts: Artifacts, choice: Choice | None, *, n_complete: int
-) -> None:
-    """Keep a choice as an artifact of the study, in place of an earlier one; None keeps none."""
-    if choice is not None:
-        weights = [[number, weight] for number, weight in choice.weights.items()]
-        about = {"n_complete": n_complete, "weights": weights, "comparison": choice.comparison}
-        study.set_user_attr(_CHOSEN, about)
-    artifacts.keep_chosen(study, None if choice is None else choice.model)
+def record_choice(study: optuna.Study, choice: Choice) -> None:
+    """Write into the study which trials its result predicts with, for `recorded_choice`."""
+    weights = [[number, weight] for number, weight in choice.weights.items()]
+    comparison = None if choice.comparison is None else list(choice.comparison)
+    about = {"n_complete": n_complete(study), "weights": weights, "comparison": comparison}
+    if study.user_attrs.get(CHOSEN) != about:
+        study.set_user_attr(CHOSEN, about)
+
+
+def recorded_choice(attributes: Mapping[str, Any]) -> Recorded | None:
+    """Return what the user attributes of a study tell; None if they tell nothing."""
+    about = study_attr(attributes, CHOSEN)
+    if about is None:
+        return None
+    weights = {int(number): float(weight) for number, weight in about["weights"]}
+    return Recorded(weights, about["comparison"], int(about["n_complete"]))
 
 
 def stored_choice(
@@ -79,21 +99,18 @@ def stored_choice(
     """Return the choice that is kept with a study; None if there is none."""
     from objectives.models.ensemble import Choice, Comparison
 
-    about = study.user_attrs.get(_CHOSEN)
-    model = artifacts.model(study, load) if isinstance(about, dict) else None
-    if model is None or not isinstance(about, dict):
+    about = recorded_choice(study.user_attrs)
+    model = None if about is None else artifacts.model(study, load)
+    if model is None or about is None:
         return None
-    weights = {int(number): float(weight) for number, weight in about["weights"]}
-    values = about["comparison"]
-    comparison = None if values is None else Comparison(*values)
-    return StoredChoice(Choice(model, weights, comparison), int(about["n_complete"]))
+    comparison = None if about.comparison is None else Comparison(*about.comparison)
+    return StoredChoice(Choice(model, about.weights, comparison), about.n_complete)
 
 
-def in_words(choice: Choice, study: optuna.Study) -> str:
+def in_words(choice: Choice | Recorded, metric: str, direction: str) -> str:
     """Say how the chosen model does beside the default configuration; empty if it is not known."""
     if choice.comparison is None:
         return ""
-    metric, direction = study_metric(study)
     default, value, low, high = choice.comparison
     numbers = list(choice.weights)
     what = f"ensemble of {len(numbers)} trials" if len(numbers) > 1 else f"trial {numbers[0]}"

@@ -46,6 +46,10 @@ CONFIRMED = f"{PREFIX}confirmed"
 """User attribute of a study: what its best trials were worth when they were trained again. Trials
 that have ended take no more attributes."""
 
+CHOSEN = f"{PREFIX}chosen_model"
+"""User attribute of a study: which trials its result predicts with, and how that compares with the
+default configuration."""
+
 BEGUN = f"{PREFIX}begun_with"
 """User attribute of a study: how many trials each other study has brought in, once all are in."""
 
@@ -63,6 +67,7 @@ _PLAIN: dict[str, type] = {
     CALL: dict,
     OPENINGS: list,
     CONFIRMED: dict,
+    CHOSEN: dict,
     BEGUN: dict,
 }
 _RECORDS: dict[str, tuple[type, ...]] = {

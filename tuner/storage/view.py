@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
+from tuner.storage.chosen import Recorded, in_words, recorded_choice
 from tuner.storage.importances import study_importances
 from tuner.storage.study import quiet_optuna
 from tuner.storage.trial_attrs import (
@@ -150,6 +151,20 @@ class StudyView:
     def confirmed(self) -> dict[int, Confirmed]:
         """What trials were worth when they were trained again on folds, by number."""
         return confirmed_values(self.user_attrs)
+
+    @cached_property
+    def chosen(self) -> Recorded | None:
+        """What the result predicts with; None if it is not known, or was chosen of fewer trials."""
+        known = recorded_choice(self.user_attrs)
+        states = [trial.state for trial in self.trials]
+        is_of_all = known is not None and known.n_complete == states.count(TrialState.COMPLETE)
+        is_here = known is not None and known.weights.keys() <= self.by_number.keys()
+        return known if is_of_all and is_here else None
+
+    @property
+    def comparison(self) -> str:
+        """How the result's model does beside the default configuration; empty if not known."""
+        return "" if self.chosen is None else in_words(self.chosen, self.metric, self.direction)
 
     @cached_property
     def default_params(self) -> Params | None:
