@@ -269,11 +269,15 @@ def ranges(view: StudyView) -> dict[str, Range | Levels]:
 def noise(view: StudyView) -> Noise | None:
     """The standard error of a value, or None if it is not known.
 
-    For accuracy it is that of a share of ``n_valid`` rows, with two successes and two failures
-    added so that a perfect score has one too (Agresti & Coull 1998). For other metrics it is the
-    jitter of the curve around the best epoch, in the best five trials (median).
+    For accuracy it is that of a share of the rows that judge a trial, those of all folds if there
+    are any, with two successes and two failures added so that a perfect score has one too (Agresti
+    & Coull 1998). For other metrics it is the jitter of the curve around the best epoch, in the
+    best five trials (median).
     """
-    n_valid = view.record.get("split", {}).get("n_valid")
+    split = view.record.get("split", {})
+    n_valid = split.get("n_valid")
+    if n_valid and view.record.get("folds"):
+        n_valid += split.get("n_train", 0)
     if view.metric == "accuracy" and n_valid and not view.ranked.empty:
         share = (float(view.ranked["value"].iloc[0]) * n_valid + 2) / (n_valid + 4)
         error = math.sqrt(max(share * (1 - share), 0.0) / (n_valid + 4))

@@ -11,6 +11,8 @@ from optuna.trial import TrialState, create_trial
 
 from tests.tuner.studies import by_rate, curve, make_study, make_trial, peaked, rates
 from tuner.diagnosis.diagnosis import COLUMNS, FINDINGS, diagnose
+from tuner.diagnosis.evidence import noise
+from tuner.storage.view import view_of
 
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
 
@@ -160,6 +162,16 @@ def test_edge_is_measured_on_the_scale_of_the_range():
 def test_random_search_needs_sixty_trials_whatever_the_dimension():
     assert "too_few_trials" in codes(make_study(*peaked(59), sampler="random"))
     assert "too_few_trials" not in codes(make_study(*peaked(60), sampler="random"))
+
+
+@pytest.mark.parametrize(("folds", "n_rows"), [(None, 100), (5, 400)])
+def test_noise_of_accuracy_counts_the_rows_of_all_folds(folds, n_rows):
+    study = make_study(make_trial(0.9), split={"n_train": 300, "n_valid": 100}, folds=folds)
+
+    found = noise(view_of(study))
+
+    assert found.source == f"the standard error of accuracy on {n_rows} validation rows"
+    assert found.value == pytest.approx((0.9 * 0.1 / n_rows) ** 0.5, rel=0.1)
 
 
 def test_noise_of_other_metrics_is_the_jitter_of_the_curve():
