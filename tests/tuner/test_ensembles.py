@@ -119,6 +119,7 @@ def test_report_and_show_say_whether_it_was_worth_it_and_what_predicts(together,
     row = f"trial {heaviest['trial']} {heaviest['weight']:.3f}"
     assert f"what they differ in {row}" in page.text
     assert f"\n{words}\nweights: {row}" in shown.stdout
+    assert f"<p>{words}</p>" in result._repr_html_()
     assert found["comparison"] == words
     assert sum(found["weights"].values()) == pytest.approx(1.0)
 

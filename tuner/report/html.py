@@ -136,7 +136,8 @@ _FIGURE_INCHES = (5.6, 3.4)  # At 80 pixels an inch, as wide as half a notebook.
 
 
 def result_html(study: optuna.Study | StudyView) -> str:
-    """Return a small HTML summary: counts, best value, best beside default, values by trial.
+    """Return a small HTML summary: counts, best value, best beside default, values by trial, and
+    whether it was worth it.
 
     Nothing is trained and the test split stays closed. Without a complete trial it has the counts
     and the history so far.
@@ -167,7 +168,8 @@ def result_html(study: optuna.Study | StudyView) -> str:
         alt, width = "value of each trial and the best so far", round(_FIGURE_INCHES[0] * 80)
         parts.append(f'<img alt="{alt}" width="{width}" src="{drawn.uri}">')
     shown = "".join(f"<div>{part}</div>" for part in parts)
-    return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div>{fixed}</div>'
+    compared = f"<p>{escape(view.comparison)}</p>" if view.comparison else ""
+    return f'<div><p>{head}</p><div style="{_SIDE_BY_SIDE}">{shown}</div>{fixed}{compared}</div>'
 
 
 def _configuration(view: StudyView, best_trial: FrozenTrial) -> tuple[str, str]:
