@@ -72,6 +72,12 @@ def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution]) -> dict[
     return trial.params
 
 
+def sampled(n: int, *, seed: int) -> list[dict[str, Any]]:
+    """Return random configurations, the same at each call."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [dict(suggest(study.ask(), SPACE)) for _ in range(n)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One data set: its learning curves, and what random search finds on it.

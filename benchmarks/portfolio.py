@@ -94,7 +94,6 @@ def choose(values: pd.DataFrame, size: int) -> list[int]:
         means = regret.drop(columns=chosen).clip(upper=so_far, axis=0).mean()
         chosen.append(int(means.idxmin()))
         so_far = np.minimum(so_far, regret[chosen[-1]])
-        print(f"{len(chosen):3d}  regret {so_far.mean():.3f}  trial {chosen[-1]}")
     return chosen
 
 

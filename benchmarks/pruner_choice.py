@@ -74,7 +74,7 @@ def regrets(task: Task, name: str, *, seed: int, patience: int | None) -> dict[s
     spent, best, ends = 0, -np.inf, []
     while spent < max(BUDGETS) * EPOCHS:
         study.sampler = source(len(study.get_trials(deepcopy=False)))
-        value, n_epochs = _run(study, task, patience)
+        value, n_epochs = run_trial(study, task, patience=patience)
         spent += n_epochs
         best = max(best, value)
         ends.append((spent, best))
@@ -86,7 +86,7 @@ def regrets(task: Task, name: str, *, seed: int, patience: int | None) -> dict[s
     return found | {"n trials": len(ends), "n pruned": states.count(TrialState.PRUNED)}
 
 
-def _run(study: optuna.Study, task: Task, patience: int | None) -> tuple[float, int]:
+def run_trial(study: optuna.Study, task: Task, *, patience: int | None) -> tuple[float, int]:
     """Simulate one trial as `tuner.search.loop` runs it; return its value and its epochs."""
     trial = study.ask()
     curve = task.curve(suggest(trial, SPACE))

@@ -1,6 +1,6 @@
-"""Two choices of the search, judged on simulated learning curves.
+"""Three choices of the search, judged on simulated learning curves.
 
-    python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners] [--seeds 2]
+    python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners|starts] [--seeds 2]
 
 1. Does asking TPE for several trials at once pay, so that the fused engine trains them as one
    stack? See `cohort_policies.POLICIES`. There is a table at equal numbers of trials and two at
@@ -9,6 +9,7 @@
    speed-up of stacks. All trials run to their last epoch.
 2. Which pruner should be the default? See `pruner_choice.PRUNERS`; the budgets count epochs, in
    trials of all of them.
+3. With what should a search begin, and which sampler should go on? See `start_choice.STARTS`.
 
 Each table has the mean normalised regret of the best trial so far (0: the best of 5,000 random
 configurations, 1: their median), and its difference to the present default on the same task and
@@ -30,6 +31,7 @@ import optuna
 import pandas as pd
 import pruner_choice
 import stack_costs
+import start_choice
 from lcbench import Task, load_tasks
 
 from objectives.objective import trial_seed
@@ -103,18 +105,31 @@ def pruners(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
     return frame
 
 
-QUESTIONS = {"cohorts": cohorts, "pruners": pruners}
+def starts(tasks: Sequence[Task], options: argparse.Namespace) -> pd.DataFrame:
+    """Answer the third question."""
+    names = chosen(start_choice.STARTS, start_choice.BASELINE, options.names)
+    portfolios = start_choice.portfolios(tasks)
+
+    def run(task: Task, name: str, *, seed: int) -> dict[str, float]:
+        return start_choice.regrets(task, name, portfolios[task.name], seed=seed)
+
+    frame = simulate(tasks, options.range, names, run)
+    show(frame, "budget", start_choice.BASELINE)
+    return frame
+
+
+QUESTIONS = {"cohorts": cohorts, "pruners": pruners, "starts": starts}
 
 
 def main() -> None:
     """Simulate the searches and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--question", choices=list(QUESTIONS), help="one of them; default: both")
+    parser.add_argument("--question", choices=list(QUESTIONS), help="one of them; default: all")
     parser.add_argument("--tasks", type=int, help="the first so many; default: all 17")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--names", nargs="+", help="policies or pruners to compare; default: all")
+    parser.add_argument("--names", nargs="+", help="policies, pruners or starts to compare; default: all")
     parser.add_argument("--widths", choices=["product", "narrow"], default="product")
     parser.add_argument("--patience", type=int, default=20, help="in epochs; 0 for none")
     parser.add_argument("--out", type=Path, help="a folder for the single results as CSV")
