@@ -1,6 +1,6 @@
 """Three choices of the search, judged on simulated learning curves.
 
-    python benchmarks/search_quality.py LCBENCH_FOLDER [--question cohorts|pruners|starts] [--seeds 2]
+    python benchmarks/search_quality.py LCBENCH_FOLDER [--question NAME] [--seeds 2]
 
 1. Does asking TPE for several trials at once pay, so that the fused engine trains them as one
    stack? See `cohort_policies.POLICIES`. There is a table at equal numbers of trials and two at
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, help="the first so many; default: all 17")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--names", nargs="+", help="policies, pruners or starts to compare; default: all")
+    parser.add_argument("--names", nargs="+", help="what to compare; default: all")
     parser.add_argument("--widths", choices=["product", "narrow"], default="product")
     parser.add_argument("--patience", type=int, default=20, help="in epochs; 0 for none")
     parser.add_argument("--out", type=Path, help="a folder for the single results as CSV")

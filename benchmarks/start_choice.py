@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from lcbench import EPOCHS, SPACE, Task, sampled
+from lcbench import EPOCHS, Task, sampled
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from portfolio import choose
 from pruner_choice import run_trial

@@ -26,7 +26,7 @@ from objectives.models.mlp import FittedModel
 from objectives.objective import NetworkObjective, describe_data
 from objectives.scorers import AnyMetric, get_metric, task_of
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
-from objectives.space.space import make_space
+from objectives.space.space import complete, fits, holds, make_space
 from objectives.space.tables import MLP_TABLE
 from objectives.training.device import Precision, pick_device, products_of
 from objectives.training.mlp_cohort import MLPCohort, Training
@@ -149,13 +149,16 @@ class MLPObjective(NetworkObjective[FittedModel]):
         self.confirm = self._checked(confirm)
 
     @property
-    def good(self) -> dict[str, Value] | None:
-        """A configuration known to work well under the recipe; None where it names none."""
-        if self.recipe.good is None:
-            return None
+    def portfolio(self) -> list[dict[str, Value]]:
+        """Configurations that did well on other tables, as far as they lie in the space, for a
+        search to begin with. Networks that cost far more than the others come last.
+        """
+        batches = self.space["batch_size"]
         n_rows = len(self.data.train)
-        batch_size = next(size for size, limit in _GOOD_BATCHES if n_rows < limit)
-        return {"batch_size": batch_size, **self.recipe.good}
+        good = next(size for size, limit in _GOOD_BATCHES if n_rows < limit)
+        batch_size = good if holds(batches, good) else batches.default
+        given = ({"batch_size": batch_size, **params} for params in self.recipe.portfolio)
+        return [complete(self.space, params) for params in given if fits(self.space, params)]
 
     @property
     def record(self) -> dict[str, object]:

@@ -236,7 +236,8 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
     """Search with a ready-made objective of ``data``: the dataset and, before it, ``build``."""
     arguments = _checked(entry, options)
     check_data(entry, data["dataset"])
-    from objectives.space.space import complete, defaults, fit_into, make_space
+    from objectives.space.space import complete, defaults, make_space
+    from tuner.search.plan import N_TRIALS
     from tuner.search.samplers import LISTED
     from tuner.storage.call import describe_call
     from tuner.storage.study import would_continue
@@ -260,8 +261,10 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
     _choose_sampler(arguments, rows)
     firsts = [complete(rows, params) for params in arguments["enqueue"]]
     if arguments["include_default"] and arguments["sampler"] not in LISTED:
-        good = getattr(objective, "good", None)
-        firsts = [defaults(rows), *([] if good is None else [fit_into(rows, good)]), *firsts]
+        firsts = [defaults(rows), *firsts]
+        if arguments["sampler"] != "random":  # whose trials are to be independent of one another
+            n_left = (arguments["n_trials"] or N_TRIALS) - len(firsts)
+            firsts += getattr(objective, "portfolio", [])[: max(0, n_left)]
     if arguments["n_jobs"] > 1:
         _check_sendable(objective)
     arguments |= {

@@ -260,12 +260,15 @@ def to_stored(space: Space, params: Params) -> dict[str, Value]:
     }
 
 
-def fit_into(space: Space, params: Params) -> dict[str, Value]:
-    """Return ``params`` as far as the space can hold them, with the defaults elsewhere."""
-    return {
-        name: params[name] if name in params and holds(row, params[name]) else row.default
-        for name, row in space.items()
-    }
+def fits(space: Space, params: Params) -> bool:
+    """Say whether a search over ``space`` can come upon a configuration with these values.
+
+    >>> from objectives.space.tables import MLP_TABLE
+    >>> space = make_space(MLP_TABLE, {"n_layers": 2})
+    >>> [fits(space, {"n_layers": n, "dropout": 0.1}) for n in (2, 3)]
+    [True, False]
+    """
+    return all(holds(space[name], value) for name, value in params.items())
 
 
 def holds(row: Hyperparameter, value: object) -> bool:

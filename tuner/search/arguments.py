@@ -113,7 +113,8 @@ class SearchArguments(StudyArguments, total=False):
         patience: Epochs without improvement after which a trial ends, judged against itself. None
             for never.
         include_default: Whether random and TPE searches begin with the default configuration. It is
-            trial 0; the recipe's own good one follows, where there is one.
+            trial 0; those of ``enqueue`` follow. `tune_mlp` then tries, unless the sampler is
+            random, configurations that did well on other tables, as far as they lie in the space.
         checkpoint: Whether running trials are saved beside the study; by default those that last
             longer than a minute, each minute. True saves each five epochs, False never. After a
             crash a saved trial continues where it was and comes out the same.

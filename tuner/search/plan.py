@@ -22,7 +22,8 @@ from tuner.storage.trial_attrs import origin_of
 
 Params = Mapping[str, Any]
 
-_N_TRIALS = 30
+N_TRIALS = 30
+"""Finished trials of a search that was given no number, unless its trials are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def total_trials(
     if n_trials is not None:
         check_count("n_trials", n_trials)
     if n_trials is None:
-        return len(distinct(planned)) if sampler in LISTED else _N_TRIALS
+        return len(distinct(planned)) if sampler in LISTED else N_TRIALS
     return min(n_trials, len(distinct(planned))) if sampler in LISTED else n_trials
 
 

@@ -13,7 +13,8 @@ from objectives.space.tables import MLP_TABLE
 from tuner import tune, tune_mlp
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
-FAST = {"epochs": 2, "show_progress_bar": False}
+QUIET = {"show_progress_bar": False}
+FAST = {"epochs": 2, **QUIET}
 
 
 def params(result, *names):
@@ -58,12 +59,53 @@ def test_a_manual_search_runs_the_given_configurations_with_defaults_for_the_res
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_default_configuration_is_trial_0_and_known_good_ones_come_first(sampler):
+def test_a_search_begins_with_the_default_configuration_and_then_the_users_own(sampler):
     result = tune_mlp("iris", sampler=sampler, n_trials=4, enqueue=[{"dropout": 0.44}], **FAST)
 
     defaults = {name: row.default for name, row in MLP_TABLE.items()} | {"epochs": 2}
     assert result.study.trials[0].user_attrs["fusetune:params"] == defaults
-    assert params(result, "dropout")[2] == (0.44,)
+    assert params(result, "dropout")[1] == (0.44,)
+
+
+def trained(result):
+    return [trial.user_attrs["fusetune:params"] for trial in result.study.trials]
+
+
+def test_tpe_tries_the_portfolio_before_it_draws_and_random_search_does_not():
+    space = {"epochs": 1, "hidden_units": (16, 512)}
+    objective = MLPObjective("iris", space=space)
+    n_trials = len(objective.portfolio) + 2
+
+    found = {
+        sampler: trained(tune_mlp("iris", sampler=sampler, space=space, n_trials=n_trials, **QUIET))
+        for sampler in ("tpe", "random")
+    }
+
+    assert found["tpe"][1:-1] == objective.portfolio
+    assert found["tpe"][-1] not in objective.portfolio
+    assert not any(params in objective.portfolio for params in found["random"])
+
+
+def test_only_configurations_that_lie_in_the_users_space_are_tried_first():
+    whole = MLPObjective("iris").portfolio
+    space = {"n_layers": whole[0]["n_layers"], "batch_size": (16, 32)}
+
+    portfolio = MLPObjective("iris", space=space).portfolio
+
+    same = [params for params in whole if params["n_layers"] == whole[0]["n_layers"]]
+    assert 0 < len(same) < len(whole)
+    assert portfolio == [params | {"batch_size": 32} for params in same]
+
+
+def test_a_search_that_is_continued_begins_like_a_long_one(tmp_path):
+    call = {"storage": tmp_path / "study.journal", "space": {"epochs": 1}, **QUIET}
+
+    first = tune_mlp("iris", n_trials=3, **call)
+    assert len(first.study.trials) == 3
+    continued = tune_mlp("iris", n_trials=5, **call)
+
+    at_once = tune_mlp("iris", n_trials=5, space={"epochs": 1}, **QUIET)
+    assert trained(continued) == trained(at_once)
 
 
 def test_an_optuna_sampler_is_used_as_it_is():
