@@ -186,9 +186,10 @@ MLP_TABLE: Space = _table(
         default=0.0,
         log=True,
         minimum=0.0,
+        distribution=FloatDistribution(0.0, 0.01),  # not log, as it holds the default
         grid=(0.0, 1e-4, 1e-3, 1e-2),
         help="pull of the weights towards zero: as torch.optim's argument of that name",
-        source="Loshchilov & Hutter 2019",
+        source="Loshchilov & Hutter 2019; range: benchmarks/portfolio.py",
     ),
 )
 

@@ -238,7 +238,12 @@ class Recipe:
 # Chosen by `benchmarks/portfolio.py` on the validation rows of eleven tables, each configuration
 # for what it adds to those before it.
 _PORTFOLIO: Sequence[Mapping[str, Value]] = (
+    {"learning_rate": 0.0006, "n_layers": 2, "hidden_units": 512, "dropout": 0.3},
     {"learning_rate": 0.003, "n_layers": 3, "hidden_units": 256, "dropout": 0.1},
+    {"learning_rate": 0.009, "n_layers": 3, "hidden_units": 512, "dropout": 0.5, "activation": "tanh"},
+    {"learning_rate": 0.003, "n_layers": 2, "hidden_units": 512, "dropout": 0.5},
+    {"learning_rate": 0.004, "n_layers": 4, "hidden_units": 128, "dropout": 0.0, "activation": "tanh"},
+    {"learning_rate": 0.0006, "n_layers": 2, "hidden_units": 256, "dropout": 0.3},
 )
 
 _MODERN = Recipe(

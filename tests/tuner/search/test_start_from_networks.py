@@ -103,7 +103,7 @@ def test_what_was_brought_in_is_not_trained_again(search, iris):
     assert len(table) == total
     assert table["params_learning_rate"].is_unique
     if search == "enqueued":
-        assert table["params_learning_rate"][4] == 0.002  # after the recipe's good one
+        assert table["params_learning_rate"][3] == 0.002  # the default configuration was brought
 
 
 def test_a_study_of_other_data_or_training_is_not_started_from(iris, first):
