@@ -150,8 +150,8 @@ class MLPObjective(NetworkObjective[FittedModel]):
 
     @property
     def portfolio(self) -> list[dict[str, Value]]:
-        """Configurations that did well on other tables, as far as they lie in the space, for a
-        search to begin with. Networks that cost far more than the others come last.
+        """Configurations that did well on other tables, as far as they lie in the space: what a
+        search begins with. Their batch size follows the number of training rows.
         """
         batches = self.space["batch_size"]
         n_rows = len(self.data.train)
