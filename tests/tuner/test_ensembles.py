@@ -27,6 +27,7 @@ ALIKE = FAST | {
         "n_layers": 1,
         "batch_size": 16,
         "dropout": 0.0,
+        "weight_decay": 0.0,
         "optimizer": "adam",
         "learning_rate": 0.02,
         "activation": ["relu", "tanh", "gelu", "silu"],
