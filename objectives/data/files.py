@@ -23,11 +23,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from objectives._messages import nearest
+from objectives.data.frames import free_memory
 
 BUILTINS = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
 _HEAD_BYTES = 2**16  # what encoding, comments and separator are judged by
 _URL_TIMEOUT = 60.0
+_MEMORY_PER_BYTE = 3  # of a file: its bytes, its table, and the copy that is split
 _DAMAGES = (
     *(OSError, ValueError, EOFError, csv.Error),
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
@@ -146,6 +148,13 @@ def _bytes_of(path: Path) -> bytes:
         raise _RefusedError(f"be a file or one of {names}", f"; {nearest(str(path), BUILTINS)}")
     if not path.is_file():
         raise _RefusedError("be a file that exists", "; check the path")
+    size, free = path.stat().st_size / 1e9, free_memory() / 1e9
+    if _MEMORY_PER_BYTE * size > free:
+        raise _RefusedError(
+            "fit into memory",
+            f" of {size:.1f} GB, which needs {_MEMORY_PER_BYTE * size:.1f} GB where {free:.1f} GB "
+            "are free; read some of its rows with pandas and give the DataFrame",
+        )
     return path.read_bytes()
 
 

@@ -1,7 +1,9 @@
 """Frames, arrays, tensors and lists as one kind of table: a pandas DataFrame."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import narwhals as nw
@@ -181,6 +183,38 @@ def frame_from(
             f"{nearest(missing[0], frame.columns)}"
         )
     return frame[list(columns)].copy()
+
+
+def check_memory(X: pd.DataFrame) -> None:
+    """Raise ValueError if memory is too small to train on this table, and say how much would do.
+
+    Splits are a copy of the table, and encoding takes up to 16 bytes a cell on the way.
+    """
+    n_rows, n_columns = X.shape
+    needed = int(X.memory_usage(index=False).sum()) + 16 * n_rows * n_columns
+    free = free_memory()
+    if needed > free:
+        fitting = int(n_rows * free / needed)
+        raise ValueError(
+            f"dataset must fit into memory, got {n_rows:,} rows x {n_columns:,} columns, which "
+            f"need {needed / 1e9:.1f} GB beside themselves where {free / 1e9:.1f} GB are free; "
+            f"take some rows, as in df.sample({fitting}), or fewer columns"
+        )
+
+
+def free_memory() -> float:
+    """Return how many bytes of memory are free, infinity where the system does not say.
+
+    A container has no more than its limit; what it uses of that counts its file cache too, and so
+    tells nothing.
+    """
+    free = math.inf
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
+        free = int(found[1]) * 1024 if found else free
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # another system, or "max": no limit
+        return free
 
 
 def as_array(values: object, argument: str) -> np.ndarray:

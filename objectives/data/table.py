@@ -14,7 +14,7 @@ from pandas.api import types
 
 from objectives._messages import listed
 from objectives.data.columns import column_kind
-from objectives.data.frames import frame_from
+from objectives.data.frames import check_memory, frame_from
 from objectives.data.readers import read_table
 from objectives.data.splits import Sealed, check_train, fold_rows, split_rows
 from objectives.data.targets import Task, class_weights, doubts, read_target, rows_with_target
@@ -200,6 +200,7 @@ def load_tabular(
     X, messages = check_features(
         table.X, goal.y, target=table.target, categorical=table.categorical
     )
+    check_memory(X)
     rows = split_rows(
         goal.y,
         labels=goal.classes,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
+from objectives.data import files, frames
 from objectives.data.table import DataWarning, load_tabular
 
 N = 40
@@ -325,3 +326,18 @@ def test_values_given_as_target_are_refused_without_printing_them(dataset, targe
         load_tabular(dataset, target=target)
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_memory_cannot_hold_is_refused_with_the_cure(monkeypatch, tmp_path):
+    frame = good()
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    assert frames.free_memory() > 1e6
+
+    monkeypatch.setattr(frames, "free_memory", lambda: 1000.0)
+    monkeypatch.setattr(files, "free_memory", lambda: 1000.0)
+
+    fits = r"must fit into memory, got 40 rows x 2 columns, which need .* df\.sample\(\d+\)"
+    with pytest.raises(ValueError, match=fits):
+        load_tabular(frame, target="income")
+    with pytest.raises(ValueError, match=r"must fit into memory, got dataset='.*people\.csv' of"):
+        load_tabular(tmp_path / "people.csv", target="income")
