@@ -327,6 +327,11 @@ _EPS = 1e-12
 
 _LARGEST = np.log(20.0)  # of a temperature or its inverse, on a log scale
 
+# Before the rows are seen, a temperature is likely to be within a factor of 1.6 of 1. Few rows that
+# are all predicted right would else ask for probabilities of 0 and 1, and the first error on other
+# rows would cost ten times what the temperature gained.
+_SPREAD = 0.5
+
 _MIN_STEPS = 2.0  # standard errors that the gain in log loss must have
 
 
@@ -455,7 +460,8 @@ def _called(p: Floats, thresholds: Floats) -> Floats:
 def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
     def loss(log_temperature: float) -> float:
         losses = _losses(logits, y, float(np.exp(log_temperature)))
-        return float((losses * weight).sum() / weight.sum())
+        surprise = (log_temperature / _SPREAD) ** 2 / 2
+        return float((losses * weight).sum() / weight.sum()) + surprise / len(y)
 
     best = minimize_scalar(loss, bounds=(-_LARGEST, _LARGEST), method="bounded")
     return float(np.exp(best.x))

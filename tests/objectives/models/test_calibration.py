@@ -40,6 +40,12 @@ def test_probabilities_that_are_right_are_nearly_always_left_alone(n, n_classes)
     assert np.mean(np.array(found) == 1.0) >= 0.9
 
 
+def test_few_rows_that_are_all_predicted_right_do_not_ask_for_certainty():
+    p = np.tile([0.9, 0.1], (40, 1))
+
+    assert 0.3 < fit_temperature(p, np.zeros(40)) <= 1
+
+
 @pytest.mark.parametrize("sureness", [1.0, 1.3, 3.0])
 @pytest.mark.parametrize("n", [30, 100, 1000])
 def test_log_loss_on_fresh_rows_does_not_rise(n, sureness):
