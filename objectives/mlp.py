@@ -85,6 +85,8 @@ class MLPObjective(NetworkObjective[FittedModel]):
         ensemble: what the result of a search predicts with: ``"auto"`` for an ensemble of trials
             where it beats the best one on held-out rows; a number for an ensemble of so many votes
             at most; False for the best trial alone.
+        threshold: ``"tune"`` for a result that names the second of two classes from another
+            probability than 0.5 on, where that is better for the metric on held-out rows.
         precision: of the matrix products of training: ``"float32"``, ``"bfloat16"`` for those of
             large networks, or ``"auto"`` for bfloat16 on a CPU that has it. The attribute holds
             what was chosen, see `objectives.training.device`.
@@ -119,6 +121,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         folds: Literal["auto"] | int | None = None,
         confirm: Confirm = False,
         ensemble: Ensemble = "auto",
+        threshold: Literal["tune"] | None = None,
         precision: Precision = "auto",
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -140,6 +143,12 @@ class MLPObjective(NetworkObjective[FittedModel]):
         options = {"task": task_of(metric), **data_options}
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task, self.data.classes)
+        if threshold is not None and self.data.task != "binary":
+            raise ValueError(
+                f"threshold must be left out unless there are two classes, got {threshold!r} for "
+                f"task={self.data.task!r}"
+            )
+        self.threshold = threshold
         self.patience, self.n_repeats, self.seed = patience, n_repeats, seed
         self.device = pick_device(device)
         self.precision = products_of(precision, self.device)

@@ -23,8 +23,21 @@ from objectives.data.table import Split
 from objectives.metrics import Metric
 from objectives.models import load_model
 from objectives.models.export import Predictor
-from objectives.models.files import ENSEMBLE, RefusedError, read_temperature, refusing
-from objectives.models.held_out import MAX_SIZE, fit_temperature, scale_temperature, select_ensemble
+from objectives.models.files import (
+    ENSEMBLE,
+    RefusedError,
+    read_temperature,
+    read_threshold,
+    refusing,
+)
+from objectives.models.held_out import (
+    MAX_SIZE,
+    called,
+    fit_temperature,
+    fit_threshold,
+    scale_temperature,
+    select_ensemble,
+)
 from objectives.models.intervals import difference_interval
 from objectives.models.mlp import FittedModel
 
@@ -88,6 +101,7 @@ class EnsembleModel(FittedModel):
             "weights": self.weights.tolist(),
             "encoded_as": [self._group(k) for k in range(len(names))],
             "temperature": self.temperature,
+            "threshold": self.threshold,
         }
         buffer = BytesIO()
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
@@ -118,8 +132,9 @@ class EnsembleModel(FittedModel):
                 if hasattr(member, "encoders") and _same_columns(member, members[first]):
                     member.encoders = members[first].encoders
             _check(members, np.asarray(index["weights"], dtype=np.float64))
-            temperature = read_temperature(index)
-        return cls(members, index["weights"]).at_temperature(temperature)
+            temperature, threshold = read_temperature(index), read_threshold(index)
+        model = cls(members, index["weights"]).at_temperature(temperature)
+        return model if threshold == 0.5 else model.at_threshold(threshold)
 
     def encode(self, X: Any) -> Tensor:
         """Return the inputs of all members, which must share them."""
@@ -390,7 +405,14 @@ class Library:
         del self._kept[max(1, min(n_fitting, MAX_MEMBERS)) :]
 
     def choose(
-        self, metric: Metric, rows: HeldOut, *, best: int, ensemble: Ensemble, seed: int
+        self,
+        metric: Metric,
+        rows: HeldOut,
+        *,
+        best: int,
+        ensemble: Ensemble,
+        seed: int,
+        threshold: str | None = None,
     ) -> Choice:
         """Return the model to predict with: the best trial's, or an ensemble.
 
@@ -401,6 +423,7 @@ class Library:
             ensemble: ``"auto"`` for an ensemble where it is better on rows that did not choose it;
                 a number for one of so many members at most in any case; False for the best trial.
             seed: of what is drawn.
+            threshold: ``"tune"`` for one that is chosen for the metric; else it is 0.5.
         """
         weights = self._weights(metric, rows, best, ensemble, seed)
         members = [(k, float(w)) for k, w in zip(self._kept, weights, strict=True) if w > 0]
@@ -416,6 +439,12 @@ class Library:
             if temperature != 1.0:
                 model = model.at_temperature(temperature)
                 mean = scale_temperature(mean, temperature)
+        if threshold == "tune":
+            level = fit_threshold(
+                mean[:, 1], rows.y, metric, sample_weight=rows.weight, groups=rows.group, seed=seed
+            )
+            model = model if level == 0.5 else model.at_threshold(level)
+            mean = called(metric, rows.y, mean, level)
         by_number = {kept.number: weight for kept, weight in members}
         return Choice(model, by_number, self._compared(metric, rows, mean))
 

@@ -129,6 +129,7 @@ def read_model(path: Path_) -> Record:
             "classes": unpack_labels(record["classes"], sum(map(len, members.values()))),
             "target_scaler": unpack_scaler(record["target_scaler"]),
             "temperature": read_temperature(record),
+            "threshold": read_threshold(record),
             **{
                 name: record[name]
                 for name in ("task", "metric", "params", "feature_names", "input_columns")
@@ -142,6 +143,14 @@ def read_temperature(record: Record) -> float:
     if not 0 < temperature < math.inf:
         raise RefusedError("contradicts itself; save the model again")
     return temperature
+
+
+def read_threshold(record: Record) -> float:
+    """Return the threshold that a file gives; files of earlier versions give none."""
+    threshold = float(record.get("threshold", 0.5))
+    if not 0 < threshold < 1:
+        raise RefusedError("contradicts itself; save the model again")
+    return threshold
 
 
 def is_ensemble(path: Path_) -> bool:

@@ -437,6 +437,23 @@ def apply_threshold(positive: npt.ArrayLike, threshold: float) -> npt.NDArray[np
     return (np.asarray(positive) >= threshold).astype(np.int64)
 
 
+def called(
+    metric: Metric, y: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float
+) -> Floats:
+    """Return what a metric is to judge of the probabilities (n, 2) of two classes: where it goes by
+    labels alone, as ``f1_macro`` does, those at the threshold, as certain probabilities.
+
+    Example:
+        >>> called(METRICS["accuracy"], [1, 0], [[0.7, 0.3], [0.9, 0.1]], 0.2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    p, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(y)
+    if threshold == 0.5 or metric.score(truth, p) != metric.score(truth, np.eye(2)[p.argmax(1)]):
+        return p
+    labels: Floats = np.eye(2)[apply_threshold(p[:, 1], threshold)]
+    return labels
+
+
 _N_THRESHOLDS = 100
 
 
@@ -460,8 +477,8 @@ def _called(p: Floats, thresholds: Floats) -> Floats:
 def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
     def loss(log_temperature: float) -> float:
         losses = _losses(logits, y, float(np.exp(log_temperature)))
-        surprise = (log_temperature / _SPREAD) ** 2 / 2
-        return float((losses * weight).sum() / weight.sum()) + surprise / len(y)
+        surprise = (log_temperature / _SPREAD) ** 2 / 2 / np.count_nonzero(weight)
+        return float((losses * weight).sum() / weight.sum()) + surprise
 
     best = minimize_scalar(loss, bounds=(-_LARGEST, _LARGEST), method="bounded")
     return float(np.exp(best.x))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from objectives.metrics import METRICS, Metric
+from objectives.models.held_out import called
 
 if TYPE_CHECKING:
     from objectives.models.mlp import FittedModel
@@ -93,6 +94,8 @@ def score_test(model: FittedModel, split: Any, metric: Metric) -> TestScore:
     """Score ``model`` on an opened test split, with an interval of `score_interval`."""
     predict = model.predict if model.task == "regression" else model.predict_proba
     prediction = predict(split.X)
+    if model.threshold != 0.5:
+        prediction = called(metric, split.y, prediction, model.threshold)
     low, high = score_interval(
         metric,
         split.y,

@@ -27,7 +27,7 @@ from objectives.models.files import (
     read_model,
     write_model,
 )
-from objectives.models.held_out import scale_temperature
+from objectives.models.held_out import apply_threshold, called, scale_temperature
 from objectives.scorers import AnyMetric, get_metric, stored_metric
 from objectives.training.stacked_mlp import StackedMLP
 
@@ -103,6 +103,7 @@ class FittedModel(Frozen):
             were left out of training; None if none was.
         temperature: by which `predict_proba` divides the logits of what members predict on average,
             see `objectives.models.held_out`.
+        threshold: the probability of the second of two classes from which on `predict` names it.
 
     Example:
         >>> from objectives.metrics import METRICS
@@ -124,6 +125,7 @@ class FittedModel(Frozen):
 
     suffix = ".model.zip"
     temperature = 1.0
+    threshold = 0.5
 
     def __init__(
         self,
@@ -138,6 +140,7 @@ class FittedModel(Frozen):
         params: Mapping[str, Any] | None = None,
         input_columns: Sequence[str] | None = None,
         temperature: float = 1.0,
+        threshold: float = 0.5,
     ) -> None:
         self.network = StackedMLP.from_config(network.config)
         self.network.load_state_dict(network.state_dict())
@@ -150,7 +153,7 @@ class FittedModel(Frozen):
         self.target_scaler = target_scaler
         self.params = dict(params or {})
         self.input_columns = tuple(feature_names if input_columns is None else input_columns)
-        self.temperature = temperature
+        self.temperature, self.threshold = temperature, threshold
 
     def at_temperature(self, temperature: float) -> Self:
         """Return the same model with another temperature."""
@@ -158,8 +161,30 @@ class FittedModel(Frozen):
         model.temperature = temperature
         return model
 
+    def plain(self) -> Self:
+        """Return the same model as it was trained, without temperature and threshold."""
+        model = self.at_temperature(1.0)
+        model.threshold = 0.5
+        return model
+
+    def at_threshold(self, threshold: float) -> Self:
+        """Return the same model with another threshold.
+
+        Raises:
+            ValueError: if ``threshold`` is not between 0 and 1, or there are not two classes.
+        """
+        if self.task != "binary" or not 0 < threshold < 1:
+            raise ValueError(
+                "threshold must be between 0 and 1, of a model of two classes, got "
+                f"threshold={threshold} and task={self.task!r}"
+            )
+        model = copy.copy(self)
+        model.threshold = threshold
+        return model
+
     def predict(self, X: object) -> Labels:
-        """Return the most probable label of each row or, in regression, its value.
+        """Return the most probable label of each row, or the one that ``threshold`` gives; in
+        regression, its value.
 
         Args:
             X: a DataFrame with the columns of training in any order, others being ignored; or an
@@ -173,7 +198,11 @@ class FittedModel(Frozen):
         """
         average = self._average(X)
         if self.classes is not None:
-            labels: Labels = self.classes[average.argmax(axis=1)]
+            codes = average.argmax(axis=1)
+            if self.threshold != 0.5:
+                p = scale_temperature(average, self.temperature)
+                codes = apply_threshold(p[:, 1], self.threshold)
+            labels: Labels = self.classes[codes]
             return labels
         return average if self.target_scaler is None else self.target_scaler.inverse(average)
 
@@ -218,6 +247,8 @@ class FittedModel(Frozen):
                 f"y must have one entry for each row of X, got {len(truth)} entries and "
                 f"{len(prediction)} rows; pass both from the same table"
             )
+        if self.threshold != 0.5:
+            prediction = called(chosen, truth, prediction, self.threshold)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         return chosen.score(truth, prediction, weight)
 
@@ -233,6 +264,7 @@ class FittedModel(Frozen):
             "feature_names": list(self.feature_names),
             "input_columns": list(self.input_columns),
             "temperature": self.temperature,
+            "threshold": self.threshold,
         }
         write_model(path, record=record, network=self.network, encoders=self.encoders)
 

@@ -174,6 +174,10 @@ class MLPArguments(TableArguments, total=False):
             that beats the best trial on held-out rows; a number gives the votes at most; False or
             none is the best trial. The best 25 trials of this process are kept for it, up to
             256 MB.
+        threshold: ``tune`` to choose the probability from which on ``predict`` of the result's
+            ``model`` names the second of two classes, for a metric of labels such as ``f1_macro``;
+            by default 0.5. It is chosen on held-out rows, and kept where it helps on rows that did
+            not choose it.
         recipe: What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the
             textbook's network.
         precision: Of the matrix products of training: ``float32``, or ``bfloat16`` for those of
@@ -191,6 +195,7 @@ class MLPArguments(TableArguments, total=False):
     ensemble: Annotated[
         Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
     ]
+    threshold: Annotated[Literal["tune"] | None, Argument(None, "a text", ("tune",))]
     recipe: Annotated[str, Argument("modern", "a text", RECIPES)]
     precision: Annotated[Precision, Argument("auto", "a text", PRECISIONS)]
 

@@ -45,7 +45,7 @@ class StoredChoice(NamedTuple):
     def members(self) -> dict[int, FittedModel]:
         """The models of the trials that predict together, by number."""
         model = self.choice.model
-        models = getattr(model, "members", (model.at_temperature(1.0),))
+        models = getattr(model, "members", (model.plain(),))
         return dict(zip(self.choice.weights, models, strict=True))
 
 
@@ -71,6 +71,7 @@ def choose(
         objective.held_out_rows,
         best=best,
         ensemble=objective.ensemble,
+        threshold=objective.threshold,
         seed=objective.seed,
     )
 
