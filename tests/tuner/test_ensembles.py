@@ -5,9 +5,10 @@ import json
 import numpy as np
 import optuna
 import pytest
+from sklearn.metrics import f1_score
 
 from objectives import FittedModel, MLPObjective
-from objectives.models.ensemble import Library
+from objectives.models.ensemble import EnsembleModel, Library
 from objectives.models.held_out import scale_temperature
 from tests.tuner.commands import run
 from tests.tuner.reports import Page
@@ -177,3 +178,43 @@ def test_a_library_keeps_the_best_within_its_memory():
 def test_what_is_no_ensemble_is_refused(ensemble):
     with pytest.raises(ValueError, match="ensemble must be 'auto', False or a whole number"):
         MLPObjective("iris", ensemble=ensemble)
+
+
+RARE = np.random.default_rng(5).normal(size=(600, 3))
+FEW_POSITIVE = RARE, (RARE[:, 0] + NOISE.normal(size=600) > 1.8).astype(int)
+QUICK = FAST | {"epochs": 8, "space": SMALL | {"learning_rate": 0.02}}
+F1 = {"metric": "f1_macro", "folds": 3, "n_trials": 1, "ensemble": False, **QUICK}
+
+
+def test_a_threshold_chosen_for_the_metric_is_kept_with_the_model(tmp_path):
+    storage = tmp_path / "s.journal"
+    model = tune_mlp(FEW_POSITIVE, threshold="tune", storage=storage, **F1).model
+    plain = tune_mlp(FEW_POSITIVE, **F1).model
+
+    assert plain.threshold == 0.5 != model.threshold
+    np.testing.assert_allclose(model.predict_proba(RARE), plain.predict_proba(RARE))
+    expected = (model.predict_proba(RARE)[:, 1] >= model.threshold).astype(int)
+    assert (model.predict(RARE) == expected).all()
+    assert model.score(*FEW_POSITIVE) == pytest.approx(
+        f1_score(FEW_POSITIVE[1], expected, average="macro")
+    )
+    assert model.score(*FEW_POSITIVE, "log_loss") == plain.score(*FEW_POSITIVE, "log_loss")
+    model.save(tmp_path / "model.zip")
+    for loaded in (FittedModel.load(tmp_path / "model.zip"), load_result(storage).model):
+        assert (loaded.predict(RARE) == expected).all()
+    both = EnsembleModel([plain, plain.at_temperature(2.0)], [1, 1]).at_threshold(0.2)
+    both.save(tmp_path / "both.zip")
+    assert (FittedModel.load(tmp_path / "both.zip").predict(RARE) == both.predict(RARE)).all()
+
+
+def test_a_test_score_is_of_the_labels_that_the_threshold_gives():
+    result = tune_mlp(FEW_POSITIVE, threshold="tune", **F1)
+    test = result.objective.data.open_test()
+
+    expected = f1_score(test.y, result.model.predict(test.X), average="macro")
+    assert float(result.test_score()) == pytest.approx(expected)
+
+
+def test_a_threshold_is_of_two_classes():
+    with pytest.raises(ValueError, match="threshold must be left out unless there are two classes"):
+        MLPObjective("iris", threshold="tune")
