@@ -18,11 +18,11 @@ from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_sto
 from tuner.storage.backends import storage_errors
 from tuner.storage.call import recorded_call
 from tuner.storage.chosen import (
+    alone,
     choose,
     in_words,
     n_complete,
     record_choice,
-    recorded_choice,
     stored_choice,
 )
 from tuner.storage.study import load_study
@@ -226,13 +226,7 @@ class TuningResult:
                 return stored.choice
             if finals is not None:
                 return finals.choose(self.study)
-            from objectives.models.ensemble import Choice, Comparison
-
-            weights, known = {self.best_trial.number: 1.0}, recorded_choice(self.study.user_attrs)
-            if known is None or (known.n_complete, known.weights) != (n, weights):
-                return Choice(self.best_model, weights, None)
-            values = known.comparison
-            return Choice(self.best_model, weights, None if values is None else Comparison(*values))
+            return alone(self.study, self.best_trial.number, self.best_model)
         members = {} if stored is None else stored.members
         if self.best_trial.number not in self._library:
             members[self.best_trial.number] = self.best_model

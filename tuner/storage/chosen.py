@@ -108,6 +108,16 @@ def stored_choice(
     return StoredChoice(Choice(model, about.weights, comparison), about.n_complete)
 
 
+def alone(study: optuna.Study, number: int, model: FittedModel) -> Choice:
+    """The best trial by itself, with what the study tells of how it compares."""
+    from objectives.models.ensemble import Choice, Comparison
+
+    about, weights = recorded_choice(study.user_attrs), {number: 1.0}
+    is_it = about is not None and (about.n_complete, about.weights) == (n_complete(study), weights)
+    values = about.comparison if about is not None and is_it else None
+    return Choice(model, weights, None if values is None else Comparison(*values))
+
+
 def in_words(choice: Choice | Recorded, metric: str, direction: str) -> str:
     """Say how the chosen model does beside the default configuration; empty if it is not known."""
     if choice.comparison is None:
