@@ -212,6 +212,10 @@ def test_help_is_shown_without_importing_torch(arguments, tmp_path):
     assert loaded_modules(run_tuner).isdisjoint(HEAVY)
 
 
+def test_a_search_starts_without_what_only_saved_models_need():
+    assert "skops" not in loaded_modules("import objectives.mlp")
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_no_file_is_longer_than_one_subject_needs(path):
     length = n_lines(path.read_text(encoding="utf-8"))

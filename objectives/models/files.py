@@ -17,14 +17,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import safetensors.torch
-import sklearn
-import skops.io
 import torch
 from safetensors import SafetensorError
 from sklearn.compose import ColumnTransformer
@@ -98,12 +97,12 @@ def write_model(
         **record,
         "network": network.config,
         "encoders": [_encoder_fields(encoder) for encoder in encoders],
-        "libraries": {m.__name__: str(m.__version__) for m in (np, sklearn, skops, torch)},
+        "libraries": {n: version(n) for n in ("numpy", "scikit-learn", "skops", "torch")},
     }
     members = {
         MODEL: json.dumps(described, indent=1, allow_nan=False).encode(),
         WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
-        **{_encoder_name(k): skops.io.dumps(e.transformer) for k, e in enumerate(encoders)},
+        **{_encoder_name(k): _saved(e) for k, e in enumerate(encoders)},
     }
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -236,7 +235,7 @@ def write_module(path: Path_, record: Mapping[str, Any], state: Mapping[str, Ten
     if table := record["table"]:
         encoder: TabularEncoder = table["encoder"]
         described["table"] = {**table, "encoder": _encoder_fields(encoder)}
-        content = np.frombuffer(skops.io.dumps(encoder.transformer), dtype=np.uint8)
+        content = np.frombuffer(_saved(encoder), dtype=np.uint8)
         tensors[_ENCODER] = torch.from_numpy(content.copy())
     header = {_KEY: json.dumps(described, allow_nan=False)}
     replace_file(path, safetensors.torch.save(tensors, metadata=header))
@@ -263,6 +262,13 @@ def _encoder_name(number: int) -> str:
     return f"encoder_{number}.skops"
 
 
+def _saved(encoder: TabularEncoder) -> bytes:
+    import skops.io  # which imports all of scikit-learn: a third of a search's start
+
+    content: bytes = skops.io.dumps(encoder.transformer)
+    return content
+
+
 def _encoder_fields(encoder: TabularEncoder) -> Record:
     """Return what an encoder knows beside its transformer."""
     return {key: value for key, value in vars(encoder).items() if key != "transformer"}
@@ -279,6 +285,8 @@ def _encoders(
 
 
 def _encoder(fields: Record, content: bytes) -> TabularEncoder:
+    import skops.io
+
     with zipfile.ZipFile(BytesIO(content)) as archive:
         _check_sizes(archive, len(content))
         _check_arrays(archive, len(content))

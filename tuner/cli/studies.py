@@ -149,9 +149,10 @@ def predict(
 ) -> None:
     """Predict with a saved model: a row for each row of a table, or for each image."""
     from objectives.models import load_model
-    from tuner.tables import check_path, export
 
     if out is not None:
+        from tuner.tables import check_path, export  # which loads Optuna
+
         check_path(out)
     frame = _predictions(load_model(model), data, proba)
     if out is not None:
