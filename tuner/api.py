@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tuner.result import TuningResult
     from tuner.search.loop import Tuned
     from tuner.search.optimize import Outcome
+    from tuner.search.plan import Plan
 
 
 class MLPSearch(SearchArguments, MLPArguments, total=False):
@@ -345,7 +347,10 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
-    outcome = optimize(Plan(**planned), objective, *(arguments[name] for name in passed))
+    plan = Plan(**planned)
+    if arguments.get("dry_run"):
+        return _estimated(plan, objective, arguments)
+    outcome = optimize(plan, objective, *(arguments[name] for name in passed))
     result = TuningResult(
         study=outcome.study,
         objective=outcome.objective,
@@ -357,6 +362,24 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     )
     result.keep_chosen()
     return result
+
+
+def _estimated(plan: Plan, objective: Any, arguments: Options) -> TuningResult:
+    """Say what the search would take; the result has a study in memory without trials."""
+    import optuna
+
+    from objectives.objective import PREFIX
+    from tuner.result import TuningResult
+    from tuner.search.optimize import estimate
+    from tuner.storage.study import quiet_optuna
+
+    found = estimate(plan, objective, arguments["storage"], arguments["study_name"])
+    print(found, file=sys.stderr)
+    with quiet_optuna():
+        direction = optuna.study.StudyDirection[plan.direction.upper()]
+        study = optuna.create_study(direction=direction, study_name=arguments["study_name"])
+    study.set_user_attr(f"{PREFIX}estimate", vars(found))
+    return TuningResult(study=study, objective=objective, model=None)
 
 
 def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float) -> Finals | None:

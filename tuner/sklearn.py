@@ -32,7 +32,8 @@ __all__ = ["TunedMLPClassifier", "TunedMLPRegressor"]
 _MLP = READY_MADE["mlp"]
 # What `fit` is given, what the class says, and what only files have.
 _TO_FIT = ("groups", "time", "sample_weight")
-_ELSEWHERE = (*_TO_FIT, "target", "task", "test_size", "encoding", "drop_missing_target")
+_OF_FILES = ("target", "encoding", "drop_missing_target")
+_ELSEWHERE = (*_TO_FIT, *_OF_FILES, "task", "test_size", "dry_run")
 _KNOWN = {name: one for name, one in arguments_for(_MLP).items() if name not in _ELSEWHERE}
 # Silent, as scikit-learn's estimators are.
 _KNOWN["show_progress_bar"] = replace(_KNOWN["show_progress_bar"], default=False)

@@ -53,7 +53,7 @@ def test_arguments_are_those_of_tune_mlp_but_for_what_fit_is_given():
 
     assert set(entry) - set(own) == {
         *("dataset", "target", "task", "test_size", "groups", "time", "sample_weight"),
-        *("encoding", "drop_missing_target"),
+        *("encoding", "drop_missing_target", "dry_run"),
     }
     assert set(own) - set(entry) == set()
     differing = {name for name in own if own[name].default != entry[name].default}

@@ -243,6 +243,11 @@ def _search_and_print(
     from tuner.storage.trial_attrs import count_states, has_complete
     from tuner.tables import check_path, file_name
 
+    if options.get("dry_run"):
+        with Interruption() as interruption:
+            if _search(interruption, function, data, options) is None:
+                interruption.stop(None, None, options)
+        return
     table = check_path(Path(out or f"{file_name(options['study_name'])}-trials.csv"))
     model = None if save_model is None else Path(save_model)
     for option, path in (("--save-model", model), ("--out", table)):

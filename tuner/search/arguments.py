@@ -122,6 +122,9 @@ class SearchArguments(StudyArguments, total=False):
             study's file. All workers must reach it. In Python also an artifact store of
             `optuna.artifacts`. With a database or no storage, nothing is kept by default.
         device: Where to train, such as cpu; by default CUDA or MPS where there is one.
+        dry_run: Whether only to estimate what the search would take: a few epochs are timed, the
+            estimate is printed and is the result's user attribute ``fusetune:estimate``, and
+            nothing is stored.
     """
 
     metric: Annotated["AnyMetric | None", Argument(None, "a text", METRICS, open_choices=True)]
@@ -133,6 +136,7 @@ class SearchArguments(StudyArguments, total=False):
         "str | os.PathLike[str] | ArtifactStore | None", Argument(None, "a text")
     ]
     device: Annotated[str | None, Argument(None, "a text")]
+    dry_run: Annotated[bool, Argument(False, "true or false")]
 
 
 class FunctionArguments(StudyArguments, total=False):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,20 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import psutil
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 
 from objectives._messages import warn_caller
-from objectives.objective import PREFIX
-from objectives.space.space import describe, searched, to_stored
+from objectives.objective import PREFIX, Objective
+from objectives.space.space import describe, from_stored, sample, searched, to_stored
 from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import BestModel, Callback, Tuned, has_cohorts
-from tuner.search.plan import Plan, listed_trials, total_trials, with_brought
+from tuner.search.plan import Params, Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
-from tuner.search.samplers import make_pruner
+from tuner.search.samplers import LISTED, make_pruner
 from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Worker
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
+from tuner.storage.backends import storage_errors
+from tuner.storage.study import load_study, quiet_optuna
 from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
 
 if TYPE_CHECKING:
@@ -130,6 +136,82 @@ def optimize(
         interrupted=worker.interrupted,
         try_params=worker.try_params,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a search would take at most: pruning, patience and trained stacks make it shorter.
+
+    Args:
+        n_trials: trials to train.
+        seconds: that they take if all train to their last epoch, one after another in each process.
+        n_bytes: memory of the processes that train.
+    """
+
+    n_trials: int
+    seconds: float
+    n_bytes: int
+
+    def __str__(self) -> str:
+        time_ = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
+        return (
+            f"dry run: {self.n_trials} trials to train, at most about {time_}, "
+            f"{self.n_bytes / 1e6:.0f} MB of memory; nothing was stored"
+        )
+
+
+# Configurations whose epochs are timed, and seconds after which no further one is.
+_N_TIMED, _TIMING_S = 3, 20.0
+
+
+def estimate(
+    plan: Plan,
+    objective: Objective,
+    storage: str | os.PathLike[str] | BaseStorage | None,
+    study_name: str,
+) -> Estimate:
+    """Time two epochs of a few configurations, and say what the search would take.
+
+    Raises:
+        ValueError: if the plan cannot run.
+    """
+    planned = [*plan.firsts, *listed_trials(plan.sampler, plan.space, plan.trials)]
+    total = total_trials(plan.n_trials, plan.sampler, planned, plan.timeout)
+    make_pruner(plan.pruner, epochs=plan.max_steps)
+    with contextlib.suppress(ValueError, FileNotFoundError), storage_errors(storage):
+        total -= len(finished(load_study(storage, study_name))) if storage is not None else 0
+    timed: list[float] = []
+    start = time.monotonic()
+    cohort = objective.cohort(seed=plan.seed)
+    for number, params in enumerate(_typical(plan, planned)):
+        if timed and time.monotonic() - start > _TIMING_S:
+            break
+        cohort.add(number, params)
+        for _ in range(2):  # the first one also warms up
+            before = time.perf_counter()
+            ended = cohort.train_epoch()[number].stopped is not None
+            seconds = time.perf_counter() - before
+            if ended:
+                break
+        cohort.drop(number)
+        timed.append(seconds * int(params["epochs"]))
+    n_trials = max(0, total)
+    n_jobs = max(1, min(plan.n_jobs, n_trials))
+    seconds = n_trials * sum(timed) / len(timed) / n_jobs
+    memory = psutil.Process().memory_info().rss * n_jobs
+    limit = math.inf if plan.timeout is None else plan.timeout
+    return Estimate(n_trials=n_trials, seconds=min(seconds, limit), n_bytes=memory)
+
+
+def _typical(plan: Plan, planned: Sequence[Params]) -> list[Params]:
+    """Return a few of the configurations that the search may train."""
+    if plan.sampler in LISTED:
+        return list(planned[:: max(1, len(planned) // _N_TIMED)][:_N_TIMED])
+    with quiet_optuna():
+        study = optuna.create_study()
+    sampler = RandomSampler(seed=plan.seed)
+    drawn = [from_stored(plan.space, sample(plan.space, sampler, study)) for _ in range(_N_TIMED)]
+    return [*planned[:1], *drawn][:_N_TIMED]
 
 
 def _library(objective: Tuned) -> Library | None:
