@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from objectives.metrics import METRICS, Metric
+from objectives.metrics import METRICS, QUICK_SCORERS, Metric
 from objectives.models.held_out import called
+from objectives.scorers import ByScorer
 
 if TYPE_CHECKING:
     from objectives.models.mlp import FittedModel
@@ -32,7 +33,10 @@ LEVEL, N_RESAMPLES = 0.95, 1000
 
 _MAX_BLOCKS = 200  # of the jackknife: skewness needs no more, whatever the number of rows
 _CELLS = 250_000  # resamples times rows at once: 2 MB, what a processor has in its cache
-_BOUNDED = ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc")  # at most 1, as a share is
+_BOUNDED = (  # at most 1, as a share is; QUICK_SCORERS of classes are as well
+    *("accuracy", "balanced_accuracy", "f1_macro", "roc_auc", "average_precision"),
+    *("roc_auc_ovr", "roc_auc_ovr_weighted", "roc_auc_ovo", "roc_auc_ovo_weighted"),
+)
 
 
 class Interval(NamedTuple):
@@ -150,8 +154,8 @@ def score_interval(
     statistic = _statistic(metric, rows, p)
     interval = _bootstrap(statistic, rows.n_units, level, n_resamples, seed)
     value = float(statistic(np.ones((rows.n_units, 1)))[0])
-    if _is_built_in(metric) and metric.name in _BOUNDED and value == 1.0:
-        return Interval(_perfect_low(rows, level), 1.0)
+    if _is_bounded(metric) and value == 1.0:
+        return Interval(_perfect_low(metric, rows, level), 1.0)
     return interval
 
 
@@ -189,8 +193,8 @@ def difference_interval(
     interval = _bootstrap(difference, rows.n_units, level, n_resamples, seed)
     whole = np.ones((rows.n_units, 1))
     both_perfect = float(one(whole)[0]) == float(two(whole)[0]) == 1.0
-    if _is_built_in(metric) and metric.name in _BOUNDED and both_perfect:
-        below = 1.0 - _perfect_low(rows, level)
+    if _is_bounded(metric) and both_perfect:
+        below = 1.0 - _perfect_low(metric, rows, level)
         return Interval(-below, below)
     return interval
 
@@ -259,11 +263,22 @@ def _paired_shares(first: np.ndarray, second: np.ndarray, level: float) -> Inter
     return Interval(float(max(a - b - reach, -1.0)), float(min(a - b + reach, 1.0)))
 
 
-def _perfect_low(rows: _Rows, level: float) -> float:
+def _is_bounded(metric: Metric) -> bool:
+    name = metric.name
+    if isinstance(metric.scorer, ByScorer):
+        return name in _BOUNDED
+    is_quick = QUICK_SCORERS.get(name) is metric and "regression" not in metric.tasks
+    return is_quick or (_is_built_in(metric) and name in _BOUNDED)
+
+
+def _perfect_low(metric: Metric, rows: _Rows, level: float) -> float:
     """Return how low the true value may be where no unit shows a mistake."""
     labels, codes = np.unique(rows.y, return_inverse=True)
     units = [len(np.unique(rows.unit[codes == code])) for code in range(len(labels))]
-    return share_interval(min(units), min(units), level).low
+    share = share_interval(min(units), min(units), level).low
+    if metric.name == "matthews_corrcoef":  # of two equal classes, each with this share of hits
+        return 2 * share - 1
+    return share / (2 - share) if metric.name.startswith("jaccard") else share
 
 
 def _hits(y: np.ndarray, p: Floats) -> npt.NDArray[np.bool_]:

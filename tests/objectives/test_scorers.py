@@ -167,6 +167,16 @@ def test_intervals_hold_the_value_and_a_difference(name):
     assert difference_interval(metric, y, p, p[:, ::-1], n_resamples=100).low > 0
 
 
+@pytest.mark.parametrize("name", ["f1", "jaccard", "matthews_corrcoef", "average_precision"])
+def test_a_perfect_score_of_few_rows_is_not_certain(name):
+    y = np.arange(30) % 2
+
+    low, high = score_interval(get_metric(name, "binary"), y, np.eye(2)[y])
+
+    assert 0.4 < low < 0.8
+    assert high == 1.0
+
+
 def test_the_common_ones_judge_many_models_at_once():
     assert {"f1", "f1_weighted", "matthews_corrcoef", "recall"} <= set(QUICK_SCORERS)
     assert all(metric.is_quick for metric in [*METRICS.values(), *QUICK_SCORERS.values()])

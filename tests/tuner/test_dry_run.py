@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.tuner.commands import run
 from tuner import tune_cnn, tune_mlp
 
 FAST = {"epochs": 3, "folds": None, "show_progress_bar": False}
@@ -51,3 +52,13 @@ def test_images_of_one_epoch_are_timed_too():
     found = tune_cnn("digits", space=space, n_trials=4, dry_run=True, show_progress_bar=False)
 
     assert found.study.user_attrs["fusetune:estimate"]["n_trials"] == 4
+
+
+def test_the_command_prints_the_estimate_and_writes_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    done = run("mlp", "iris", "--dry-run", "--n-trials", "4", "--epochs", "2")
+
+    assert done.exit_code == 0
+    assert "dry run: 4 trials to train" in done.stderr
+    assert list(tmp_path.iterdir()) == []
