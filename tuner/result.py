@@ -125,7 +125,7 @@ class TuningResult:
             raise ValueError(
                 "best_trial must be a complete trial, got none so far; raise n_trials or timeout"
             )
-        confirmed = best_confirmed(self.study.user_attrs, self.study.direction.name.lower())
+        confirmed = best_confirmed(self.study.user_attrs, study_metric(self.study)[1])
         return self.study.best_trial if confirmed is None else self.study.trials[confirmed]
 
     @property
@@ -181,11 +181,9 @@ class TuningResult:
         """Return the trials in `model`, the heaviest first: trial, weight and params_<name>."""
         from objectives.models.held_out import weights_dataframe
 
-        weights = self._choice().weights
-        params = {t.number: trial_params(t) for t in finished(self.study)}
-        return weights_dataframe(
-            list(weights.values()), list(weights), [params[n] for n in weights]
-        )
+        weights, trials = self._choice().weights, self.study.get_trials(deepcopy=False)
+        params = [trial_params(trials[number]) for number in weights]
+        return weights_dataframe(list(weights.values()), list(weights), params)
 
     def comparison(self) -> str:
         """Say how `model` does beside the default configuration; empty where it is not known."""
@@ -404,18 +402,17 @@ class TuningResult:
 
     def __repr__(self) -> str:
         """Return a summary that can be read at a glance."""
-        name, n_trials = self.study.study_name, len(finished(self.study))
-        head = f"TuningResult: study {name!r}, {count_states(self.study) or 'no trials yet'}"
-        if not n_trials or not has_complete(self.study):
+        counts = count_states(self.study) or "no trials yet"
+        head = f"TuningResult: study {self.study.study_name!r}, {counts}"
+        if not has_complete(self.study):
             return head
-        record = study_record(self.study.user_attrs)
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
-        metric = record.get("metric") or "value"
+        metric = study_record(self.study.user_attrs).get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"
         if (mean := self.confirmed_value) is not None:
             best += f", {short(mean)} when trained again on folds"
-        known = self._library is not None and self.best_trial.number in self._library
-        known = known or (self._finals is not None and self._finals.are_trained)
+        finals, number = self._finals, self.best_trial.number
+        known = number in (self._library or ()) or (finals is not None and finals.are_trained)
         compared = self.comparison() if known else ""  # or a model might have to be trained
         return "\n  ".join(filter(None, (head, best, params, compared)))
 
