@@ -48,7 +48,7 @@ from tuner.storage.trial_attrs import (
 
 if TYPE_CHECKING:
     from objectives.objective import Objective
-    from objectives.space.hyperparameter import Described, Params, Space
+    from objectives.space.hyperparameter import Described, Hyperparameter, Params, Space
 
 
 # These columns exist, in this order and with these types, for an empty study too.
@@ -180,7 +180,7 @@ class StudyView:
         if not described or not described.keys() <= table.keys():
             return None
         named = {name: table[name] for name in described}
-        user_space = {name: _space_argument(entry) for name, entry in described.items()}
+        user_space = {name: _space_argument(e, table[name]) for name, e in described.items()}
         return defaults(make_space(named, user_space))
 
     @cached_property
@@ -332,10 +332,15 @@ def view_of(study: optuna.Study | StudyView, objective: Objective | None = None)
     )
 
 
-def _space_argument(entry: Described) -> object:
+def _space_argument(entry: Described, row: Hyperparameter) -> object:
     if "fixed" in entry:
         return entry["fixed"]
-    return list(entry["choices"]) if "choices" in entry else (entry["low"], entry["high"])
+    if "choices" in entry:
+        return list(entry["choices"])
+    if row.log and not entry.get("log"):  # a pair would mean a log scale
+        kind = IntDistribution if row.kind == "int" else FloatDistribution
+        return kind(entry["low"], entry["high"])
+    return entry["low"], entry["high"]
 
 
 def _described(distribution: BaseDistribution) -> Described:
