@@ -200,6 +200,11 @@ class MLPObjective(NetworkObjective[FittedModel]):
         return torch.cat(parts).numpy().astype(np.float32)
 
     @property
+    def n_cells(self) -> int:
+        """Cells of the table that a trial trains on, which each process holds for itself."""
+        return len(self.data.train) * len(self.data.train.X.columns)
+
+    @property
     def n_members(self) -> int:
         """Networks a trial: its repeats of each fold."""
         return self.n_repeats * len(self.prepared)

@@ -6,6 +6,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -196,7 +197,7 @@ def tune(
     """
     arguments = _checked(None, options)
     n_jobs, sampler, space = (arguments[name] for name in ("n_jobs", "sampler", "space"))
-    if n_jobs > 1 and arguments["executor"] is None:
+    if (n_jobs or 1) > 1 and arguments["executor"] is None and not hasattr(objective, "cohort"):
         raise ValueError(
             f"n_jobs must be 1 for a function without an executor, got n_jobs={n_jobs}; give "
             "executor=concurrent.futures.ProcessPoolExecutor() and a storage"
@@ -267,7 +268,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
         if arguments["sampler"] != "random":  # whose trials are to be independent of one another
             n_left = (arguments["n_trials"] or N_TRIALS) - len(firsts)
             firsts += getattr(objective, "portfolio", [])[: max(0, n_left)]
-    if arguments["n_jobs"] > 1:
+    if (arguments["n_jobs"] or 1) > 1:
         _check_sendable(objective)
     arguments |= {
         "direction": objective.metric.direction,
@@ -338,16 +339,24 @@ def _defaults(entry: ReadyMade | None) -> Options:
 def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResult:
     """Make a plan of the arguments, run it, and wrap what it leaves in a result."""
     from tuner.result import TuningResult
-    from tuner.search.optimize import optimize
-    from tuner.search.plan import Plan
+    from tuner.search.optimize import jobs_that_pay, optimize
+    from tuner.search.plan import Plan, total_trials
 
     start = time.monotonic()
     budget = ("n_trials", "stop_after", "timeout", "trials", "n_jobs")
     names = ("direction", "sampler", "pruner", "seed", *budget)
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
+    plan = Plan(**planned | {"n_jobs": arguments["n_jobs"] or 1})
+    if arguments["n_jobs"] is None:
+        n_jobs = 1
+        if arguments["executor"] is None:
+            total = total_trials(plan.n_trials, plan.sampler, [], plan.timeout)
+            n_jobs = (_begun_study(arguments) or {}).get("n_jobs") or jobs_that_pay(
+                plan, objective, total
+            )
+        plan = replace(plan, n_jobs=n_jobs)
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
-    plan = Plan(**planned)
     if arguments.get("dry_run"):
         return _estimated(plan, objective, arguments)
     outcome = optimize(plan, objective, *(arguments[name] for name in passed))

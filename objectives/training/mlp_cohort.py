@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias
@@ -237,6 +238,19 @@ class MLPCohort(ResumableCohort, Generic[Model]):
     def batch_key(self, params: Params) -> Hashable:
         """Return what trials that train as one have in common: shape and batch size."""
         return None if self._is_heavy(params) else self._alike(params)
+
+    def epoch_cost(self, params: Params) -> float:
+        """Return about how many seconds an epoch of such a trial takes on one core.
+
+        It follows from the configuration and the data's shape alone. Measured on 45 networks and
+        five tables, where the true time was between 0.52 and 1.34 of it.
+        """
+        rows = self._training.n_repeats * sum(self._training.tensors.n_epoch_rows)
+        width, n_steps = int(params["hidden_units"]), rows / self._training.n_members
+        n_steps = math.ceil(n_steps / self._step_rows(params))
+        products = rows * self._n_multiplications(params) / self._step_rows(params)
+        elements = rows * width * int(params["n_layers"])
+        return 2.4e-3 + 186e-6 * n_steps + 30e-12 * products + 11e-9 * elements
 
     def _alike(self, params: Params) -> Hashable:
         return params["n_layers"], params["hidden_units"], self._step_rows(params)

@@ -220,7 +220,7 @@ def _resume_command(options: Mapping[str, object]) -> str:
 
     command = ["tuner", "resume", redacted(options["storage"])]
     command += ["--study-name", str(options["study_name"])]
-    if options.get("n_jobs", 1) != 1:
+    if options.get("n_jobs") is not None:
         command += ["--n-jobs", str(options["n_jobs"])]
     return shlex.join(command)
 

@@ -85,7 +85,7 @@ DataElsewhere = Annotated[
 ]
 NTrials = Annotated[int | None, option(_SHARED["n_trials"])]
 Timeout = Annotated[float | None, option(_SHARED["timeout"])]
-NJobs = Annotated[int, option(_SHARED["n_jobs"])]
+NJobs = Annotated[int | None, option(_SHARED["n_jobs"])]
 ArtifactStore = Annotated[str | None, option(_SHARED["artifact_store"])]
 Device = Annotated[str | None, option(_SHARED["device"])]
 Out = Annotated[

@@ -97,7 +97,7 @@ def resume(
     data: o.DataElsewhere = None,
     n_trials: o.NTrials = None,
     timeout: o.Timeout = None,
-    n_jobs: o.NJobs = 1,
+    n_jobs: o.NJobs = None,
     artifact_store: o.ArtifactStore = None,
     device: o.Device = None,
     out: o.Out = None,

@@ -59,9 +59,11 @@ class StudyArguments(TypedDict, total=False):
         stop_after: Trials without a better one after which no further trial starts; None for no
             such limit. It counts from the study's first trial, so repeating a call is a no-op here,
             too.
-        n_jobs: Processes that train. Each takes about two seconds to start, while this one trains.
-            Several are faster where there are as many cores; with TPE or pruning the table then
-            depends on which trial ends first.
+        n_jobs: Processes that train; with TPE each has a trial of its own. By default all physical
+            cores for a table searched by TPE, where trials times epochs make the search long enough
+            (about half a minute if none ended early), else one; a study continues with what it was
+            begun with. They take about two seconds to start, while this one trains. The same seed
+            and ``n_jobs`` give the same table under TPE, whichever trial ends first.
         enqueue: Configurations to try first, under any sampler. What they leave out is at its
             default.
         trials: The configurations of a manual search.
@@ -87,7 +89,7 @@ class StudyArguments(TypedDict, total=False):
     n_trials: Annotated[int | None, Argument(None, "a whole number")]
     timeout: Annotated[float | None, Argument(None, "a number")]
     stop_after: Annotated[int | None, Argument(None, "a whole number")]
-    n_jobs: Annotated[int, Argument(1, "a whole number")]
+    n_jobs: Annotated[int | None, Argument(None, "a whole number")]
     enqueue: Annotated["Sequence[Params]", Argument((), "a list of tables")]
     trials: Annotated["Sequence[Params] | None", Argument(None, "a list of tables")]
     seed: Annotated[int, Argument(0, "a whole number")]

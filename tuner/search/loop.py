@@ -88,8 +88,10 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
     """Record one epoch of a trial, and end the trial if something says so."""
     trial, record = running.trials[number]
     record.add(result)
+    running.note(number, len(record.results))
     try:
-        ending = _ending(running, trial, record, result)
+        with running.queue.seen_by(number):
+            ending = _ending(running, trial, record, result)
     except UpdateFinishedTrialError:  # by another process
         ending = (TrialState.PRUNED, "taken over")
     if ending is None:
@@ -325,7 +327,8 @@ class RunningTrials:
         """Start the next trial and return its number; None if there is none for this process."""
         while (trial := self.queue.take(has_room)) is not None:
             try:
-                return self._begin(trial)
+                with self.queue.seen_by(trial.number):
+                    return self._begin(trial)
             except UpdateFinishedTrialError:  # by another process, which took this one for dead
                 self.queue.heartbeat.trials.discard(trial.number)
         return None
@@ -348,7 +351,14 @@ class RunningTrials:
             has_params=params == planned,
         )
         self.trials[trial.number] = (trial, record)
+        if self.queue.timetable is not None:
+            self.queue.timetable.start(trial.number, params)
         return trial.number
+
+    def note(self, number: int, n_epochs: int) -> None:
+        """Note in the timetable how far a trial is."""
+        if self.queue.timetable is not None:
+            self.queue.timetable.epoch(number, n_epochs)
 
     def add_or_restore(self, cohort: Cohort, number: int) -> None:
         """Add a started trial to the cohort, from its checkpoint if there is one."""
@@ -372,6 +382,8 @@ class RunningTrials:
         A trial that another process has ended, taking this one for dead, is left alone.
         """
         trial, record = self.trials.pop(number)
+        if self.queue.timetable is not None:
+            self.queue.timetable.end(number)
         written = record.attributes(stopped, duration_s=duration_s)
         written |= {} if error is None else {ERROR: error}
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import os
+import pickle
 import platform
 import sys
 import time
@@ -21,7 +23,7 @@ from optuna.storages import BaseStorage
 
 from objectives._messages import warn_caller
 from objectives.objective import PREFIX, Objective
-from objectives.space.space import describe, from_stored, sample, searched, to_stored
+from objectives.space.space import defaults, describe, from_stored, sample, searched, to_stored
 from tuner.search.executors import Share, check_executor, run_elsewhere
 from tuner.search.loop import BestModel, Callback, Tuned, has_cohorts
 from tuner.search.plan import Params, Plan, listed_trials, total_trials, with_brought
@@ -37,6 +39,41 @@ from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
 
 if TYPE_CHECKING:
     from objectives.models.ensemble import Library
+
+
+# A search of fewer seconds, were each trial the default one and trained to its last epoch, is not
+# worth the start of processes; in fact it takes about a third of that.
+_WORTH_S = 30.0
+
+# Each process has the table for itself; above so many cells, that takes too much memory.
+_MAX_CELLS = 5_000_000
+
+
+def jobs_that_pay(plan: Plan, objective: Tuned, n_trials: int) -> int:
+    """Return in how many processes a search trains where the caller does not say.
+
+    It is all physical cores for a search by TPE that is long enough by its counts (trials, epochs,
+    and what an epoch of the default configuration costs), and otherwise one: stacks of known trials
+    are fast as they are, and only for tables is it known beforehand what trials cost.
+    """
+    if plan.is_known or not has_cohorts(objective) or not isinstance(plan.sampler, str):
+        return 1
+    cost = getattr(objective.cohort(seed=plan.seed), "epoch_cost", None)
+    on_cpu = str(getattr(objective, "device", "cpu")) == "cpu"
+    if cost is None or not on_cpu or multiprocessing.current_process().daemon:
+        return 1
+    try:
+        pickle.dumps((objective.metric, getattr(objective, "functions", ())))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return 1
+    seconds = n_trials * plan.max_steps * cost(defaults(plan.space))
+    short = min(seconds, math.inf if plan.timeout is None else plan.timeout) < _WORTH_S
+    if short or getattr(objective, "n_cells", 0) > _MAX_CELLS:
+        return 1
+    n_cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):  # of Linux, where a process may have fewer
+        n_cores = min(n_cores, len(os.sched_getaffinity(0)))
+    return max(1, min(n_cores, n_trials))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +283,7 @@ def _record(plan: Plan) -> dict[str, Any]:
         "space": describe(plan.space),
         "grid": {n: list(r.grid) for n, r in rows.items()} if plan.sampler == "grid" else None,
         "seed": plan.seed,
+        "n_jobs": plan.n_jobs,
         "versions": _versions(),
         "prefix": PREFIX,  # of our attributes; earlier versions had none
         "sampler": sampler if isinstance(sampler, str) else type(sampler).__name__,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -18,8 +20,122 @@ from tuner.search.plan import Params, distinct
 from tuner.search.samplers import KnownSpaceSampler
 from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
+from tuner.storage.optuna_internals import View
 from tuner.storage.study import Session, TunedStudy
-from tuner.storage.trial_attrs import PARAMS, RECORD_OF_TRIAL, has_stalled, trial_attr
+from tuner.storage.trial_attrs import (
+    PARAMS,
+    RECORD_OF_TRIAL,
+    has_stalled,
+    origin_of,
+    records,
+    trial_attr,
+    trial_params,
+)
+
+
+@dataclass(kw_only=True)
+class Timetable:
+    """Which earlier trials each trial may learn from where several train at once.
+
+    Trials are thought to train on so many machines, in the order of their numbers and each on the
+    machine that is free first, where an epoch takes what its cost says. A trial sees those that
+    have ended by then, and none of those that the timetable still has under way, whichever of them
+    a processor has finished in fact. It starts once that is certain. So the same study comes out
+    whatever the timing, also if it is cut off and continued.
+
+    Args:
+        n_machines: trials under way at once, in the timetable.
+        cost: of an epoch of a configuration, in any unit; it decides what is seen, and how long a
+            processor waits for another where it is wrong.
+    """
+
+    n_machines: int
+    cost: Callable[[Params], float]
+    _epochs: dict[int, int] = field(default_factory=dict)  # of trials that this process trains
+    _n_settled: int = 0  # trials that have their place, or need none
+    _starts: dict[int, tuple[float, float]] = field(default_factory=dict)  # and cost of an epoch
+    _machines: list[int] = field(default_factory=list)  # the last trial of each
+    _under_way: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def start(self, number: int, params: Params) -> None:
+        """Note that this process trains a trial."""
+        self._epochs[number] = 0
+        self._starts[number] = self._starts.get(number, (0.0, 0.0))[0], self.cost(params)
+
+    def epoch(self, number: int, n_epochs: int) -> None:
+        """Note how many epochs of a trial have been trained."""
+        self._epochs[number] = n_epochs
+
+    def end(self, number: int) -> None:
+        """Note that this process trains a trial no longer."""
+        self._epochs.pop(number, None)
+
+    def is_certain(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
+        """Say whether a trial may start, as what it sees is certain.
+
+        Args:
+            number: of the next trial.
+            trials: of the study, by number.
+        """
+        for trial in trials[self._n_settled : number]:
+            placed = trial.number in self._under_way or not self._counts(trial)
+            if not (placed or self._place(trial.number, trials)):
+                return False
+            self._n_settled += 1
+        return number in self._under_way or self._place(number, trials)
+
+    def view(self, number: int, *, under_way: TrialState = TrialState.RUNNING) -> View:
+        """Return what a trial sees of the others: the earlier ones, as they were at its start.
+
+        Args:
+            number: of the trial.
+            under_way: the state in which it sees those that the timetable has under way.
+        """
+        hidden = self._under_way.get(number, frozenset())
+
+        def view(trial: FrozenTrial) -> FrozenTrial | None:
+            if trial.number in hidden:
+                trial = copy.copy(trial)
+                trial.state, trial.values = under_way, None
+                trial.intermediate_values, trial.system_attrs = {}, {}
+            return trial if trial.number <= number else None
+
+        return view
+
+    def _counts(self, trial: FrozenTrial) -> bool:
+        """Whether a trial was or is trained here: not brought in, nor by another process."""
+        if trial.state.is_finished():
+            return origin_of(trial) is None and "epochs_run" in records(trial)
+        return trial.number in self._epochs
+
+    def _place(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
+        """Put a trial on the machine that is free first; return False if that is not certain."""
+        if len(self._machines) < self.n_machines:
+            machine, start = len(self._machines), 0.0
+            self._machines.append(number)
+        else:
+            ends = [(*self._end(trials[n]), m) for m, n in enumerate(self._machines)]
+            start, is_certain, machine = min(ends, key=lambda end: (end[0], self._machines[end[2]]))
+            if not is_certain:
+                return False
+            self._machines[machine] = number
+        self._starts[number] = start, self._starts.get(number, (0.0, 0.0))[1]
+        others = (n for m, n in enumerate(self._machines) if m != machine)
+        self._under_way[number] = frozenset(others)
+        return True
+
+    def _end(self, trial: FrozenTrial) -> tuple[float, bool]:
+        """Return when a trial ends at the earliest, and whether it does so for certain."""
+        start, cost = self._starts[trial.number]
+        if (n_epochs := self._epochs.get(trial.number)) is not None:  # and at least one to come
+            return start + cost * (n_epochs + 1), False
+        if not trial.state.is_finished():  # another process has taken it
+            return start, True
+        if not cost:  # trained before this process began
+            cost = self.cost(trial_params(trial))
+            self._starts[trial.number] = start, cost
+        n_epochs = int(records(trial)["epochs_run"]) + (trial.state is TrialState.FAIL)
+        return start + cost * n_epochs, True
 
 
 @dataclass(kw_only=True)
@@ -34,7 +150,8 @@ class TrialQueue:
         n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
         listed: whether all trials are queued, so that none is left to sample.
         only: the one queued trial to take; None for all.
-        stop_after: trials without a better one after which none is taken any more; None for never.
+        timetable: says what a trial sees of the others, and when it may start; None where each sees
+            all that there are.
     """
 
     session: Session
@@ -44,7 +161,7 @@ class TrialQueue:
     n_ahead: int = 0
     listed: bool = False
     only: int | None = None
-    stop_after: int | None = None
+    timetable: Timetable | None = None
 
     @property
     def study(self) -> TunedStudy:
@@ -60,8 +177,8 @@ class TrialQueue:
         take more.
 
         Returns:
-            None if no queued trial has room, other processes are training the last ones, or
-            ``stop_after`` trials have brought nothing better.
+            None if no queued trial has room, or other processes are training the last ones, or the
+            timetable has none start yet.
         """
         with self.heartbeat.lock:
             if self._has_stalled():
@@ -69,6 +186,11 @@ class TrialQueue:
             self._queue_ahead()
             trials = self.study.get_trials(deepcopy=False)
             waiting = self._waiting(trials)
+            if self.timetable is not None:
+                waiting = waiting[:1]  # in the order of their numbers
+                number = waiting[0].number if waiting else len(trials)
+                if not self.timetable.is_certain(number, trials):
+                    return None
             for frozen in waiting:
                 params = trial_attr(frozen, PARAMS)
                 fits = not self.heartbeat.trials if params is None else has_room(params)
@@ -78,11 +200,13 @@ class TrialQueue:
                 return None
             return self._new()
 
-    def _has_stalled(self) -> bool:
-        if self.stop_after is None or self.only is not None:
-            return False
-        direction = self.study.direction.name.lower()
-        return has_stalled(self.study.get_trials(deepcopy=False), direction, self.stop_after)
+    @contextmanager
+    def seen_by(self, number: int, under_way: TrialState = TrialState.RUNNING) -> Iterator[None]:
+        """Let samplers and pruners see the trials as trial ``number`` sees them."""
+        table = self.timetable
+        view = None if table is None else table.view(number, under_way=under_way)
+        with self.study.seen_through(view):
+            yield
 
     @property
     def _may_draw(self) -> bool:
@@ -156,7 +280,8 @@ class TrialQueue:
         return self._start(number, queued=False)
 
     def _drawn(self) -> FrozenTrial | None:
-        """Draw the next trial of TPE before it is made, while no other is under way.
+        """Draw the next trial of TPE before it is made, while no other is under way, or by the
+        timetable. There those under way count as bad ones.
 
         It comes out as it would otherwise, in one write instead of one a hyperparameter, which are
         half of what a trial costs in a file.
@@ -165,12 +290,15 @@ class TrialQueue:
             None where it must be made first: others are at work, or its number decides what it
             learns from.
         """
-        if self.heartbeat.trials or isinstance(self.study.pruner, HyperbandPruner):
+        others = self.heartbeat.trials and self.timetable is None
+        if others or isinstance(self.study.pruner, HyperbandPruner):
             return None
-        sampler = self.source(len(self.study.get_trials(deepcopy=False)), alone=True)
+        number = len(self.study.get_trials(deepcopy=False))
+        sampler = self.source(number, alone=True)
         if not isinstance(sampler, KnownSpaceSampler):
             return None
-        drawn = sampler.draw(self.study)
+        with self.seen_by(number, under_way=TrialState.PRUNED):
+            drawn = sampler.draw(self.study)
         rows = searched(self.session.space).values()
         # Last, so that none joins in between that would draw the same.
         if drawn.keys() != {row.stored_name for row in rows} or self.heartbeat.others():

@@ -18,11 +18,11 @@ from tuner.search.loop import (
     run_function,
 )
 from tuner.search.plan import Plan, given
-from tuner.search.process_cohort import allowed_jobs, open_cohort
+from tuner.search.process_cohort import ProcessCohort, allowed_jobs, open_cohort
 from tuner.search.progress import ProgressBar
 from tuner.search.samplers import LISTED, make_pruner, report_interval, sampler_source
 from tuner.search.start_from import sampler_seed
-from tuner.search.trial_queue import TrialQueue, add_to_queue
+from tuner.search.trial_queue import Timetable, TrialQueue, add_to_queue
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.optuna_internals import read_anew
 from tuner.storage.study import Session
@@ -93,7 +93,10 @@ class Worker:
         plan, study = self.plan, self.session.study
         study.pruner = make_pruner(plan.pruner, epochs=plan.max_steps)
         deadline = None if timeout is None else time.monotonic() + timeout
-        n_jobs = allowed_jobs(plan.n_jobs) if has_cohorts(self.objective) else 1
+        n_jobs = 1
+        if has_cohorts(self.objective) and only is None:
+            n_jobs = allowed_jobs(plan.n_jobs)
+        steered = n_jobs > 1 and not plan.is_known
         with (
             study.searches(),
             Heartbeat(self.session, run=run) as heartbeat,
@@ -118,7 +121,13 @@ class Worker:
             running.show()
             try:
                 if has_cohorts(self.objective):
-                    with open_cohort(self.objective, seed=plan.seed, n_jobs=n_jobs) as cohort:
+                    with open_cohort(
+                        self.objective, seed=plan.seed, n_jobs=n_jobs, alone=steered
+                    ) as cohort:
+                        if steered and isinstance(cohort, ProcessCohort):
+                            running.queue.timetable = Timetable(
+                                n_machines=cohort.n_machines, cost=cohort.epoch_cost
+                            )
                         run_cohort(running, cohort)
                 else:
                     run_function(running, self.objective)

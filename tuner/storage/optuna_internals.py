@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -33,6 +36,44 @@ AVAILABLE = all(
         "set_trial_state_values",
     )
 )
+
+
+View: TypeAlias = Callable[[FrozenTrial], FrozenTrial | None]
+"""How a trial looks to those who may not see all of it; None for one that is not to be seen."""
+
+
+class ViewedStudy(optuna.Study):
+    """A study of which samplers and pruners can be shown a part."""
+
+    _views: tuple[int, View] | None = None  # of one thread: that of the signs of life sees all
+
+    @contextmanager
+    def seen_through(self, view: View | None) -> Iterator[None]:
+        """Show trials through ``view`` for a while in this thread; None shows all as they are."""
+        before, self._views = self._views, None if view is None else (threading.get_ident(), view)
+        try:
+            yield
+        finally:
+            self._views = before
+
+    @property
+    def _view(self) -> View | None:
+        if self._views is None or self._views[0] != threading.get_ident():
+            return None
+        return self._views[1]
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        # Samplers of Optuna ask for trials by this name.
+        if (view := self._view) is None:
+            return super()._get_trials(deepcopy, states, use_cache)
+        seen = [view(trial) for trial in super()._get_trials(deepcopy=False)]
+        shown = [t for t in seen if t is not None and (states is None or t.state in states)]
+        return copy.deepcopy(shown) if deepcopy else shown
 
 
 class RunningTrial(optuna.Trial):

@@ -23,6 +23,7 @@ from objectives._messages import warn_caller
 from objectives.space.hyperparameter import Space
 from tuner.storage.artifacts import Artifacts, ArtifactStore
 from tuner.storage.backends import open_storage, storage_errors
+from tuner.storage.optuna_internals import ViewedStudy
 from tuner.storage.trial_attrs import CALL, RECORD, study_attr
 
 OWN = "own"
@@ -67,7 +68,7 @@ class StudyMismatchError(ValueError):
     """The study in the storage is not the one that was asked for."""
 
 
-class TunedStudy(optuna.Study):
+class TunedStudy(ViewedStudy):
     """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it.
 
     While it `searches`, what the pruners ask for at each report, the complete trials, is read from
@@ -99,7 +100,8 @@ class TunedStudy(optuna.Study):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials as `optuna.Study.get_trials` does."""
-        if deepcopy or not self._searching or states != (TrialState.COMPLETE,):
+        is_cached = self._searching and self._view is None
+        if deepcopy or not is_cached or states != (TrialState.COMPLETE,):
             return super().get_trials(deepcopy, states)
         start = time.monotonic()
         if self._complete is None or start >= self._complete[0]:
