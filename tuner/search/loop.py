@@ -26,7 +26,7 @@ from tuner.search.samplers import why_pruned
 from tuner.search.trial_queue import TrialQueue
 from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
-from tuner.storage.optuna_internals import RequeuedTrial, judged
+from tuner.storage.optuna_internals import RequeuedTrial, RunningTrial, judged
 from tuner.storage.study import TunedStudy
 from tuner.storage.trial_attrs import (
     ERROR,
@@ -387,9 +387,7 @@ class RunningTrials:
         written = record.attributes(stopped, duration_s=duration_s)
         written |= {} if error is None else {ERROR: error}
         try:
-            for name, attribute in written.items():
-                trial.set_user_attr(name, attribute)
-            frozen = self._tell(trial, value, state)
+            frozen = self._tell(trial, value, state, written)
         except UpdateFinishedTrialError:
             self.queue.heartbeat.trials.discard(number)
             return
@@ -400,7 +398,14 @@ class RunningTrials:
             with ends_forks():
                 callback(self.study, frozen)
 
-    def _tell(self, trial: optuna.Trial, value: float | None, state: TrialState) -> FrozenTrial:
+    def _tell(
+        self, trial: optuna.Trial, value: float | None, state: TrialState, written: dict[str, Any]
+    ) -> FrozenTrial:
+        if isinstance(trial, RunningTrial):
+            trial.write(written)
+            return trial.end(state, value)
+        for name, attribute in written.items():
+            trial.set_user_attr(name, attribute)
         with warnings.catch_warnings():
             # Optuna notes that a trial without reports has no value.
             warnings.simplefilter("ignore", UserWarning)

@@ -226,7 +226,6 @@ def sampler_source(
     sampler: SamplerName | BaseSampler,
     *,
     seed: int,
-    worker: int = 0,
     distributions: Mapping[str, BaseDistribution] | None = None,
 ) -> Callable[..., BaseSampler]:
     """Return a function that gives the sampler for the next trial, from the number already there.
@@ -236,12 +235,12 @@ def sampler_source(
     own, from (seed, worker, trials there): a study that was cut off draws what it would have drawn.
     A sampler object of the user's is used as it is.
 
-    The function's keyword ``alone`` is that of `KnownSpaceSampler`.
+    The function's keyword ``alone`` is that of `KnownSpaceSampler`, and ``worker`` the number of
+    the process where several may draw at the same number of trials.
 
     Args:
         sampler: a name, or an Optuna sampler.
         seed: of the study.
-        worker: number of the process.
         distributions: the search space where it is known, by the names that the study stores.
 
     Raises:
@@ -249,9 +248,9 @@ def sampler_source(
     """
     check_sampler(sampler)
     if isinstance(sampler, BaseSampler):
-        return lambda n_existing, *, alone=False: sampler
+        return lambda n_existing, *, alone=False, worker=0: sampler
 
-    def source(n_existing: int, *, alone: bool = False) -> BaseSampler:
+    def source(n_existing: int, *, alone: bool = False, worker: int = 0) -> BaseSampler:
         derived = _seed_of(seed, worker, n_existing)
         others = _RandomByName(seed=derived)
         if sampler == "tpe":

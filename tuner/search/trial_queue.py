@@ -84,21 +84,19 @@ class Timetable:
             self._n_settled += 1
         return number in self._under_way or self._place(number, trials)
 
-    def view(self, number: int, *, under_way: TrialState = TrialState.RUNNING) -> View:
+    def view(self, number: int, *, bad: bool = False) -> View:
         """Return what a trial sees of the others: the earlier ones, as they were at its start.
 
         Args:
             number: of the trial.
-            under_way: the state in which it sees those that the timetable has under way.
+            bad: whether those under way look as if they were pruned at once.
         """
-        hidden = self._under_way.get(number, frozenset())
+        hidden, state = self._under_way.get(number, ()), _BAD if bad else TrialState.RUNNING
 
         def view(trial: FrozenTrial) -> FrozenTrial | None:
-            if trial.number in hidden:
-                trial = copy.copy(trial)
-                trial.state, trial.values = under_way, None
-                trial.intermediate_values, trial.system_attrs = {}, {}
-            return trial if trial.number <= number else None
+            if trial.number > number:
+                return None
+            return _unfinished(trial, state) if trial.number in hidden else trial
 
         return view
 
@@ -136,6 +134,22 @@ class Timetable:
             self._starts[trial.number] = start, cost
         n_epochs = int(records(trial)["epochs_run"]) + (trial.state is TrialState.FAIL)
         return start + cost * n_epochs, True
+
+
+# TPE takes a trial that was pruned before its first report for worse than all others.
+_BAD = TrialState.PRUNED
+
+
+def _unfinished(trial: FrozenTrial, state: TrialState) -> FrozenTrial:
+    """Return a trial as if it had only begun, in some state."""
+    trial = copy.copy(trial)
+    trial.state, trial.values = state, None
+    trial.intermediate_values, trial.system_attrs = {}, {}
+    return trial
+
+
+def _with_bad_ones(trial: FrozenTrial) -> FrozenTrial:
+    return _unfinished(trial, _BAD) if trial.state is TrialState.RUNNING else trial
 
 
 @dataclass(kw_only=True)
@@ -194,17 +208,16 @@ class TrialQueue:
             for frozen in waiting:
                 params = trial_attr(frozen, PARAMS)
                 fits = not self.heartbeat.trials if params is None else has_room(params)
-                if fits and (trial := self._claim(frozen.number)) is not None:
+                if fits and (trial := self._claim(frozen)) is not None:
                     return trial
             if waiting or not self._may_draw or self._n_left(trials) <= 0:
                 return None
-            return self._new()
+            return self._new(trials)
 
     @contextmanager
-    def seen_by(self, number: int, under_way: TrialState = TrialState.RUNNING) -> Iterator[None]:
+    def seen_by(self, number: int) -> Iterator[None]:
         """Let samplers and pruners see the trials as trial ``number`` sees them."""
-        table = self.timetable
-        view = None if table is None else table.view(number, under_way=under_way)
+        view = None if self.timetable is None else self.timetable.view(number)
         with self.study.seen_through(view):
             yield
 
@@ -242,18 +255,15 @@ class TrialQueue:
         n_running = sum(trial.state is TrialState.RUNNING for trial in trials)
         return max(0, self._n_unfinished(trials) - n_running)
 
-    def _claim(self, number: int) -> optuna.Trial | None:
+    def _claim(self, trial: FrozenTrial) -> optuna.Trial | None:
         """Take a queued trial; None if another process was faster."""
         if not optuna_internals.AVAILABLE:
             return self._ask()
-        if not optuna_internals.claim_trial(self.session, number):
+        if not optuna_internals.claim_trial(self.session, trial):
             return None
-        return self._start(number, queued=True)
-
-    def _start(self, number: int, *, queued: bool) -> optuna.Trial:
-        self.heartbeat.trials.add(number)
-        self.study.sampler = self.source(number)
-        return optuna_internals.running_trial(self.session, number, queued=queued)
+        self.heartbeat.trials.add(trial.number)
+        self.study.sampler = self.source(trial.number)
+        return optuna_internals.claimed_trial(self.session, trial)
 
     def _ask(self) -> optuna.Trial:
         """Take a trial as Optuna chooses it: the first of the queue, otherwise a new one."""
@@ -262,46 +272,42 @@ class TrialQueue:
         self.heartbeat.trials.add(trial.number)
         return trial
 
-    def _new(self) -> optuna.Trial | None:
-        """Make a trial; None if others made the last ones at the same moment.
-
-        Its number is known before anything is drawn, so that no two processes draw alike.
-        """
+    def _new(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
+        """Make a trial; None if others made the last ones at the same moment."""
         if not optuna_internals.AVAILABLE:
             return self._ask()
         # Marked as ours from the start: what an own objective writes has its own names.
-        template = self._drawn() or create_trial(
+        template = self._drawn(trials) or create_trial(
             state=TrialState.RUNNING, user_attrs={RECORD_OF_TRIAL: {}}
         )
-        number = optuna_internals.create_trial(self.session, template)
-        if number >= self.n_trials and self._is_surplus(number):
-            optuna_internals.requeue_trial(self.session, number)
+        trial = optuna_internals.create_trial(self.session, template)
+        if trial.number >= self.n_trials and self._is_surplus(trial.number):
+            optuna_internals.requeue_trial(self.session, trial.number)
             return None
-        return self._start(number, queued=False)
+        self.heartbeat.trials.add(trial.number)
+        self.study.sampler = self.source(trial.number)
+        return trial
 
-    def _drawn(self) -> FrozenTrial | None:
-        """Draw the next trial of TPE before it is made, while no other is under way, or by the
-        timetable. There those under way count as bad ones.
+    def _drawn(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Draw the next trial of TPE before it is made; those under way count as bad ones.
 
-        It comes out as it would otherwise, in one write instead of one a hyperparameter, which are
-        half of what a trial costs in a file.
+        So it takes one write, instead of one a hyperparameter, which are half of what a trial costs
+        in a file. Processes that draw at the same moment do so by seeds of their own.
 
         Returns:
-            None where it must be made first: others are at work, or its number decides what it
-            learns from.
+            None where it must be made first, as its number decides what it learns from, or the
+            sampler is another one.
         """
-        others = self.heartbeat.trials and self.timetable is None
-        if others or isinstance(self.study.pruner, HyperbandPruner):
+        if isinstance(self.study.pruner, HyperbandPruner):
             return None
-        number = len(self.study.get_trials(deepcopy=False))
-        sampler = self.source(number, alone=True)
+        number = len(trials)
+        sampler = self.source(number, alone=True, worker=self.heartbeat.number)
         if not isinstance(sampler, KnownSpaceSampler):
             return None
-        with self.seen_by(number, under_way=TrialState.PRUNED):
+        view = _with_bad_ones if self.timetable is None else self.timetable.view(number, bad=True)
+        with self.study.seen_through(view, trials):
             drawn = sampler.draw(self.study)
-        rows = searched(self.session.space).values()
-        # Last, so that none joins in between that would draw the same.
-        if drawn.keys() != {row.stored_name for row in rows} or self.heartbeat.others():
+        if drawn.keys() != {row.stored_name for row in searched(self.session.space).values()}:
             return None
         return whole_trial(TrialState.RUNNING, self.session.space, drawn)
 

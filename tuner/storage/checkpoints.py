@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from objectives.objective import Cohort, EpochResult, SavableCohort, TrialRecord
+from tuner.storage.optuna_internals import RunningTrial
 from tuner.storage.study import Session
 from tuner.storage.trial_attrs import CHECKPOINT, trial_attr
 
@@ -110,7 +111,10 @@ class Checkpoints:
             return
         self._kept.add(trial.number)
         entry = {"place": place, "sha256": hashlib.sha256(content).hexdigest()}
-        trial.set_user_attr(CHECKPOINT, entry)
+        if isinstance(trial, RunningTrial):
+            trial.write({CHECKPOINT: entry})  # with the reports up to here
+        else:
+            trial.set_user_attr(CHECKPOINT, entry)
 
     def forget(self, number: int) -> None:
         """Remove what was saved of a trial that has ended."""

@@ -141,9 +141,9 @@ class Heartbeat:
             else:
                 time.sleep(_TURN_S)
 
-    def _others(self) -> dict[str, dict[str, Any]]:
-        """Return the signs of the other processes that are alive."""
-        return self._living(self._signs() if self.is_shared else {})
+    def _others(self, attrs: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+        """Return the signs of the other processes that are alive, from the study's attributes."""
+        return self._living(self._signs(attrs) if self.is_shared else {})
 
     def _living(self, signs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {t: s for t, s in signs.items() if t != self._token and self._is_alive(t, s)}
@@ -156,13 +156,16 @@ class Heartbeat:
             self.trials.clear()
             self.requeue_dead_trials()  # of one that was just being taken when Ctrl-C came
 
-    def requeue_dead_trials(self) -> list[int]:
+    def requeue_dead_trials(self, attrs: dict[str, Any] | None = None) -> list[int]:
         """Requeue trials that a dead process left RUNNING; return their numbers.
 
         Of several living processes the one with the lowest number does it.
+
+        Args:
+            attrs: the study's attributes, if they have just been read.
         """
         with self.lock:
-            others = self._others()
+            others = self._others(attrs)
             if any(sign["number"] < self.number for sign in others.values()):
                 return []
             held = self.trials.union(*(sign["trials"] for sign in others.values()))
@@ -192,13 +195,15 @@ class Heartbeat:
                 is_told = True
 
     def _beat_once(self) -> None:
-        if self._token in self._signs():
+        attrs = self._study.user_attrs
+        if self._run is not None and attrs.get(_STOP) == self._run:
+            self.stopped.set()
+        if self._token in self._signs(attrs):
             self._write()
+            self.requeue_dead_trials(attrs)
         else:
             self._sign_in()  # it was taken for dead while it slept
-        self.requeue_dead_trials()
-        if self._run is not None and self._study.user_attrs.get(_STOP) == self._run:
-            self.stopped.set()
+            self.requeue_dead_trials()
 
     def _sign_in(self) -> None:
         """Take the lowest number that is free, and clear away the signs of the dead.
@@ -248,9 +253,9 @@ class Heartbeat:
             return time.monotonic() - since < _MISSED * self._interval
         return running
 
-    def _signs(self) -> dict[str, dict[str, Any]]:
+    def _signs(self, attrs: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
         """Return the signs by their processes' tokens; those who left have none."""
-        attrs = self._study.user_attrs
+        attrs = self._study.user_attrs if attrs is None else attrs
         return {k.removeprefix(_PREFIX): v for k, v in attrs.items() if k.startswith(_PREFIX) and v}
 
     def _write(self) -> None:

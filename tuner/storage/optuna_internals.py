@@ -9,18 +9,24 @@ cut off runs again under a new number.
 from __future__ import annotations
 
 import copy
+import datetime
 import json
+import math
 import threading
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, JournalStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives.objective import PREFIX
 from tuner.storage.trial_attrs import PARAMS, trial_attr
 
 if TYPE_CHECKING:
@@ -45,22 +51,33 @@ View: TypeAlias = Callable[[FrozenTrial], FrozenTrial | None]
 class ViewedStudy(optuna.Study):
     """A study of which samplers and pruners can be shown a part."""
 
-    _views: tuple[int, View] | None = None  # of one thread: that of the signs of life sees all
+    # What one thread sees: that of the signs of life sees all.
+    _seen: tuple[int, View, Sequence[FrozenTrial] | None] | None = None
 
     @contextmanager
-    def seen_through(self, view: View | None) -> Iterator[None]:
-        """Show trials through ``view`` for a while in this thread; None shows all as they are."""
-        before, self._views = self._views, None if view is None else (threading.get_ident(), view)
+    def seen_through(
+        self, view: View | None, trials: Sequence[FrozenTrial] | None = None
+    ) -> Iterator[None]:
+        """Show trials through ``view`` for a while in this thread; None shows all as they are.
+
+        Args:
+            view: how each trial looks.
+            trials: of the study, where they have just been read.
+        """
+        before = self._seen
+        self._seen = None if view is None else (threading.get_ident(), view, trials)
         try:
             yield
         finally:
-            self._views = before
+            self._seen = before
 
     @property
-    def _view(self) -> View | None:
-        if self._views is None or self._views[0] != threading.get_ident():
-            return None
-        return self._views[1]
+    def _is_viewed(self) -> bool:
+        return self._seen is not None and self._seen[0] == threading.get_ident()
+
+    def renew(self) -> None:
+        """Forget the trials that were read, as one of them has ended."""
+        self._thread_local.cached_all_trials = None
 
     def _get_trials(
         self,
@@ -69,22 +86,108 @@ class ViewedStudy(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         # Samplers of Optuna ask for trials by this name.
-        if (view := self._view) is None:
+        if not self._is_viewed or self._seen is None:
             return super()._get_trials(deepcopy, states, use_cache)
-        seen = [view(trial) for trial in super()._get_trials(deepcopy=False)]
+        _, view, trials = self._seen
+        seen = map(view, super()._get_trials(deepcopy=False) if trials is None else trials)
         shown = [t for t in seen if t is not None and (states is None or t.state in states)]
         return copy.deepcopy(shown) if deepcopy else shown
 
 
+# Reports are written this many seconds after the first one that is not, for dashboards and for the
+# pruners of other processes that look at trials under way.
+_WRITE_AFTER_S = 5.0
+
+_BATCH = f"{PREFIX}batch"
+
+
+class _HeldReports:
+    """A storage as one trial uses it: reports are held back, and written many at a time.
+
+    Args:
+        storage: of the study.
+        trial_id: of the trial in it.
+    """
+
+    def __init__(self, storage: BaseStorage, trial_id: int) -> None:
+        self._storage, self._trial_id = storage, trial_id
+        self._reports: dict[int, float] = {}
+        self._since = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, value: float) -> None:
+        """Keep a report, and write all that are kept if the first one has waited for long."""
+        if isinstance(self._storage, InMemoryStorage):
+            self._storage.set_trial_intermediate_value(trial_id, step, value)
+            return
+        if not self._reports:
+            self._since = time.monotonic()
+        self._reports[step] = value
+        if time.monotonic() - self._since >= _WRITE_AFTER_S:
+            self.write({})
+
+    def write(self, attributes: Mapping[str, Any]) -> None:
+        """Write the reports that are held back, and user attributes, at once."""
+        reports, self._reports = self._reports, {}
+        write_batch(self._storage, self._trial_id, reports, attributes)
+
+
 class RunningTrial(optuna.Trial):
-    """A trial that remembers whether the pruner ended it."""
+    """A trial that holds its reports back, and remembers whether the pruner ended it.
+
+    Args:
+        study: that the trial belongs to.
+        trial_id: of the trial in the storage.
+    """
 
     is_pruned = False
+
+    def __init__(self, study: optuna.Study, trial_id: int) -> None:
+        super().__init__(study, trial_id)
+        self._held = _HeldReports(self.storage, trial_id)
+        self.storage = cast(BaseStorage, self._held)
+
+    def write(self, attributes: Mapping[str, Any]) -> None:
+        """Write what is held back, together with user attributes of plain JSON types."""
+        self._held.write(attributes)
+        known = self._cached_frozen_trial
+        known.user_attrs = {**known.user_attrs, **attributes}
+
+    def end(self, state: TrialState, value: float | None) -> FrozenTrial:
+        """End the trial as `optuna.Study.tell` does, which reads it twice to do so.
+
+        Returns:
+            The trial as this process knows it.
+
+        Raises:
+            UpdateFinishedTrialError: if another process has ended it.
+        """
+        trial = self._get_latest_trial()
+        if state is TrialState.PRUNED and trial.last_step is not None:
+            last = trial.intermediate_values[trial.last_step]
+            value = None if math.isnan(last) else last
+        values = None if value is None else [float(value)]
+        study = optuna.pruners._filter_study(self.study, trial)
+        try:
+            study.sampler.after_trial(study, trial, state, values)
+        finally:
+            self.storage.set_trial_state_values(self._trial_id, state, values)
+            if isinstance(self.study, ViewedStudy):
+                self.study.renew()
+        trial.state, trial.values = state, values
+        trial.datetime_complete = datetime.datetime.now()
+        return trial
 
     def should_prune(self) -> bool:
         """Ask the study's pruner as `optuna.Trial.should_prune` does."""
         self.is_pruned = super().should_prune()
         return self.is_pruned
+
+    def judged(self) -> FrozenTrial:
+        """Return the trial as the pruner sees it."""
+        return self._get_latest_trial()
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Set a user attribute as `optuna.Trial.set_user_attr` does.
@@ -126,7 +229,7 @@ class RequeuedTrial(RunningTrial):
     def __init__(self, study: optuna.Study, trial_id: int) -> None:
         super().__init__(study, trial_id)
         self._id = trial_id
-        self._stale = set(self.storage.get_trial(trial_id).intermediate_values)
+        self._stale = set(self._cached_frozen_trial.intermediate_values)
 
     def keep_until(self, step: int) -> None:
         """Let the reports up to ``step`` count: training continues after it, from a checkpoint."""
@@ -136,6 +239,7 @@ class RequeuedTrial(RunningTrial):
         """Report as `optuna.Trial.report` does, over what an earlier run reported at the step."""
         if step in self._stale:
             self.storage.set_trial_intermediate_value(self._id, int(step), float(value))
+            self._cached_frozen_trial.intermediate_values[int(step)] = float(value)
             self._stale.discard(step)
         else:
             super().report(value, step)
@@ -147,8 +251,7 @@ class RequeuedTrial(RunningTrial):
 
     def judged(self) -> FrozenTrial:
         """Return the trial as the pruner sees it: with this run's reports alone."""
-        # Optuna's own asks a copy that the trial took when it was made.
-        trial = copy.copy(self.storage.get_trial(self._id))
+        trial = self._get_latest_trial()
         values = trial.intermediate_values
         trial.intermediate_values = {s: v for s, v in values.items() if s not in self._stale}
         return trial
@@ -156,38 +259,151 @@ class RequeuedTrial(RunningTrial):
 
 def judged(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
     """Return a trial as the study's pruner sees it."""
-    if isinstance(trial, RequeuedTrial):
+    if isinstance(trial, RunningTrial):
         return trial.judged()
     return next(t for t in study.get_trials(deepcopy=False) if t.number == trial.number)
 
 
-def create_trial(session: Session, template: FrozenTrial) -> int:
-    """Create a copy of ``template`` and return its number."""
-    storage = session.storage
-    study_id = storage.get_study_id_from_name(session.name)
-    return storage.get_trial_number_from_id(storage.create_new_trial(study_id, template))
+def create_trial(session: Session, template: FrozenTrial) -> RunningTrial:
+    """Create a copy of ``template``, whose hyperparameters it has, and return its handle."""
+    trial_id = session.storage.create_new_trial(session.study._study_id, template)
+    return RunningTrial(session.study, trial_id)
 
 
-def claim_trial(session: Session, number: int) -> bool:
+def claim_trial(session: Session, trial: FrozenTrial) -> bool:
     """Set a WAITING trial to RUNNING; return False if another process was faster."""
     try:
-        return session.storage.set_trial_state_values(
-            _trial_id(session, number), state=TrialState.RUNNING
-        )
+        return session.storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
     except UpdateFinishedTrialError:  # so fast that it has ended the trial by now
         return False
 
 
-def running_trial(session: Session, number: int, *, queued: bool) -> optuna.Trial:
-    """Return the handle of a RUNNING trial, whose hyperparameters the study's sampler draws.
-
-    Args:
-        session: of the study.
-        number: of the trial.
-        queued: whether it comes from the queue, and may have reports of an earlier run.
+def claimed_trial(session: Session, trial: FrozenTrial) -> optuna.Trial:
+    """Return the handle of a trial from the queue, whose hyperparameters the study's sampler draws
+    as far as it has none, and which may have reports of an earlier run.
     """
-    make = RequeuedTrial if queued else RunningTrial
-    return make(session.study, _trial_id(session, number))
+    return RequeuedTrial(session.study, trial._trial_id)
+
+
+def write_batch(
+    storage: BaseStorage,
+    trial_id: int,
+    reports: Mapping[int, float],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write reports and user attributes of a trial in one message, where the storage can do so."""
+    if not reports and not attributes:
+        return
+    try:
+        if isinstance(storage, JournalStorage):
+            return _write_to_journal(storage, trial_id, reports, attributes)
+        if isinstance(storage, _CachedStorage):
+            return _write_to_database(storage, trial_id, reports, attributes)
+    except (AttributeError, ImportError):  # of another Optuna
+        pass
+    if isinstance(storage, GrpcStorageProxy) and _takes_batches(storage):
+        texts = {str(step): repr(float(value)) for step, value in reports.items()}
+        batch = {"reports": texts, "attributes": dict(attributes)}
+        return storage.set_trial_system_attr(trial_id, _BATCH, batch)
+    for step, value in reports.items():
+        storage.set_trial_intermediate_value(trial_id, step, value)
+    for name, attribute in attributes.items():
+        storage.set_trial_user_attr(trial_id, name, attribute)
+    return None
+
+
+def _write_to_journal(
+    storage: JournalStorage,
+    trial_id: int,
+    reports: Mapping[int, float],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Append all lines at once."""
+    report, attribute = (
+        JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+        JournalOperation.SET_TRIAL_USER_ATTR,
+    )
+    entries: list[tuple[int, dict[str, Any]]] = [
+        (report, {"step": step, "intermediate_value": value}) for step, value in reports.items()
+    ]
+    entries += [(attribute, {"user_attr": {name: value}}) for name, value in attributes.items()]
+    with storage._thread_lock:
+        common = {"worker_id": storage._replay_result.worker_id, "trial_id": trial_id}
+        storage._backend.append_logs([common | {"op_code": c} | entry for c, entry in entries])
+        error = None
+        for _ in entries:  # each of them is refused if another process has ended the trial
+            try:
+                storage._sync_with_backend()
+            except UpdateFinishedTrialError as refusal:
+                error = refusal
+        if error is not None:
+            raise error
+
+
+def _write_to_database(
+    storage: _CachedStorage,
+    trial_id: int,
+    reports: Mapping[int, float],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write all rows in one transaction."""
+    from optuna.storages._rdb import models
+    from optuna.storages._rdb.storage import _create_scoped_session
+
+    database, Value = storage._backend, models.TrialIntermediateValueModel
+    with _create_scoped_session(database.scoped_session, True) as session:
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+        database.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
+        known = {cast(int, row.step): row for row in Value.where_trial_id(trial_id, session)}
+        for step, value in reports.items():
+            stored, kind = Value.intermediate_value_to_stored_repr(value)
+            if (row := known.get(step)) is None:
+                session.add(
+                    Value(
+                        trial_id=trial_id,
+                        step=step,
+                        intermediate_value=stored,
+                        intermediate_value_type=kind,
+                    )
+                )
+            else:
+                row.intermediate_value, row.intermediate_value_type = stored, kind
+        for name, attribute in attributes.items():
+            database._set_trial_attr_without_commit(
+                session, models.TrialUserAttributeModel, trial_id, name, attribute
+            )
+
+
+def _takes_batches(proxy: GrpcStorageProxy) -> bool:
+    """Whether a proxy is one of ours, which says so of a study that no storage has."""
+    if (known := vars(proxy).get(_BATCH)) is None:
+        known = False
+        with suppress(KeyError):
+            known = _BATCH in proxy.get_study_user_attrs(_NO_STUDY)
+        vars(proxy)[_BATCH] = known
+    return bool(known)
+
+
+_NO_STUDY = -1
+
+
+class BatchedStorage(_CachedStorage):
+    """Optuna's storage in a database, which also takes a trial's reports in one message.
+
+    `optuna.storages.run_grpc_proxy_server` has a message for a system attribute, and none for
+    several reports; so they come as one, and are written as what they are.
+    """
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Write a batch, or a system attribute as Optuna does."""
+        if key != _BATCH:
+            return super().set_trial_system_attr(trial_id, key, value)
+        reports = {int(step): float(text) for step, text in value["reports"].items()}
+        return write_batch(self, trial_id, reports, value["attributes"])
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return a study's user attributes, or say that batches are taken."""
+        return {_BATCH: True} if study_id == _NO_STUDY else super().get_study_user_attrs(study_id)
 
 
 def requeue_trial(session: Session, number: int) -> None:
@@ -196,7 +412,7 @@ def requeue_trial(session: Session, number: int) -> None:
     if trial.state is not TrialState.RUNNING:
         return
     if AVAILABLE:
-        session.storage.set_trial_state_values(_trial_id(session, number), state=TrialState.WAITING)
+        session.storage.set_trial_state_values(trial._trial_id, state=TrialState.WAITING)
         return
     session.study.tell(number, state=TrialState.FAIL)
     params = trial_attr(trial, PARAMS)
@@ -214,11 +430,6 @@ def read_anew(storage: BaseStorage) -> None:
         with lock:  # the signs of life use the storage as well
             storage.__setstate__(storage.__getstate__())
             storage.__dict__["_thread_lock"] = lock  # what another thread may be waiting for
-
-
-def _trial_id(session: Session, number: int) -> int:
-    study_id = session.storage.get_study_id_from_name(session.name)
-    return session.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
 def percentile(pruner: BasePruner) -> float | None:

@@ -100,7 +100,7 @@ class TunedStudy(ViewedStudy):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials as `optuna.Study.get_trials` does."""
-        is_cached = self._searching and self._view is None
+        is_cached = self._searching and not self._is_viewed
         if deepcopy or not is_cached or states != (TrialState.COMPLETE,):
             return super().get_trials(deepcopy, states)
         start = time.monotonic()
@@ -110,12 +110,17 @@ class TunedStudy(ViewedStudy):
             self._complete = now + min(_READING_SHARE * (now - start), _MAX_AGE_S), trials
         return list(self._complete[1])
 
+    def renew(self) -> None:
+        """Forget the trials that were read, as one of them has ended."""
+        super().renew()
+        self._complete = None
+
     def tell(self, *args: Any, **options: Any) -> FrozenTrial:
         """Tell as `optuna.Study.tell` does."""
         try:
             return super().tell(*args, **options)
         finally:
-            self._complete = None
+            self.renew()
 
     def add_trial(self, trial: FrozenTrial) -> None:
         """Add a trial as `optuna.Study.add_trial` does."""
