@@ -118,6 +118,37 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+def proxy(
+    storage: Annotated[
+        str, typer.Argument(metavar="DATABASE", help="URL of the database, such as postgresql://.")
+    ],
+    host: Annotated[str, typer.Option(help="Name or address to listen at.")] = "localhost",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 13000,
+) -> None:
+    """Serve a database to many workers as grpc://HOST:PORT; Ctrl-C ends it.
+
+    It is Optuna's proxy, which here takes all reports of a trial in one message.
+    """
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import JournalStorage, run_grpc_proxy_server
+
+    from tuner.storage.backends import open_storage, redacted
+
+    opened = open_storage(storage)
+    if isinstance(opened, JournalStorage):
+        raise ValueError(
+            f"DATABASE must be the URL of a database or a .db file, got {redacted(storage)!r}; "
+            "workers share a journal without a proxy"
+        )
+    typer.echo(f"serving {redacted(storage)} as grpc://{host}:{port}", err=True)
+    with warnings.catch_warnings():
+        # Optuna may still change its interface, which this package then follows.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        run_grpc_proxy_server(opened, host=host, port=port)
+
+
 class _Quiet(WSGIRequestHandler):
     """A page asks again every few seconds, which is nothing to report."""
 

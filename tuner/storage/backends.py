@@ -21,9 +21,10 @@ from optuna.storages import (
     InMemoryStorage,
     JournalStorage,
     RDBStorage,
-    get_storage,
 )
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalRedisBackend
+
+from tuner.storage.optuna_internals import BatchedStorage
 
 # A process that is killed leaves its lock on a journal behind. A write takes milliseconds; Optuna
 # waits 30 s by default before it takes a lock away, and warns below 3 s.
@@ -107,7 +108,7 @@ def _open_url(url: str) -> BaseStorage:
             "for postgresql"
         ) from None
     _reconnect_patiently(opened)
-    return get_storage(opened)
+    return BatchedStorage(opened)
 
 
 def _open_database(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -150,7 +151,7 @@ def _open_proxy(url: str) -> BaseStorage:
     except (TimeoutError, ConnectionError) as error:
         raise StorageError(
             f"storage {redacted(url)!r} must be a running gRPC proxy, got no answer in "
-            f"{_PATIENCE_S} s; start optuna.storages.run_grpc_proxy_server there"
+            f"{_PATIENCE_S} s; start tuner proxy there"
         ) from error
     return proxy
 

@@ -47,9 +47,9 @@ def test_a_configuration_drawn_before_its_trial_is_the_one_drawn_by_it():
 
 @pytest.mark.parametrize("name", ["tpe", "random", "gp", "cmaes"])
 def test_each_trial_and_worker_draws_from_a_seed_of_its_own(name):
-    def first_draws(**seeds):
-        source = sampler_source(name, distributions=SPACE, **seeds)
-        return draw(source, n_trials=6)
+    def first_draws(seed, **of_process):
+        source = sampler_source(name, distributions=SPACE, seed=seed)
+        return draw(lambda n_existing: source(n_existing, **of_process), n_trials=6)
 
     assert first_draws(seed=0) == first_draws(seed=0)
     assert first_draws(seed=0) != first_draws(seed=1)
