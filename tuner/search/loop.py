@@ -88,7 +88,7 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
     """Record one epoch of a trial, and end the trial if something says so."""
     trial, record = running.trials[number]
     record.add(result)
-    running.note(number, len(record.results))
+    running.queue.note(number, len(record.results))
     try:
         with running.queue.seen_by(number):
             ending = _ending(running, trial, record, result)
@@ -351,14 +351,8 @@ class RunningTrials:
             has_params=params == planned,
         )
         self.trials[trial.number] = (trial, record)
-        if self.queue.timetable is not None:
-            self.queue.timetable.start(trial.number, params)
+        self.queue.note(trial.number, 0, params)
         return trial.number
-
-    def note(self, number: int, n_epochs: int) -> None:
-        """Note in the timetable how far a trial is."""
-        if self.queue.timetable is not None:
-            self.queue.timetable.epoch(number, n_epochs)
 
     def add_or_restore(self, cohort: Cohort, number: int) -> None:
         """Add a started trial to the cohort, from its checkpoint if there is one."""
@@ -382,8 +376,7 @@ class RunningTrials:
         A trial that another process has ended, taking this one for dead, is left alone.
         """
         trial, record = self.trials.pop(number)
-        if self.queue.timetable is not None:
-            self.queue.timetable.end(number)
+        self.queue.note(number, None)
         written = record.attributes(stopped, duration_s=duration_s)
         written |= {} if error is None else {ERROR: error}
         try:

@@ -57,18 +57,14 @@ class Timetable:
     _machines: list[int] = field(default_factory=list)  # the last trial of each
     _under_way: dict[int, frozenset[int]] = field(default_factory=dict)
 
-    def start(self, number: int, params: Params) -> None:
-        """Note that this process trains a trial."""
-        self._epochs[number] = 0
-        self._starts[number] = self._starts.get(number, (0.0, 0.0))[0], self.cost(params)
-
-    def epoch(self, number: int, n_epochs: int) -> None:
-        """Note how many epochs of a trial have been trained."""
-        self._epochs[number] = n_epochs
-
-    def end(self, number: int) -> None:
-        """Note that this process trains a trial no longer."""
-        self._epochs.pop(number, None)
+    def note(self, number: int, n_epochs: int | None, params: Params | None = None) -> None:
+        """Note how far a trial is, as `TrialQueue.note` does."""
+        if params is not None:
+            self._starts[number] = self._starts.get(number, (0.0, 0.0))[0], self.cost(params)
+        if n_epochs is None:
+            self._epochs.pop(number, None)
+        else:
+            self._epochs[number] = n_epochs
 
     def is_certain(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
         """Say whether a trial may start, as what it sees is certain.
@@ -213,6 +209,13 @@ class TrialQueue:
             if waiting or not self._may_draw or self._n_left(trials) <= 0:
                 return None
             return self._new(trials)
+
+    def note(self, number: int, n_epochs: int | None, params: Params | None = None) -> None:
+        """Note how far a trial of this process is, from its start with ``params`` to its end, which
+        is None.
+        """
+        if self.timetable is not None:
+            self.timetable.note(number, n_epochs, params)
 
     @contextmanager
     def seen_by(self, number: int) -> Iterator[None]:

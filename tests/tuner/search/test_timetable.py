@@ -138,12 +138,12 @@ def test_a_trial_waits_until_it_is_certain_which_trials_it_sees():
     for number, cost in ((0, 1.0), (1, 5.0)):
         assert table.is_certain(number, trials)
         trials.append(trial(number))
-        table.start(number, {"cost": cost})
-    table.epoch(0, 4)
+        table.note(number, 0, {"cost": cost})
+    table.note(0, 4)
 
     # By the timetable 0 has trained until 4 and 1 until 0; which one ends first is not certain.
     assert not table.is_certain(2, trials)
-    table.end(0)
+    table.note(0, None)
     trials[0] = trial(0, epochs_run=4)
     assert table.is_certain(2, trials)
     assert seen(table, 2, trials) == ["COMPLETE", "RUNNING"]
@@ -153,9 +153,9 @@ def test_a_trial_does_not_see_one_that_ended_early_by_chance():
     table = Timetable(n_machines=2, cost=lambda params: params["cost"])
     for number, cost in ((0, 1.0), (1, 5.0)):
         table.is_certain(number, [trial(0), trial(1)])
-        table.start(number, {"cost": cost})
+        table.note(number, 0, {"cost": cost})
     for number in (0, 1):  # a fast processor has ended 1, although 0 comes first by the timetable
-        table.end(number)
+        table.note(number, None)
     trials = [trial(0, epochs_run=4), trial(1, epochs_run=1)]
 
     assert table.is_certain(2, trials)
