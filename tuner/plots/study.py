@@ -106,10 +106,16 @@ def curves_data(study: optuna.Study | StudyView) -> CurvesData:
     return CurvesData(
         list(view.curves),
         trials["state"].to_numpy(dtype=np.str_),
-        [c[["epoch", "value"]].to_numpy(dtype=np.float64) for c in view.curves.values()],
+        _points(view.curves_table),
         None if best is None else best.number,
         ending.to_numpy(dtype=np.str_),
     )
+
+
+def _points(curves: pd.DataFrame) -> list[Floats]:
+    """Return epochs and values (n, 2) of each trial, in the order of their numbers."""
+    points = curves.iloc[:, 1:3].to_numpy(dtype=np.float64)
+    return np.split(points, np.flatnonzero(np.diff(curves["number"])) + 1) if len(points) else []
 
 
 def plot_history(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:

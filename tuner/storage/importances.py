@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
+from tuner.storage.optuna_internals import StudyOfTrials
 from tuner.storage.study import quiet_optuna
 
 MIN_FOR_IMPORTANCES = 5
@@ -68,17 +70,21 @@ def equal_step_costs(
     for curve in curves:
         finite = {step: sign * curve[step] for step in sorted(curve) if math.isfinite(curve[step])}
         best_curves.append(dict(zip(finite, accumulate(finite.values(), min), strict=True)))
+    compared = [c for c, end in zip(best_curves, ends, strict=True) if end is not None and c]
+    rivals_at: dict[int, list[float]] = {}
     for number, (_, _, state) in enumerate(rows):
         if state is not TrialState.PRUNED or not best_curves[number]:
             continue
         last = max(best_curves[number])
         own = best_curves[number][last]
-        rivals = [
-            curve[max(step for step in curve if step <= last)]
-            for curve, end in zip(best_curves, ends, strict=True)
-            if end is not None and curve and min(curve) <= last <= max(curve)
-        ]
-        share_better = sum(best <= own for best in rivals) / len(rivals) if rivals else 1.0
+        if last not in rivals_at:  # of few steps, however many trials
+            rivals_at[last] = sorted(
+                curve[max(step for step in curve if step <= last)]
+                for curve in compared
+                if min(curve) <= last <= max(curve)
+            )
+        rivals = rivals_at[last]
+        share_better = bisect_right(rivals, own) / len(rivals) if rivals else 1.0
         ends[number] = ranked[min(int(share_better * len(ranked)), len(ranked) - 1)]
     return ends
 
@@ -108,16 +114,28 @@ def shares_with_pruned(
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     rows = [row for row in zip(params, distributions, costs, strict=True) if row[2] is not None]
-    n_different = len({str(sorted(config.items())) for config, _, _ in rows})
     n_costs = len({cost for _, _, cost in rows})
-    if len(rows) < MIN_FOR_IMPORTANCES or n_costs < 2 or n_different < 2:
+    alike = all(config == rows[0][0] for config, _, _ in rows)
+    if len(rows) < MIN_FOR_IMPORTANCES or n_costs < 2 or alike:
         return {}
-    with warnings.catch_warnings(), quiet_optuna():
-        study = optuna.create_study()
-        study.add_trials(
-            create_trial(value=cost, params=dict(config), distributions=dict(drawn))
-            for config, drawn, cost in rows
+    trials = [
+        FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=TrialState.COMPLETE,
+            value=cost,
+            params=dict(config),
+            distributions=dict(drawn),
+            datetime_start=None,
+            datetime_complete=None,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
         )
+        for number, (config, drawn, cost) in enumerate(rows)
+    ]
+    with warnings.catch_warnings(), quiet_optuna():
+        study = StudyOfTrials(trials, "minimize")
         # PED-ANOVA warns when few trials make every share equal: the bars show it.
         warnings.simplefilter("ignore", UserWarning)
         evaluator = PedAnovaImportanceEvaluator(target_quantile=target_quantile)

@@ -24,6 +24,7 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, JournalStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal._storage import JournalOperation
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import PREFIX
@@ -92,6 +93,34 @@ class ViewedStudy(optuna.Study):
         seen = map(view, super()._get_trials(deepcopy=False) if trials is None else trials)
         shown = [t for t in seen if t is not None and (states is None or t.state in states)]
         return copy.deepcopy(shown) if deepcopy else shown
+
+
+class StudyOfTrials(optuna.Study):
+    """A study of trials at hand, for what Optuna computes from one.
+
+    To add trials to a study in memory copies each of them with all it has, which for 10,000 takes
+    seconds.
+
+    Args:
+        trials: whatever they are.
+        direction: ``"minimize"`` or ``"maximize"``.
+        name: of the study.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], direction: str, name: str = "trials") -> None:
+        storage = InMemoryStorage()
+        storage.create_new_study([StudyDirection[direction.upper()]], name)
+        super().__init__(name, storage)
+        self._trials = list(trials)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        found = [t for t in self._trials if states is None or t.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
 
 # Reports are written this many seconds after the first one that is not, for dashboards and for the

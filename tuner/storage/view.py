@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
 from tuner.storage.chosen import Recorded, in_words, recorded_choice
 from tuner.storage.importances import study_importances
-from tuner.storage.study import quiet_optuna
+from tuner.storage.optuna_internals import StudyOfTrials
 from tuner.storage.trial_attrs import (
     Confirmed,
     best_complete,
@@ -255,12 +254,11 @@ class StudyView:
         return ranked.drop(columns="is_other")
 
     @cached_property
-    def curves(self) -> dict[int, pd.DataFrame]:
+    def curves(self) -> Mapping[int, pd.DataFrame]:
         """Learning curves by trial number, with columns ``value`` and ``cost`` of the metric."""
         table = self.curves_table
         value = table.iloc[:, 2]
-        table = table.assign(value=value, cost=self.sign * value)
-        return {int(str(number)): curve for number, curve in table.groupby("number")}
+        return _Curves(table.assign(value=value, cost=self.sign * value))
 
     @property
     def best_curve(self) -> pd.DataFrame | None:
@@ -270,12 +268,7 @@ class StudyView:
     @cached_property
     def in_memory(self) -> optuna.Study:
         """The same trials as a study in memory, for what Optuna computes from one."""
-        with quiet_optuna():
-            study = optuna.create_study(
-                study_name=self.study_name, direction=StudyDirection[self.direction.upper()]
-            )
-        study.add_trials(self.trials)
-        return study
+        return StudyOfTrials(self.trials, self.direction, self.study_name)
 
     @cached_property
     def importances(self) -> dict[str, float]:
@@ -297,6 +290,31 @@ class StudyView:
         varied = [n for n in self.params if self.trials_table[f"params_{n}"].nunique() > 1]
         ranked = [name for name in self.importances if name in varied]
         return list(dict.fromkeys([*ranked, *varied]))
+
+
+class _Curves(Mapping[int, pd.DataFrame]):
+    """Parts of a table by trial number, each cut out when it is asked for: a study may have 10,000.
+
+    Args:
+        table: with a column ``number``, in which a trial's rows lie together.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        numbers, starts, counts = np.unique(
+            table["number"].to_numpy(), return_index=True, return_counts=True
+        )
+        rows = zip(numbers.tolist(), starts.tolist(), counts.tolist(), strict=True)
+        self._rows = {number: slice(start, start + count) for number, start, count in rows}
+
+    def __getitem__(self, number: int) -> pd.DataFrame:
+        return self._table.iloc[self._rows[number]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def view_of(study: optuna.Study | StudyView, objective: Objective | None = None) -> StudyView:
