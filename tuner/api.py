@@ -347,15 +347,13 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     names = ("direction", "sampler", "pruner", "seed", *budget)
     optional = {name: arguments.get(name) for name in ("checkpoint", "artifact_store")}
     planned |= {name: arguments[name] for name in (*names, "max_steps")} | optional
-    plan = Plan(**planned | {"n_jobs": arguments["n_jobs"] or 1})
-    if arguments["n_jobs"] is None:
-        n_jobs = 1
-        if arguments["executor"] is None:
-            total = total_trials(plan.n_trials, plan.sampler, [], plan.timeout)
-            n_jobs = (_begun_study(arguments) or {}).get("n_jobs") or jobs_that_pay(
-                plan, objective, total
-            )
-        plan = replace(plan, n_jobs=n_jobs)
+    n_jobs = arguments["n_jobs"]
+    plan = Plan(**planned | {"n_jobs": n_jobs or 1})
+    if n_jobs is None and arguments["executor"] is None:
+        total = total_trials(plan.n_trials, plan.sampler, [], plan.timeout)
+        begun = (_begun_study(arguments) or {}).get("n_jobs")
+        plan = replace(plan, n_jobs=begun or jobs_that_pay(plan, objective, total))
+    arguments |= {"n_jobs": plan.n_jobs}
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
     if arguments.get("dry_run"):
         return _estimated(plan, objective, arguments)
@@ -400,9 +398,8 @@ def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float
     if not confirms(objective) or outcome.interrupted:
         return None
     study, timeout = outcome.study, arguments["timeout"]
-    finals = Finals(
-        objective, opened=partial(open_cohort, n_jobs=allowed_jobs(arguments["n_jobs"]))
-    )
+    n_jobs = allowed_jobs(arguments["n_jobs"])
+    finals = Finals(objective, opened=partial(open_cohort, n_jobs=n_jobs, alone=n_jobs > 1))
     if finals.are_of(study) or not objective.n_finalists(len(study.trials)):
         return finals
     with ProgressBar(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,6 +160,7 @@ class TrialQueue:
         n_ahead: trials to draw ahead of time; 0 where one trial's outcome steers the next.
         listed: whether all trials are queued, so that none is left to sample.
         only: the one queued trial to take; None for all.
+        stop_after: trials without a better one after which none is taken any more; None for never.
         timetable: says what a trial sees of the others, and when it may start; None where each sees
             all that there are.
     """
@@ -171,6 +172,7 @@ class TrialQueue:
     n_ahead: int = 0
     listed: bool = False
     only: int | None = None
+    stop_after: int | None = None
     timetable: Timetable | None = None
 
     @property
@@ -187,19 +189,24 @@ class TrialQueue:
         take more.
 
         Returns:
-            None if no queued trial has room, or other processes are training the last ones, or the
-            timetable has none start yet.
+            None if no queued trial has room, other processes are training the last ones,
+            ``stop_after`` trials have brought nothing better, or the timetable has none start yet.
         """
         with self.heartbeat.lock:
-            if self._has_stalled():
-                return None
-            self._queue_ahead()
             trials = self.study.get_trials(deepcopy=False)
+            if self.timetable is None and self._has_stalled(trials):
+                return None
+            if self.n_ahead:
+                self._queue_ahead()
+                trials = self.study.get_trials(deepcopy=False)
             waiting = self._waiting(trials)
             if self.timetable is not None:
                 waiting = waiting[:1]  # in the order of their numbers
                 number = waiting[0].number if waiting else len(trials)
                 if not self.timetable.is_certain(number, trials):
+                    return None
+                seen = map(self.timetable.view(number), trials[:number])
+                if self._has_stalled(trial for trial in seen if trial is not None):
                     return None
             for frozen in waiting:
                 params = trial_attr(frozen, PARAMS)
@@ -209,6 +216,11 @@ class TrialQueue:
             if waiting or not self._may_draw or self._n_left(trials) <= 0:
                 return None
             return self._new(trials)
+
+    def _has_stalled(self, trials: Iterable[FrozenTrial]) -> bool:
+        if self.stop_after is None or self.only is not None:
+            return False
+        return has_stalled(trials, self.study.direction.name.lower(), self.stop_after)
 
     def note(self, number: int, n_epochs: int | None, params: Params | None = None) -> None:
         """Note how far a trial of this process is, from its start with ``params`` to its end, which
