@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -30,9 +30,6 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.objective import PREFIX
 from tuner.storage.trial_attrs import PARAMS, trial_attr
 
-if TYPE_CHECKING:
-    from tuner.storage.study import Session
-
 AVAILABLE = all(
     hasattr(BaseStorage, name)
     for name in (
@@ -43,6 +40,16 @@ AVAILABLE = all(
         "set_trial_state_values",
     )
 )
+
+
+class Session(Protocol):
+    """A study in its storage, such as `tuner.storage.study.Session`."""
+
+    storage: BaseStorage
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study."""
 
 
 View: TypeAlias = Callable[[FrozenTrial], FrozenTrial | None]
