@@ -179,6 +179,7 @@ def long_search(**changes):
         sampler="tpe",
         pruner="median",
         n_trials=200,
+        stop_after=None,
         timeout=None,
         firsts=[],
         trials=None,
