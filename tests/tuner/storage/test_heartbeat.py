@@ -111,8 +111,8 @@ def test_a_process_that_signs_in_while_another_clears_away_the_dead_is_not_clear
     class Looks(Heartbeat):
         """Between its first look at the signs and the next, another process signs in."""
 
-        def _signs(self):
-            found = super()._signs()
+        def _signs(self, attrs=None):
+            found = super()._signs(attrs)
             if second.number is None:
                 second.number = 0
                 second.__enter__()
