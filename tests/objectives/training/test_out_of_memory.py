@@ -45,7 +45,7 @@ import torch
 from objectives.mlp import MLPObjective
 from tests.objectives.training.test_mlp_cohort import DEFAULTS, make_objective, numbers, run
 
-objective = make_objective()
+objective = make_objective(precision="float32")
 wide = DEFAULTS | {"hidden_units": 1500, "n_layers": 3, "epochs": 2}
 alone = objective.cohort(seed=0)
 alone.add(3, wide)
