@@ -98,7 +98,9 @@ def test_predictions_of_folds_are_those_of_networks_that_have_not_seen_the_row()
 
 
 def test_predictions_of_an_ensemble_are_the_mean_of_its_members():
-    result = tune_mlp("diabetes", n_trials=4, epochs=2, ensemble=3, show_progress_bar=False)
+    result = tune_mlp(
+        "diabetes", sampler="random", n_trials=4, epochs=2, ensemble=3, show_progress_bar=False
+    )
     objective, members = result.objective, result.model.members
 
     mean = objective.held_out(result.model)
