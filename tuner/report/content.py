@@ -49,6 +49,12 @@ _SPLITS = {
     "valid": "chosen by: every value in this report is measured here unless it says test",
     "test": "kept from the search",
 }
+_SPLITS_OF_FOLDS = {
+    "train": "fitted on, but for a fold in turn",
+    "valid": "likewise: every value in this report is the mean over the folds of both, unless it "
+    "says test",
+    "test": "kept from the search",
+}
 _OUTCOMES = ("value_confirmed", "value_std", "best_epoch", "epochs_run", "duration_s")
 _MAX_NAMES = 60
 
@@ -65,6 +71,7 @@ def page_values(
     """
     best, diagnosis = view.best_trial, diagnose(view)
     split = view.record.get("split") or {}
+    uses = _SPLITS_OF_FOLDS if view.record.get("folds") else _SPLITS
     sizes = {name: split[f"n_{name}"] for name in _SPLITS if f"n_{name}" in split}
     default = "not run" if view.default_trial is None else f"trial {view.default_trial.number}"
     return {
@@ -75,7 +82,7 @@ def page_values(
         "question": question(view.metric, view.direction),
         "question_facts": _question_facts(view),
         "data_facts": _data_facts(view),
-        "splits": [(name, str(n_rows), _SPLITS[name]) for name, n_rows in sizes.items()],
+        "splits": [(name, str(n_rows), uses[name]) for name, n_rows in sizes.items()],
         "split_facts": [
             (name, str(value))
             for name, value in split.items()

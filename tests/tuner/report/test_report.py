@@ -34,7 +34,8 @@ def test_result_reports_what_was_asked_and_what_came_of_it(result, tmp_path):
     for expected in (
         "Which configuration gives the highest accuracy on the validation split?",
         "sepal length (cm), sepal width (cm)",
-        "train 90 fitted on",
+        "train 90 fitted on, but for a fold in turn",
+        "valid 30 likewise: every value in this report is the mean over the folds of both",
         f"hyperparameter best (trial {best}) default (trial 0) searched",
         "0.1 0 to 0.1",
         "Still sealed: neither the search nor this report has seen its 30 rows.",
