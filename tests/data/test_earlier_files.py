@@ -62,7 +62,8 @@ def test_the_command_predicts_with_a_model_of_an_earlier_version(models):
 def test_a_study_of_an_earlier_version_is_continued_from_its_trials(name, studies):
     before = [(t.state, t.value, t.user_attrs["params"]) for t in load_study(name).trials]
 
-    result = tune_mlp("iris", storage=name, **SEARCH | {"n_trials": 3}, space=SMALL)
+    space = SMALL | {"weight_decay": 0.0}  # which has joined the default space since
+    result = tune_mlp("iris", storage=name, **SEARCH | {"n_trials": 3}, space=space)
 
     trials = result.study.trials
     assert [(t.state, t.value, t.user_attrs["params"]) for t in trials[:2]] == before
