@@ -48,7 +48,9 @@ ROOMS = {
     ],
     "tuner": [
         "storage",
-        "tables search",
+        "tables",
+        "tracking",
+        "search",
         "diagnosis",
         "plots",
         "report",

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from tuner.diagnosis.diagnosis import Diagnosis, diagnose
     from tuner.result import TuningResult, load_result
     from tuner.storage.study import StudyMismatchError, load_study
+    from tuner.tracking import MLflowTracker, TensorBoardTracker, Tracker, WandbTracker
 
 __all__ = [
     "Diagnosis",
+    "MLflowTracker",
     "StudyMismatchError",
+    "TensorBoardTracker",
     "TestScore",
+    "Tracker",
     "TuningResult",
+    "WandbTracker",
     "diagnose",
     "load_result",
     "load_study",
@@ -29,6 +34,7 @@ __all__ = [
     "tune_module",
 ]
 
+_TRACKERS = ("MLflowTracker", "TensorBoardTracker", "Tracker", "WandbTracker")
 __getattr__ = lazy_names(
     __name__,
     {
@@ -36,6 +42,7 @@ __getattr__ = lazy_names(
         **dict.fromkeys(("StudyMismatchError", "load_study"), "tuner.storage.study"),
         "TestScore": "objectives.models.intervals",
         **dict.fromkeys(("TuningResult", "load_result"), "tuner.result"),
+        **dict.fromkeys(_TRACKERS, "tuner.tracking"),
         **dict.fromkeys(("tune", *(e.function for e in READY_MADE.values())), "tuner.api"),
     },
 )

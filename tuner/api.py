@@ -305,6 +305,10 @@ def _checked(entry: ReadyMade | None, options: Mapping[str, object]) -> Options:
 
     arguments = _defaults(entry) | dict(options)
     check_sampler(arguments["sampler"])
+    if arguments["track"] is not None:
+        from tuner.tracking import tracker_of
+
+        arguments["track"] = tracker_of(arguments["track"])
     return arguments
 
 
@@ -341,6 +345,7 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     from tuner.result import TuningResult
     from tuner.search.optimize import jobs_that_pay, optimize
     from tuner.search.plan import Plan, total_trials
+    from tuner.tracking import Tracking
 
     start = time.monotonic()
     budget = ("n_trials", "stop_after", "timeout", "trials", "n_jobs")
@@ -357,17 +362,24 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     passed = ("storage", "study_name", "callbacks", "show_progress_bar", "executor", "start_from")
     if arguments.get("dry_run"):
         return _estimated(plan, objective, arguments)
-    outcome = optimize(plan, objective, *(arguments[name] for name in passed))
-    result = TuningResult(
-        study=outcome.study,
-        objective=outcome.objective,
-        model=outcome.model,
-        library=outcome.library,
-        finals=_finals(objective, arguments, outcome, start),
-        continue_search=outcome.try_params,
-        artifacts=outcome.artifacts,
-    )
-    result.keep_chosen()
+    settings = {name: arguments[name] for name in passed}
+    with Tracking(arguments["track"]) as tracking:
+        watch = tracking.update if tracking else None
+        outcome = optimize(plan, objective, **settings, watch=watch)
+        finals = _finals(objective, arguments, outcome, start)
+        result = TuningResult(
+            study=outcome.study,
+            objective=outcome.objective,
+            model=outcome.model,
+            library=outcome.library,
+            finals=finals,
+            continue_search=outcome.try_params,
+            artifacts=outcome.artifacts,
+        )
+        result.keep_chosen()
+        if tracking:
+            has_model = _has_model(outcome, finals)
+            tracking.end(result.study, result.model if has_model else None)
     return result
 
 
@@ -414,6 +426,13 @@ def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float
             show=lambda n, best: progress.update(finished=n, pruned=0, failed=0, best=best),
         )
     return finals
+
+
+def _has_model(outcome: Outcome, finals: Finals | None) -> bool:
+    """Say whether the result's model is at hand, so that nothing must be trained for it."""
+    if finals is not None and finals.are_of(outcome.study):
+        return finals.are_trained
+    return outcome.has_model
 
 
 def _check_sendable(objective: object) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -222,7 +223,10 @@ def _resume_command(options: Mapping[str, object]) -> str:
     command += ["--study-name", str(options["study_name"])]
     if options.get("n_jobs") is not None:
         command += ["--n-jobs", str(options["n_jobs"])]
-    return shlex.join(command)
+    if isinstance(options.get("track"), str):
+        command += ["--track", str(options["track"])]
+    # cmd.exe knows no single quotes.
+    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
 
 
 _TOP = 10

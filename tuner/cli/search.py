@@ -100,6 +100,7 @@ def resume(
     n_jobs: o.NJobs = None,
     artifact_store: o.ArtifactStore = None,
     device: o.Device = None,
+    track: o.Track = None,
     out: o.Out = None,
     save_model: o.SaveModel = None,
     quiet: o.Quiet = False,
@@ -113,6 +114,7 @@ def resume(
         "n_jobs": n_jobs,
         "artifact_store": artifact_store,
         "device": device,
+        "track": track,
         "show_progress_bar": not (quiet or as_json),
     }
     options |= {name: value for name, value in changes.items() if value is not None}

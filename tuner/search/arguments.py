@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from tuner.search.samplers import PrunerName, SamplerName
     from tuner.search.start_from import HasStudy
     from tuner.storage.artifacts import ArtifactStore
+    from tuner.tracking import Tracker
 
 SAMPLERS = ("tpe", "random", "grid", "manual", "gp", "cmaes", "qmc", "auto")
 PRUNERS = ("median", "asha", "hyperband", "none")
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 
 
 class StudyArguments(TypedDict, total=False):
@@ -81,6 +83,10 @@ class StudyArguments(TypedDict, total=False):
         executor: Trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
             ``client.get_executor()`` or a submitit executor. They share the study through a
             ``storage`` that all of them reach, and take over the trials of one that dies.
+        track: Logs the study as a run and each trial as a run below it: {choices}; in Python also
+            one of `tuner.tracking` with settings, or a `Tracker` of your own. A trial is logged
+            when it has ended, wherever it was trained, and once: the same call later logs only what
+            is missing.
     """
 
     space: Annotated["Params | None", Argument(None, "a table")]
@@ -99,6 +105,7 @@ class StudyArguments(TypedDict, total=False):
     callbacks: Annotated["Sequence[Callback]", Argument((), "an object")]
     show_progress_bar: Annotated[bool, Argument(True, "true or false", on_command_line=False)]
     executor: Annotated[Any, Argument(None, "an object")]
+    track: Annotated["str | Tracker | None", Argument(None, "a text", TRACKERS)]
 
 
 class SearchArguments(StudyArguments, total=False):

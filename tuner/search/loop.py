@@ -206,6 +206,7 @@ def _note_params(running: RunningTrials, trial: optuna.Trial, record: TrialRecor
 
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
+Watch = Callable[[optuna.Study], None]  # called when trials may have ended, in any process
 BestModel: TypeAlias = tuple[int, Any]  # number and fitted model of a trial
 Tuned: TypeAlias = Objective | Callable[[optuna.Trial], float]
 
@@ -236,6 +237,8 @@ class RunningTrials:
         kept_back_s: how many seconds earlier to stop where there are ``n_finalists`` of the trials
             that the study then has.
         callbacks: called with study and trial after each trial.
+        watch: called with the study whenever trials may have ended; of several processes that have
+            one, in that of the lowest number.
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
@@ -251,6 +254,7 @@ class RunningTrials:
     n_finalists: Callable[[int], int] = field(default=lambda n_trials: 0)
     callbacks: Sequence[Callback]
     progress: ProgressBar
+    watch: Watch | None = None
     n_parallel: int = 1
     report_every: int = 1
     checkpoint: bool | None = False
@@ -423,8 +427,10 @@ class RunningTrials:
         self.queue.heartbeat.requeue()
 
     def show(self) -> None:
-        """Refresh the progress line."""
+        """Refresh the progress line, and let the study be watched."""
         show(self.study, self.progress)
+        if self.watch is not None and self.queue.heartbeat.leads():
+            self.watch(self.study)
 
     def _n_own(self) -> int:
         """Count the finished trials, without those that another study brought in."""

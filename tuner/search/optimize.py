@@ -24,18 +24,17 @@ from optuna.storages import BaseStorage
 from objectives._messages import warn_caller
 from objectives.objective import PREFIX, Objective
 from objectives.space.space import defaults, describe, from_stored, sample, searched, to_stored
-from tuner.search.executors import Share, check_executor, run_elsewhere
-from tuner.search.loop import BestModel, Callback, Tuned, has_cohorts
+from tuner.search.loop import BestModel, Callback, Tuned, Watch, has_cohorts
 from tuner.search.plan import Params, Plan, listed_trials, total_trials, with_brought
 from tuner.search.progress import ProgressBar
 from tuner.search.samplers import LISTED, make_pruner
 from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
-from tuner.search.worker import Worker
+from tuner.search.worker import Share, Worker, check_executor, run_elsewhere
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.study import load_study, quiet_optuna
-from tuner.storage.trial_attrs import OPENINGS, finished, study_attr
+from tuner.storage.trial_attrs import OPENINGS, best_complete, finished, model_id, study_attr
 
 if TYPE_CHECKING:
     from objectives.models.ensemble import Library
@@ -99,6 +98,16 @@ class Outcome:
     interrupted: bool
     try_params: Callable[[dict[str, Any]], BestModel | None]
 
+    @property
+    def has_model(self) -> bool:
+        """Whether the best trial's model is at hand, so that nothing must be trained for it."""
+        best = best_complete(self.study)
+        if best is None:
+            return False
+        own = {self.model[0]} if self.model else set()
+        own |= self.library.numbers if self.library else set()
+        return best.number in own or model_id(best) is not None
+
 
 def optimize(
     plan: Plan,
@@ -109,10 +118,12 @@ def optimize(
     show_progress_bar: bool,
     executor: Any = None,
     start_from: str | optuna.Study | HasStudy | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Run ``plan`` until its budget is spent and return the outcome.
 
-    Ctrl-C stops the search early; finished trials are kept.
+    Ctrl-C stops the search early; finished trials are kept. ``watch`` is called with the study in
+    this process whenever trials may have ended, wherever they train.
 
     Raises:
         ValueError: if the plan cannot run; before any training. `StudyMismatchError` if the storage
@@ -134,6 +145,7 @@ def optimize(
         session=session,
         callbacks=callbacks,
         library=_library(objective),
+        watch=watch,
     )
     model = None
     with session:
@@ -163,7 +175,9 @@ def optimize(
             with ProgressBar(
                 total=total, timeout=plan.timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress:
-                worker.interrupted = run_elsewhere(executor, plan.n_jobs, share, study, progress)
+                worker.interrupted = run_elsewhere(
+                    executor, plan.n_jobs, share, study, progress, watch
+                )
     return Outcome(
         study=study,
         objective=objective,

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -396,6 +395,8 @@ def _start_method() -> str:
     """Return how processes are started here; a server that forks them is started if need be."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
+    from multiprocessing import forkserver, resource_tracker  # of POSIX
+
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     try:
         resource_tracker.ensure_running()  # first, as it lets signals through when it starts
@@ -413,7 +414,7 @@ _OF_TERMINALS = [getattr(signal, n) for n in ("SIGINT", "SIGHUP") if hasattr(sig
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Start a process that a terminal's signals do not reach, not even while it loads."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)

@@ -1,21 +1,31 @@
-"""One process's share of a planned search: a `Worker` trains trials until the budget is spent."""
+"""Who trains: a `Worker` in this process, or several elsewhere through any executor: a pool, Dask,
+SLURM by submitit.
+"""
 
 from __future__ import annotations
 
+import os
+import pickle
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
+import optuna
+
+from objectives._messages import warn_caller
 from objectives.space.space import stored_space
 from tuner.search.loop import (
     BestModel,
     Callback,
     RunningTrials,
     Tuned,
+    Watch,
     has_cohorts,
     run_cohort,
     run_function,
+    show,
 )
 from tuner.search.plan import Plan, given
 from tuner.search.process_cohort import ProcessCohort, allowed_jobs, open_cohort
@@ -23,9 +33,9 @@ from tuner.search.progress import ProgressBar
 from tuner.search.samplers import LISTED, make_pruner, report_interval, sampler_source
 from tuner.search.start_from import sampler_seed
 from tuner.search.trial_queue import Timetable, TrialQueue, add_to_queue
-from tuner.storage.heartbeat import Heartbeat
+from tuner.storage.heartbeat import Heartbeat, stop_everywhere
 from tuner.storage.optuna_internals import read_anew
-from tuner.storage.study import Session
+from tuner.storage.study import Session, quiet_optuna
 from tuner.storage.trial_attrs import finished
 
 if TYPE_CHECKING:
@@ -37,6 +47,9 @@ _N_PARALLEL = 16
 
 # Random trials drawn ahead of time: enough to find alike ones among.
 _N_AHEAD = 256
+
+# Between two looks at what the workers of an executor do.
+_PAUSE_S = 0.5
 
 
 # Of a timeout, where the best trials are trained again afterwards.
@@ -53,6 +66,7 @@ class Worker:
         session: of the study.
         callbacks: called with study and trial after each trial of this process.
         library: where this process keeps the best trials; None for nowhere.
+        watch: called with the study when trials may have ended, in whatever process.
 
     Attributes:
         interrupted: whether Ctrl-C ended the last run.
@@ -63,11 +77,12 @@ class Worker:
     session: Session
     callbacks: Sequence[Callback] = ()
     library: Library | None = None
+    watch: Watch | None = None
     interrupted: bool = field(default=False, init=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what can be sent to another process: all but the callbacks."""
-        return self.__dict__ | {"callbacks": ()}
+        """Return what can be sent to another process: all but what is called in this one."""
+        return self.__dict__ | {"callbacks": (), "watch": None}
 
     def run(
         self,
@@ -99,7 +114,7 @@ class Worker:
         steered = n_jobs > 1 and not plan.is_known
         with (
             study.searches(),
-            Heartbeat(self.session, run=run) as heartbeat,
+            Heartbeat(self.session, run=run, watches=self.watch is not None) as heartbeat,
             ProgressBar(
                 total=n_trials, timeout=timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress,
@@ -111,6 +126,7 @@ class Worker:
                 kept_back_s=_KEPT_BACK * (timeout or 0.0),
                 n_finalists=getattr(self.objective, "n_finalists", lambda n_trials: 0),
                 callbacks=self.callbacks,
+                watch=self.watch,
                 progress=progress,
                 n_parallel=n_jobs * (_N_PARALLEL if plan.is_known else 1),
                 report_every=report_interval(plan.pruner, epochs=plan.max_steps),
@@ -118,8 +134,8 @@ class Worker:
                 library=self.library,
                 held_out=getattr(self.objective, "held_out", None),
             )
-            running.show()
             try:
+                running.show()
                 if has_cohorts(self.objective):
                     with open_cohort(
                         self.objective, seed=plan.seed, n_jobs=n_jobs, alone=steered
@@ -166,3 +182,155 @@ class Worker:
             only=only,
             stop_after=plan.stop_after,
         )
+
+
+class Executor(Protocol):
+    """What runs functions elsewhere, as those of `concurrent.futures` do."""
+
+    def submit(self, function: Callable[[Share], int], share: Share, /) -> Any:
+        """Run the function, and return a future of its result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a worker is sent: everything it needs beside the storage.
+
+    Args:
+        plan: the search.
+        objective: what is tuned, with its data.
+        storage: path or URL of the study's storage, which the worker can reach.
+        study_name: of the study.
+        n_trials: finished trials in the study at which to stop.
+        run: what the workers of one call have in common.
+        index: of the worker in this call, which makes each share another.
+    """
+
+    plan: Plan
+    objective: Tuned
+    storage: str
+    study_name: str
+    n_trials: int
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    index: int = 0
+
+    def __repr__(self) -> str:
+        """Return what may be logged: no password, no data."""
+        return f"Share(study_name={self.study_name!r}, index={self.index})"
+
+
+def work(share: Share) -> int:
+    """Train trials of the study until it is done; return how many this worker has ended.
+
+    This is what an executor runs, in another process and perhaps on another machine.
+    """
+    ended: list[int] = []
+    with quiet_optuna(), share.plan.session(share.storage, share.study_name) as session:
+        worker = Worker(
+            plan=share.plan,
+            objective=share.objective,
+            session=session,
+            callbacks=[lambda _, trial: ended.append(trial.number)],
+        )
+        worker.run(share.n_trials, timeout=share.plan.timeout, run=share.run)
+    return len(ended)
+
+
+def check_executor(
+    executor: Any, storage: Any, objective: Tuned, plan: Plan, callbacks: Sequence[Callback]
+) -> None:
+    """Raise unless workers elsewhere can reach the storage and be sent what they need.
+
+    Raises:
+        TypeError: if ``executor`` has no ``submit``.
+        ValueError: if the storage is not a file or a URL, something cannot be sent, or there are
+            callbacks, which would be called nowhere.
+    """
+    if not hasattr(executor, "submit"):
+        raise TypeError(
+            "executor must have a submit method as those of concurrent.futures have, got "
+            f"{type(executor).__name__}; for Dask give client.get_executor()"
+        )
+    if callbacks:
+        raise ValueError(
+            "callbacks must be empty where executor is given, since trials end in its workers, got "
+            f"{len(callbacks)}; look at result.study after the search"
+        )
+    if not isinstance(storage, str | os.PathLike):
+        raise ValueError(
+            "storage must be a .journal or .db file or a URL where executor is given, since its "
+            f"workers share the study through it, got storage={storage!r}"
+        )
+    try:
+        pickle.dumps((objective, plan))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "what is tuned must be something that can be sent to other processes where executor "
+            f"is given, got {error}; define functions at the top of an importable file"
+        ) from error
+
+
+def run_elsewhere(
+    executor: Executor,
+    n_workers: int,
+    share: Share,
+    study: optuna.Study,
+    progress: ProgressBar,
+    watch: Watch | None = None,
+) -> bool:
+    """Submit a share to each worker and wait for them; Ctrl-C stops them and returns.
+
+    The executor decides placement, retries and concurrency.
+
+    Args:
+        executor: with ``submit``, whose results have ``done`` and ``result``.
+        n_workers: shares to submit.
+        share: of the first worker; the others differ in the index.
+        study: that they work on.
+        progress: shows how far they are.
+        watch: called here with the study when trials may have ended.
+
+    Returns:
+        Whether it was Ctrl-C that ended them.
+
+    Raises:
+        Exception: of a worker, if all of them failed.
+    """
+    shares = [replace(share, index=index) for index in range(n_workers)]
+    futures = [executor.submit(work, each) for each in shares]
+    interrupted = False
+    try:
+        _wait(futures, study, progress, watch)
+    except KeyboardInterrupt:
+        interrupted = True
+        stop_everywhere(study, share.run)
+        _wait(futures, study, progress, watch)
+    errors = [error for future in futures if (error := _error_of(future)) is not None]
+    if errors and len(errors) == len(futures):
+        raise errors[0]
+    for error in errors:
+        warn_caller(
+            f"a worker ended with an error, the others continued: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}"
+        )
+    return interrupted
+
+
+def _wait(
+    futures: list[Any], study: optuna.Study, progress: ProgressBar, watch: Watch | None
+) -> None:
+    is_done = False
+    while not is_done:
+        is_done = all(future.done() for future in futures)
+        show(study, progress)
+        if watch is not None:
+            watch(study)
+        if not is_done:
+            time.sleep(_PAUSE_S)
+
+
+def _error_of(future: Any) -> Exception | None:
+    try:
+        future.result()
+    except Exception as error:  # whatever it is, the caller raises or tells it
+        return error
+    return None

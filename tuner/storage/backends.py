@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -22,13 +23,19 @@ from optuna.storages import (
     JournalStorage,
     RDBStorage,
 )
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalRedisBackend
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalFileSymlinkLock,
+    JournalRedisBackend,
+)
 
 from tuner.storage.optuna_internals import BatchedStorage
 
 # A process that is killed leaves its lock on a journal behind. A write takes milliseconds; Optuna
 # waits 30 s by default before it takes a lock away, and warns below 3 s.
 _LOCK_GRACE_S = 3
+_LOCK_PAUSE_S = 0.01
 
 # How long to wait for a database that is locked by another process, or away.
 _PATIENCE_S = 60
@@ -191,25 +198,49 @@ class _Journal(JournalFileBackend):
             super().append_logs(logs)
 
 
+# What systems say that allow no symbolic links: Windows without that right, some file systems.
+_NO_LINKS = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
 class _MendingLock(JournalFileSymlinkLock):
     """Optuna's lock on a journal, which mends the file before each write.
 
     The lock is a link to the journal, and Optuna asks the link when the journal last changed: by a
     relative path the link would lead nowhere, and a lock left behind would be waited for for ever.
+    Where links are not allowed the lock is a file of the same name, so both kinds exclude each
+    other.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), grace_period=_LOCK_GRACE_S)
         self._path = path
+        self._by_file: JournalFileOpenLock | None = None
 
     def acquire(self) -> bool:
-        taken = super().acquire()
+        try:
+            taken = self._acquire()
+        except OSError as error:
+            if error.errno not in _NO_LINKS or self._by_file is not None:
+                raise
+            self._by_file = JournalFileOpenLock(str(self._path), _LOCK_GRACE_S)
+            taken = self._acquire()
         try:
             cut_torn_line(self._path)
         except BaseException:
             self.release()
             raise
         return taken
+
+    def _acquire(self) -> bool:
+        deadline = time.monotonic() + _LOCK_GRACE_S
+        while True:
+            try:
+                return super().acquire() if self._by_file is None else self._by_file.acquire()
+            except PermissionError:
+                # Windows says so, too, while another process is removing the lock.
+                if sys.platform != "win32" or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOCK_PAUSE_S)
 
     def release(self) -> None:
         """Release the lock, if it is still this process's.
@@ -218,7 +249,7 @@ class _MendingLock(JournalFileSymlinkLock):
         ends its waiting. What was to be written is written by now.
         """
         try:
-            super().release()
+            super().release() if self._by_file is None else self._by_file.release()
         except RuntimeError:
             return
         except FileNotFoundError as error:  # Ctrl-C came once it was gone, and it was removed again
@@ -327,6 +358,15 @@ def redacted(url: object) -> str:
         return f"{scheme}://***"
     shown = text if parsed.password is None else parsed.render_as_string(hide_password=True)
     return _PARAMETER.sub(r"\1***", shown)
+
+
+def redacted_text(text: object) -> str:
+    """Return a text without the names and passwords of the URLs in it.
+
+    >>> redacted_text("no answer from http://me:secret@host/api?token=abc")
+    'no answer from http://***@host/api?token=***'
+    """
+    return _PARAMETER.sub(r"\1***", re.sub(r"://[^/\s@]*@", "://***@", str(text)))
 
 
 class RedisJournal(JournalRedisBackend):

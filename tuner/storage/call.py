@@ -40,6 +40,7 @@ _LEFT_OUT = (
     "device",
     "artifact_store",
     "start_from",
+    "track",
 )
 
 

@@ -54,6 +54,7 @@ class Heartbeat:
         run: what `stop_everywhere` stops; None for a search that is stopped by itself alone.
         interval: seconds between two signs.
         task: what it signs in for, where that is not to train.
+        watches: whether it has something to tell of the study's trials, as one process is to.
 
     Attributes:
         number: of this process in the study, from 0.
@@ -70,8 +71,9 @@ class Heartbeat:
         run: str | None = None,
         interval: float = INTERVAL_S,
         task: str | None = None,
+        watches: bool = False,
     ) -> None:
-        self._task = task
+        self._task, self._watches = task, watches
         self._session, self._run, self._interval = session, run, interval
         self._study = session.study
         self.is_shared = not isinstance(session.storage, InMemoryStorage)
@@ -122,6 +124,11 @@ class Heartbeat:
     def others(self) -> list[int]:
         """Return the numbers of the other processes that are alive and train."""
         return sorted(s["number"] for s in self._others().values() if s.get("task") is None)
+
+    def leads(self) -> bool:
+        """Whether of the living processes that watch the study this one has the lowest number."""
+        watching = [s["number"] for s in self._others().values() if s.get("watches")]
+        return all(number > self.number for number in watching)
 
     def wait_for_turn(self) -> None:
         """Wait until no other living process has its turn at the task; the lowest number is next.
@@ -263,6 +270,7 @@ class Heartbeat:
         with self.lock:
             sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
             sign |= {} if self._task is None else {"task": self._task, "turn": self._has_turn}
+            sign |= {"watches": True} if self._watches else {}
         self._study.set_user_attr(_PREFIX + self._token, sign | _place())
 
 

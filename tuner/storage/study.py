@@ -248,12 +248,22 @@ class Session:
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     study.set_metric_names([f"valid_{metric}"])  # the axes of dashboards
             if stored is None:
+                self._name_metric()
                 study.set_user_attr(RECORD, dict(self.record))
                 return study
         if (how := difference(stored, self.record)) is not None:
             raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
         warn_of_changes(name, stored, self.record)
         return study
+
+    def _name_metric(self) -> None:
+        """Let Optuna's figures and its dashboard name what is tuned."""
+        if not self.record.get("metric"):
+            return
+        with warnings.catch_warnings():
+            # Optuna may still change its interface, which this package then follows.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names([f"valid_{self.record['metric']}"])
 
     def open_study(self) -> TunedStudy:
         """Create the study, or continue it if it exists and is the same."""

@@ -1,11 +1,6 @@
 """The neighbours of Optuna: its callbacks, its dashboard, and Optuna itself going on."""
 
-import json
-import subprocess
-import sys
-
 import optuna
-import pytest
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
@@ -17,30 +12,6 @@ from tuner.tables import TRIAL_COLUMNS, curves_dataframe, trials_dataframe
 SPACE = {"n_layers": 1, "hidden_units": (8, 16), "batch_size": 32, "epochs": 3}
 CALL = {"space": SPACE, "show_progress_bar": False}
 
-# In a process of its own: TensorFlow, which the callback writes with, is large and warns.
-TENSORBOARD = """
-import json
-from pathlib import Path
-from optuna_integration import TensorBoardCallback
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util.tensor_util import make_ndarray
-from tuner import tune_mlp
-
-callback = TensorBoardCallback("runs", "valid_accuracy")
-result = tune_mlp(
-    "iris", space={"n_layers": 1, "epochs": 3}, pruner="none", n_trials=3, callbacks=[callback],
-    show_progress_bar=False,
-)
-found = {}
-for folder in Path("runs").iterdir():
-    events = EventAccumulator(str(folder)).Reload()
-    (event,) = events.Tensors("valid_accuracy")
-    session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    found[folder.name] = float(make_ndarray(event.tensor_proto)), b"learning_rate" in session
-values = {f"trial-{trial.number}": trial.value for trial in result.study.trials}
-print(json.dumps([found, values]))
-"""
-
 
 def square(trial):
     return trial.suggest_float("x", -1, 1) ** 2
@@ -48,24 +19,6 @@ def square(trial):
 
 def numbers_and_states(study):
     return [(trial.number, trial.state.name) for trial in study.trials]
-
-
-@pytest.mark.slow
-def test_what_the_tensorboard_callback_writes_is_read_back_from_its_event_files(tmp_path):
-    for name in ("optuna_integration", "tensorflow", "tensorboard"):
-        pytest.importorskip(name, reason=f"needs {name} of the extra 'tensorboard'")
-    done = subprocess.run(
-        [sys.executable, "-c", TENSORBOARD],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-    assert done.returncode == 0, done.stderr[-3000:]
-    found, values = json.loads(done.stdout.splitlines()[-1])
-    assert {name: value for name, (value, _) in found.items()} == pytest.approx(values)
-    assert all(has_params for _, has_params in found.values())
 
 
 def test_a_callback_of_optuna_ends_the_search():
