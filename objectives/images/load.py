@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections.abc import Mapping
@@ -87,7 +88,9 @@ def load_images(
         skip_corrupt: whether to leave out images that cannot be read, with a warning.
         max_bytes: images that need more memory than this are streamed: read whenever they are
             needed. Loading needs up to twice as much for a moment.
-        n_workers: processes that read streamed images; by default one for each core, 4 at most.
+        n_workers: processes that read streamed images; by default one for each core, 4 at most,
+            and none where processes do not begin as copies of this one: on macOS, Windows and from
+            Python 3.14 on each would run your script again, which then needs a main guard.
         seed: decides which image goes where.
 
     Returns:
@@ -110,7 +113,7 @@ def load_images(
                 "default"
             )
     if n_workers is None:
-        n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+        n_workers = _default_workers()
     options = ImageOptions(_size(image_size), skip_corrupt, max_bytes, n_workers)
     name, folder, images = read_images(dataset, options)
     target = _target(images.labels, task)
@@ -150,6 +153,12 @@ def load_images(
         split=rows.record(**sizes),
         class_weight=class_weights(class_weight, train.y, target.classes),
     )
+
+
+def _default_workers() -> int:
+    method = multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]
+    return min(os.cpu_count() or 1, MAX_WORKERS) if method == "fork" else 0
 
 
 def _size(image_size: int | Size | None) -> Size | None:

@@ -87,3 +87,16 @@ def test_a_memory_map_is_streamed_where_it_is(tmp_path):
 
     assert data.train.pixels.source.X is X
     assert torch.equal(every_image(data), every_image(load_images((X, Y))))
+
+
+@pytest.mark.parametrize(("method", "n_workers"), [("fork", 4), ("spawn", 0), ("forkserver", 0)])
+def test_processes_that_would_run_the_users_script_again_are_started_only_on_request(
+    method, n_workers, monkeypatch
+):
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: None)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: [method])
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+
+    data = load_images((pixels(N, 4, 4), Y), max_bytes=0)
+
+    assert data.train.pixels.n_workers == n_workers
