@@ -33,15 +33,7 @@ if TYPE_CHECKING:
 
 _ID = f"{PREFIX}tracked_as"  # user attribute of a study: what its runs are known by
 _MAX_TEXT = 5000  # of a tag in MLflow
-_VALUES = (
-    "value",
-    "value_last",
-    "value_std",
-    "value_confirmed",
-    "best_epoch",
-    "epochs_run",
-    "duration_s",
-)
+_VALUES = "value value_last value_std value_confirmed best_epoch epochs_run duration_s".split()
 _FACTS = ("seed", "worker", "stopped", "error")
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -92,8 +84,8 @@ class TrialRun:
             best_epoch, epochs_run, duration_s; those that it has by now.
         facts: the rest of its row: seed, worker, stopped, error; those that it has.
         curve: its epochs, in order.
-        start: seconds since 1970 at its begin.
-        end: the same at its end.
+        start: when it began, in seconds since 1970.
+        end: when it ended.
     """
 
     number: int
@@ -391,11 +383,9 @@ def tracker_of(track: str | Tracker | None) -> Tracker | None:
 
 
 class Tracking:
-    """Tells a tracker of a study, from the study itself: whichever process trains a trial, it is
-    told of once. As a context, it closes the study's run also after an error.
+    """Tells a tracker of a study, from the study itself, so whichever process trains a trial.
 
-    Args:
-        tracker: that is told; None for none.
+    As a context, it closes the study's run also after an error.
     """
 
     def __init__(self, tracker: Tracker | None) -> None:
@@ -428,12 +418,7 @@ class Tracking:
                 told.add(trial.number)
 
     def end(self, study: optuna.Study, model: Any | None) -> None:
-        """Tell of the rest, hand over tables and model, and close the study's run.
-
-        Args:
-            study: that has ended.
-            model: what predicts, if it is at hand.
-        """
+        """Tell of the rest, hand over tables and the model if there is one, and close the run."""
         if self._told is not None:  # else another process tells
             self.update(study)
         if self._told is None or self._tracker is None:
@@ -446,7 +431,7 @@ class Tracking:
                 export(curves_dataframe(study), folder / "curves.csv"),
             ]
             if model is not None:
-                files.append(folder / f"model{model.suffix}")
+                files.append(folder / f"best{model.suffix}")
                 model.save(files[-1])
             self._end(None if best is None else _trial_run(study, best), files)
 

@@ -87,7 +87,7 @@ def test_a_tracker_is_told_of_each_trial_once_by_the_names_that_the_table_has():
     assert best.number == result.best_trial.number
     assert files["trials.csv"].decode().count("\n") == 5
     assert files["curves.csv"].decode().startswith("number,epoch,valid_accuracy")
-    assert [name for name in files if name.startswith("model.")]
+    assert [name for name in files if name.startswith("best.")]
 
 
 def test_a_study_that_goes_on_tells_of_what_is_missing_under_the_same_id(tmp_path):
@@ -239,7 +239,7 @@ def test_event_files_of_tensorboard_are_read_back(tmp_path):
         assert b"batch_size" in session
         assert b"log2" not in session
     assert len(pd.read_csv(folder / "trials.csv")) == 3
-    assert list(folder.glob("model.*"))
+    assert list(folder.glob("best.*"))
 
 
 @pytest.mark.filterwarnings("default")
@@ -271,7 +271,7 @@ def test_runs_of_mlflow_are_read_back_from_a_local_store(in_folder, monkeypatch)
         assert seen == set(zip(*epochs_of(curves, number), strict=True))
     artifacts = [f.path for f in mlflow.MlflowClient().list_artifacts(study.info.run_id)]
     assert {"trials.csv", "curves.csv"} < set(artifacts)
-    assert any(path.startswith("model") for path in artifacts)
+    assert any(path.startswith("best.") for path in artifacts)
 
 
 @pytest.mark.filterwarnings("default")
@@ -346,8 +346,11 @@ def test_the_command_line_and_its_files_take_a_tracker_and_resume_goes_on(in_fol
     Path("c.toml").write_text('track = "tensorboard"\nstorage = "s.journal"\n')
 
     assert run("mlp", "iris", "--config", "c.toml", *SMALL).exit_code == 0
-    more = ["--n-trials", "3", "--track", "tensorboard", "--quiet"]
-    assert run("resume", "s.journal", *more).exit_code == 0
-
     [folder] = Path("runs").iterdir()
-    assert len(list(folder.glob("trial-*"))) == 3
+    assert len(list(folder.glob("trial-*"))) == 2
+
+    tune_mlp("iris", n_trials=1, storage="t.journal", **MLP)
+    more = ["--n-trials", "3", "--track", "tensorboard", "--quiet"]
+    assert run("resume", "t.journal", *more).exit_code == 0
+    [other] = set(Path("runs").iterdir()) - {folder}
+    assert len(list(other.glob("trial-*"))) == 3
