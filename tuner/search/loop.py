@@ -206,7 +206,7 @@ def _note_params(running: RunningTrials, trial: optuna.Trial, record: TrialRecor
 
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
-Watch = Callable[[optuna.Study], None]  # called when trials may have ended, in any process
+Watch = Callable[[optuna.Study], None]
 BestModel: TypeAlias = tuple[int, Any]  # number and fitted model of a trial
 Tuned: TypeAlias = Objective | Callable[[optuna.Trial], float]
 
@@ -219,11 +219,8 @@ def has_cohorts(objective: Tuned) -> TypeGuard[Objective]:
 # Code that raises the same error in each of the first trials will never succeed.
 _HOPELESS = 3
 
-# Characters of an error that a study keeps.
-_ERROR_LENGTH = 300
-
-# Between two looks at what other processes do.
-_PAUSE_S = 0.5
+_ERROR_LENGTH = 300  # characters of an error that a study keeps
+_PAUSE_S = 0.5  # between two looks at what other processes do
 
 
 @dataclass(kw_only=True)
@@ -234,11 +231,9 @@ class RunningTrials:
         queue: gives the process its trials.
         seed: trials' own seeds follow from it and their numbers.
         deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
-        kept_back_s: how many seconds earlier to stop where there are ``n_finalists`` of the trials
-            that the study then has.
+        kept_back_s: seconds to stop earlier where ``n_finalists`` of the trials train again.
         callbacks: called with study and trial after each trial.
-        watch: called with the study whenever trials may have ended; of several processes that have
-            one, in that of the lowest number.
+        watch: called with the study when trials may have ended, in one of several processes.
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
@@ -381,8 +376,8 @@ class RunningTrials:
         """
         trial, record = self.trials.pop(number)
         self.queue.note(number, None)
-        written = record.attributes(stopped, duration_s=duration_s)
-        written |= {} if error is None else {ERROR: error}
+        failed = {} if error is None else {ERROR: error}
+        written = record.attributes(stopped, duration_s=duration_s) | failed
         try:
             frozen = self._tell(trial, value, state, written)
         except UpdateFinishedTrialError:
