@@ -183,7 +183,7 @@ def plot_curves(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
         peak = best[best["cost"] == best["cost"].min()].head(1)
         (mark,) = ax.plot(peak["epoch"], peak["value"], "*", zorder=4, color=BEST_COLOR)
         mark.set(markersize=12, markeredgecolor="black")
-        label = f"best (trial {data.best_number}, epoch {peak['epoch'].item()})"
+        label = f"best (trial {data.best_number})"
         handles.append(Line2D([], [], color=BEST_COLOR, linewidth=2, marker="*", label=label))
     legend(ax, handles)
     return ax
