@@ -4,7 +4,8 @@ The portfolio of a task is chosen on the other tasks, as a user's table is none 
 portfolio was chosen on. Mean regret after 3, 6, 12 and 25 trials' worth of epochs (9 tasks, one
 seed): TPE alone 0.63, 0.48, 0.33, 0.16; after a portfolio of five 0.18, 0.17, 0.10, 0.05.
 Portfolios of 10 and 15, other numbers of trials before TPE learns, and no pruner differ from that
-within noise. ASHA has 0.23 and 0.21 at 3 and 6: cheaper trials do not pay where good ones come first.
+within noise. ASHA has 0.23 and 0.21 at 3 and 6: cheaper trials do not pay where good ones come
+first.
 """
 
 from __future__ import annotations

@@ -237,8 +237,8 @@ class Recipe:
 
 _VARIED = ("optimizer", "learning_rate", "n_layers", "hidden_units", "dropout", "weight_decay")
 
-# Chosen by `benchmarks/portfolio.py` on validation rows of eight tables, each configuration for what
-# it adds to the default and to those before it. With portfolios so chosen, on 14 subsets of ten
+# Chosen by `benchmarks/portfolio.py` on validation rows of eight tables, each configuration for
+# what it adds to the default and to those before it. With portfolios so chosen, on 14 subsets of 10
 # tables, a table left out of the choice has a regret of 0.93 by the default alone, 0.61 by the best
 # of it and two, and 0.20 of it and six (0: the best of all that were tried, 1: their median).
 _PORTFOLIO: Sequence[Mapping[str, Value]] = tuple(
