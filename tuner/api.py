@@ -241,7 +241,7 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
     check_data(entry, data["dataset"])
     from objectives.space.space import complete, defaults, make_space
     from tuner.search.plan import N_TRIALS
-    from tuner.search.samplers import LISTED
+    from tuner.search.samplers import INDEPENDENT, LISTED
     from tuner.storage.call import describe_call
     from tuner.storage.study import would_continue
 
@@ -265,7 +265,9 @@ def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> Tu
     firsts = [complete(rows, params) for params in arguments["enqueue"]]
     if arguments["include_default"] and arguments["sampler"] not in LISTED:
         firsts = [defaults(rows), *firsts]
-        if arguments["sampler"] != "random":  # whose trials are to be independent of one another
+        if (
+            arguments["sampler"] not in INDEPENDENT
+        ):  # whose trials are to be independent of one another
             n_left = (arguments["n_trials"] or N_TRIALS) - len(firsts)
             firsts += getattr(objective, "portfolio", [])[: max(0, n_left)]
     if (arguments["n_jobs"] or 1) > 1:
