@@ -185,8 +185,6 @@ def test_a_script_of_a_page_runs_by_itself(block, people):
 
 
 @pytest.mark.slow
-# `tuner mlp` opens the test split, and says so to whoever resumes.
-@pytest.mark.filterwarnings("ignore:study .* continues after its test split:UserWarning")
 @pytest.mark.parametrize("page", SESSIONS)
 def test_the_commands_of_a_page_can_be_typed_one_after_another(page, people):
     for line in SESSIONS[page]:

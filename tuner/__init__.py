@@ -10,7 +10,7 @@ from objectives.space.registry import READY_MADE
 if TYPE_CHECKING:
     from objectives.models.intervals import TestScore
     from tuner.api import tune, tune_cnn, tune_finetune, tune_mlp, tune_module
-    from tuner.diagnosis.diagnosis import Diagnosis, diagnose
+    from tuner.diagnosis.diagnosis import Diagnosis, StudyComparison, compare, diagnose
     from tuner.result import TuningResult, load_result
     from tuner.storage.study import StudyMismatchError, load_study
     from tuner.tracking import MLflowTracker, TensorBoardTracker, Tracker, WandbTracker
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Diagnosis",
     "MLflowTracker",
+    "StudyComparison",
     "StudyMismatchError",
     "TensorBoardTracker",
     "TestScore",
     "Tracker",
     "TuningResult",
     "WandbTracker",
+    "compare",
     "diagnose",
     "load_result",
     "load_study",
@@ -38,7 +40,9 @@ _TRACKERS = ("MLflowTracker", "TensorBoardTracker", "Tracker", "WandbTracker")
 __getattr__ = lazy_names(
     __name__,
     {
-        **dict.fromkeys(("Diagnosis", "diagnose"), "tuner.diagnosis.diagnosis"),
+        **dict.fromkeys(
+            ("Diagnosis", "StudyComparison", "compare", "diagnose"), "tuner.diagnosis.diagnosis"
+        ),
         **dict.fromkeys(("StudyMismatchError", "load_study"), "tuner.storage.study"),
         "TestScore": "objectives.models.intervals",
         **dict.fromkeys(("TuningResult", "load_result"), "tuner.result"),

@@ -27,6 +27,7 @@ from tuner.storage.chosen import (
 )
 from tuner.storage.study import load_study
 from tuner.storage.trial_attrs import (
+    CALL,
     OPENINGS,
     best_confirmed,
     confirmed_values,
@@ -130,9 +131,7 @@ class TuningResult:
 
     @property
     def default_trial(self) -> optuna.trial.FrozenTrial | None:
-        """The first complete trial of the default configuration, beside which a tuned result
-        stands; None if none ran it.
-        """
+        """The first complete trial of the default configuration; None if none ran it."""
         return view_of(self.study, self._objective).default_trial
 
     @property
@@ -190,9 +189,7 @@ class TuningResult:
         return in_words(self._choice(), *study_metric(self.study))
 
     def keep_chosen(self) -> None:
-        """Record in the study what `model` is, and keep it where it is not the best trial's, for
-        `load_result`.
-        """
+        """Record in the study what `model` is, and keep it if it is not the best trial's."""
         is_new = self._library or (self._finals is not None and self._finals.are_trained)
         if not (is_new and has_complete(self.study)):
             return
@@ -207,6 +204,12 @@ class TuningResult:
         if self._chosen is None or self._chosen[0] != n:
             self._chosen = n, self._choose(n)
         return self._chosen[1]
+
+    @property
+    def judge(self) -> Any:
+        """The objective that judges `model`: by folds where the best trials were trained again."""
+        objective, finals = self.objective, self._current_finals
+        return objective if finals is None else finals.judge(self.study)
 
     @property
     def _current_finals(self) -> Finals | None:
@@ -327,23 +330,16 @@ class TuningResult:
         return tables.curves_dataframe(self.study)
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the trial table to a .csv, .parquet, .json or .xlsx file."""
-        tables.export(self.trials_dataframe(), path)
+        """Write the trial table to a file, see `tuner.tables.export`."""
+        tables.export(view_of(self.study), path)
 
-    def plot(self, kind: str = "overview") -> Figure:
-        """Draw the study on one page, or one figure of `tuner.plots.figures.FIGURES`, such as
-        ``"curves"``.
-
-        Raises:
-            ValueError: if there is no figure of that kind.
-        """
+    def plot(self, kind: str = "overview", *, width: str | float | None = None) -> Figure:
+        """Draw the study on one page, or one figure of it, see `tuner.plots.figures.draw`."""
         from tuner.plots.figures import draw
 
         if kind != "predictions" or not has_complete(self.study):
-            return draw(self.study, kind)
-        model, judge, finals = self.model, self.objective, self._current_finals
-        judge = judge if finals is None else finals.judge(self.study)
-        return draw(self.study, kind, model=model, objective=judge)
+            return draw(self.study, kind, width=width)
+        return draw(self.study, kind, model=self.model, objective=self.judge, width=width)
 
     def diagnose(self) -> Diagnosis:
         """Say what the study shows and what to do next, see `tuner.diagnose`."""
@@ -482,6 +478,7 @@ def _repeat(
     import tuner
 
     function, dataset, options = recorded_call(study, data=data)
+    call = study_attr(study.user_attrs, CALL)
     options |= {
         "storage": storage,
         "study_name": study.study_name,
@@ -490,4 +487,5 @@ def _repeat(
         "show_progress_bar": False,
     }
     result: TuningResult = getattr(tuner, function)(dataset, **options)
+    study.set_user_attr(CALL, call)  # whose total stays what it was
     return result

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_object_dtype, is_string_dtype
 
+from objectives._messages import short
 from tuner.storage.view import TRIAL_COLUMNS, StudyView, view_of
 
 if TYPE_CHECKING:
@@ -101,15 +102,21 @@ _NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _XLSX_MAX_ROWS = 1_048_575  # Excel's 1,048,576 less the header.
 
 
-def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+def export(frame: pd.DataFrame | StudyView, path: str | os.PathLike[str]) -> Path:
     """Write a table to ``path`` in the format that its suffix names.
 
+    For a paper or a page, ``.tex`` (a ``tabular`` for the package booktabs) and ``.md`` round to
+    four digits. Of a trial table they hold number, state, value, best epoch and the hyperparameters
+    that differ; a remark names the others.
+
     Args:
-        frame: the table; its index is not written.
+        frame: the table, whose index is not written; or a view of a study for its trials, of which
+            the best one is bold in ``.tex`` and ``.md``.
         path: a file ending in ``.csv``, ``.csv.gz``, ``.parquet``, ``.json`` (a list of one object
-            a row) or ``.xlsx``, in an existing folder; an existing file is replaced. In CSV
-            and Excel files, what a spreadsheet would run as a formula in a text cell or a column's
-            name gets a ``'`` before it. JSON has null for what is missing or not finite.
+            a row), ``.xlsx``, ``.tex`` or ``.md``, in an existing folder; an existing file is
+            replaced. In CSV and Excel files, what a spreadsheet would run as a formula in a text
+            cell or a column's name gets a ``'`` before it. JSON has null for what is missing or not
+            finite.
 
     Returns:
         The path written.
@@ -127,7 +134,15 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         'number\\n0\\n'
     """
     path = check_path(path)
-    _writer(path)(frame, path)
+    best: int | None = None
+    if isinstance(frame, StudyView):
+        best = None if frame.best_trial is None else frame.best_trial.number
+        frame = frame.trials_table
+    write = _PRINTED.get(path.suffix.lower())
+    if write is not None:
+        path.write_text(write(*_for_print(frame), best), encoding="utf-8")
+    else:
+        _writer(path)(frame, path)
     return path
 
 
@@ -139,7 +154,8 @@ def check_path(path: str | os.PathLike[str]) -> Path:
         FileNotFoundError: if the folder does not exist.
     """
     path = Path(path)
-    _writer(path)
+    if path.suffix.lower() not in _PRINTED:
+        _writer(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path must be in a folder that exists, got path='{path}'; create {path.parent} first"
@@ -164,7 +180,8 @@ def _writer(path: Path) -> Callable[[pd.DataFrame, Path], None]:
         if path.name.lower().endswith(suffix):
             return write
     raise ValueError(
-        f"path must end in one of {', '.join(_WRITERS)}, got path='{path}'; change its suffix"
+        f"path must end in one of {', '.join([*_WRITERS, *_PRINTED])}, got path='{path}'; change "
+        "its suffix"
     )
 
 
@@ -200,6 +217,73 @@ def _write_xlsx(frame: pd.DataFrame, path: Path) -> None:
         )
     clean = _map_text(frame, lambda text: _NOT_IN_XML.sub("", text))
     _map_text(clean, _defuse).to_excel(path, engine="openpyxl", index=False)
+
+
+def _for_print(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return a table as people read it, cells as text, and a remark on what it leaves out."""
+    remark = ""
+    if {"number", "state", "value"} <= set(frame):
+        names = [str(name) for name in frame if str(name).startswith("params_")]
+        same = [name for name in names if frame[name].nunique(dropna=False) == 1]
+        fixed = [f"{n.removeprefix('params_')}={short(frame[n].iloc[0])}" for n in same]
+        remark = f"The same in all trials: {' '.join(', '.join(fixed).split())}." if fixed else ""
+        shown = ["number", "state", "value"]
+        shown += [n for n in ("value_std", "best_epoch") if n in frame and frame[n].notna().any()]
+        frame = frame[[*shown, *(name for name in names if name not in same)]]
+    columns = {str(n).removeprefix("params_"): _as_text(str(n), c) for n, c in frame.items()}
+    return pd.DataFrame(columns), remark
+
+
+def _as_text(name: str, column: pd.Series) -> list[str]:
+    if name.startswith("params_") or not pd.api.types.is_float_dtype(column):
+        return [" ".join(short(cell).split()) for cell in column]
+    # Digits below one another: four of the largest value.
+    largest = column.abs().replace(math.inf, math.nan).max()
+    digits = min(max(0, 4 - math.ceil(math.log10(largest))), 8) if largest > 0 else 0
+    return ["" if pd.isna(cell) else f"{cell:.{digits}f}" for cell in column]
+
+
+def _is_best(frame: pd.DataFrame, best: int | None) -> list[bool]:
+    numbers = frame["number"] if "number" in frame else frame.index
+    return [str(number) == str(best) for number in numbers]
+
+
+def _sides(frame: pd.DataFrame) -> list[bool]:
+    """Say for each column whether it holds numbers, which stand on the right."""
+    return [
+        bool(pd.to_numeric(column[column != ""], errors="coerce").notna().all())
+        for _, column in frame.items()
+    ]
+
+
+def _tex(frame: pd.DataFrame, remark: str, best: int | None) -> str:
+    is_best = _is_best(frame, best)
+
+    def bold(row: pd.Series) -> list[str]:
+        return ["font-weight: bold" if is_best[frame.index.get_loc(row.name)] else ""] * len(row)
+
+    style = frame.style.format(escape="latex").format_index(escape="latex", axis=1)
+    style = style.hide(axis="index").apply(bold, axis=1)
+    sides = "".join("r" if is_number else "l" for is_number in _sides(frame))
+    text = style.to_latex(hrules=True, column_format=sides, convert_css=True)
+    lines = ["% \\usepackage{booktabs}", *([f"% {remark}"] if remark else [])]
+    return "\n".join([*lines, text])
+
+
+def _markdown(frame: pd.DataFrame, remark: str, best: int | None) -> str:
+    def line(cells: Iterable[object], *, bold: bool = False) -> str:
+        texts = [_MARKDOWN.sub(r"\\\g<0>", str(cell)) for cell in cells]
+        marked = [f"**{text}**" if bold and text else text for text in texts]
+        return f"| {' | '.join(marked)} |"
+
+    rule = ["---:" if is_number else "---" for is_number in _sides(frame)]
+    rows = zip(frame.itertuples(index=False), _is_best(frame, best), strict=True)
+    lines = [line(frame), f"| {' | '.join(rule)} |", *(line(row, bold=b) for row, b in rows)]
+    return "\n".join([*lines, *(["", _MARKDOWN.sub(r"\\\g<0>", remark)] if remark else []), ""])
+
+
+_MARKDOWN = re.compile(r"[\\`*_|<>\[\]]")
+_PRINTED = {".tex": _tex, ".md": _markdown}
 
 
 def _json_cell(cell: object) -> object:

@@ -99,16 +99,16 @@ class DataArguments(TypedDict, total=False):
         valid_size: Share of the rows for validation. Where folders of images give a split, it
             stays.
         test_size: Share of the rows for the test; 0 keeps none for it.
-        groups: A column, or a value for each row; rows of one group stay in one split. The column
-            is no feature. For a folder of images: a function of the path.
-        class_weight: ``balanced`` (inverse to the frequency in the training split), or a weight for
-            each label; labels not named weigh 1.
+        groups: Column whose rows of one value stay in one split; it is no feature. In Python also a
+            value for each row. For a folder of images: a function of the path.
+        class_weight: ``balanced``, which is inverse to the frequency in the training split. In
+            Python also a weight for each label; labels not named weigh 1.
     """
 
     task: Annotated[Task | None, Argument(None, "a text", TASKS)]
     valid_size: Annotated[float, Argument(0.2, "a number")]
     test_size: Annotated[float, Argument(0.2, "a number")]
-    groups: Annotated[object, Argument(None)]
+    groups: Annotated[object, Argument(None, typed=str)]
     class_weight: Annotated[str | Mapping[Any, float] | None, Argument(None, typed=str)]
 
 
@@ -117,20 +117,22 @@ class TableArguments(DataArguments, total=False):
 
     Args:
         target: Column to predict.
-        time: A column, or a value for each row; the earliest rows train, the latest test. The
-            column is no feature.
+        time: Column by which the earliest rows train and the latest test; it is no feature. In
+            Python also a value for each row.
         categorical: Columns to treat as categories besides text, such as few-valued integers.
-        sample_weight: A column, or a weight for each row. The column is no feature.
+        sample_weight: Column with the weight of each row; it is no feature. In Python also a weight
+            for each row.
         encoding: Of a file of text, such as ``cp1252``; by default UTF-8, or what its first bytes
             say.
         drop_missing_target: Whether to leave out rows without a target.
-        rare_classes: ``drop`` to leave out classes of fewer than 3 rows; None refuses them.
+        rare_classes: ``drop`` to leave out classes of fewer than 3 rows; by default they are
+            refused.
     """
 
     target: Annotated[str | None, Argument(None, "a text")]
-    time: Annotated[object, Argument(None)]
+    time: Annotated[object, Argument(None, typed=str)]
     categorical: Annotated[Sequence[str] | None, Argument(None, "a list")]
-    sample_weight: Annotated[object, Argument(None)]
+    sample_weight: Annotated[object, Argument(None, typed=str)]
     encoding: Annotated[str | None, Argument(None, "a text")]
     drop_missing_target: Annotated[bool, Argument(False, "true or false")]
     rare_classes: Annotated[str | None, Argument(None, "a text")]
@@ -140,9 +142,9 @@ class ImageArguments(DataArguments, total=False):
     """How images are read.
 
     Args:
-        image_size: Height and width that images are stretched to, or a number for both. By default
-            the size they have, or the median height and width if they differ; a pretrained backbone
-            takes what its weights were trained with.
+        image_size: Height and width that images are stretched to. In Python also a pair of them. By
+            default the size they have, or the median height and width if they differ; a pretrained
+            backbone takes what its weights were trained with.
         skip_corrupt: Whether to leave out images that cannot be read, with a warning.
         max_bytes: Images that need more memory than this are read from disk when they are needed.
         n_workers: Processes that read streamed images; by default one for each core, 4 at most, and
@@ -208,7 +210,7 @@ class FinetuneArguments(ImageArguments, total=False):
         backbone: A classification network of torchvision, such as {choices}. A new head replaces
             its last linear layer.
         weights: ``DEFAULT`` or another name of torchvision's weights, downloaded once; a .pth or
-            .safetensors file of a state dict, loaded without running code; or none for random
+            .safetensors file of weights, loaded without running code; or none for random
             weights.
     """
 

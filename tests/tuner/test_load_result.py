@@ -167,3 +167,15 @@ def test_an_objective_without_models_is_searched_all_the_same(tmp_path):
 
     assert set(result.trials_dataframe()["state"]) == {"COMPLETE"}
     assert files(storage, start="") == []
+
+
+def test_what_repeats_the_call_of_a_study_leaves_its_total_as_it_was(tmp_path):
+    path = tmp_path / "s.journal"
+    tune_mlp("iris", n_trials=2, epochs=2, storage=path, show_progress_bar=False)
+    study = load_study(path)
+    call = study.user_attrs["fusetune:call"]
+    study.set_user_attr("fusetune:call", call | {"options": call["options"] | {"n_trials": 50}})
+
+    load_result(path).test_score()
+
+    assert load_study(path).user_attrs["fusetune:call"]["options"]["n_trials"] == 50

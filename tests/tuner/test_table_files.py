@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.storage.view import view_of
 from tuner.tables import export, file_name, trials_dataframe
 
 FRAME = pd.DataFrame(
@@ -216,3 +217,69 @@ def test_missing_library_is_named_with_the_extra_that_brings_it(
 
     with pytest.raises(ImportError, match=rf"{library} .* pip install 'fusetune\[{extra}\]'"):
         export(FRAME, tmp_path / f"t{suffix}")
+
+
+# --- for papers and pages ---
+
+
+def study_for_a_paper():
+    study = optuna.create_study(study_name="s", direction="maximize")
+    study.set_user_attr("fusetune", {"metric": "accuracy"})
+    for number, value in enumerate([0.9, 0.9725]):
+        params = {"learning_rate": 0.00123456, "units_a_layer": 8 << number, "kind": "a&b|c"}
+        study.add_trial(
+            optuna.trial.create_trial(value=value, user_attrs={"params": params, "best_epoch": 3})
+        )
+    return study
+
+
+def test_latex_has_what_differs_the_best_row_bold_and_a_remark_on_the_rest(tmp_path):
+    written = export(view_of(study_for_a_paper()), tmp_path / "t.tex")
+
+    assert written.read_text() == (
+        "% \\usepackage{booktabs}\n"
+        "% The same in all trials: learning_rate=0.001235, kind=a&b|c.\n"
+        "\\begin{tabular}{rlrrr}\n"
+        "\\toprule\n"
+        "number & state & value & best\\_epoch & units\\_a\\_layer \\\\\n"
+        "\\midrule\n"
+        "0 & COMPLETE & 0.9000 & 3 & 8 \\\\\n"
+        "\\bfseries 1 & \\bfseries COMPLETE & \\bfseries 0.9725 & \\bfseries 3 & "
+        "\\bfseries 16 \\\\\n"
+        "\\bottomrule\n"
+        "\\end{tabular}\n"
+    )
+
+
+def test_markdown_has_the_same_and_nothing_breaks_its_columns(tmp_path):
+    written = export(view_of(study_for_a_paper()), tmp_path / "t.md")
+
+    assert written.read_text().splitlines() == [
+        r"| number | state | value | best\_epoch | units\_a\_layer |",
+        "| ---: | --- | ---: | ---: | ---: |",
+        "| 0 | COMPLETE | 0.9000 | 3 | 8 |",
+        "| **1** | **COMPLETE** | **0.9725** | **3** | **16** |",
+        "",
+        r"The same in all trials: learning\_rate=0.001235, kind=a&b\|c.",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".tex", ".md"])
+def test_text_of_a_study_is_escaped_for_a_paper(suffix, tmp_path):
+    frame = pd.DataFrame({"a|b": ["50% & $5\nmore", "<b>_x_</b>"], "value": [1234.5678, math.nan]})
+
+    text = export(frame, tmp_path / f"t{suffix}").read_text()
+
+    rows = {
+        ".tex": [r"50\% \& \$5 more & 1235 \\", r"<b>\_x\_</b> &  \\"],
+        ".md": [r"| 50% & $5 more | 1235 |", r"| \<b\>\_x\_\</b\> |  |"],
+    }
+    assert set(rows[suffix]) <= set(text.splitlines())
+
+
+@pytest.mark.parametrize("suffix", [".tex", ".md"])
+def test_a_table_without_trials_has_a_head_for_a_paper(suffix, tmp_path):
+    text = export(trials_dataframe(optuna.create_study()), tmp_path / f"t{suffix}").read_text()
+
+    assert "number" in text
+    assert "value" in text

@@ -14,7 +14,19 @@ from objectives.space.registry import READY_MADE
 from tuner.cli.console import EXIT_CODES, one_line_errors
 from tuner.cli.options import SearchCommand, search_command
 from tuner.cli.search import begin, resume, try_params, worker
-from tuner.cli.studies import dashboard, diagnose, export, plot, predict, proxy, report, show
+from tuner.cli.studies import (
+    compare,
+    confirm,
+    dashboard,
+    diagnose,
+    export,
+    init,
+    plot,
+    predict,
+    proxy,
+    report,
+    show,
+)
 
 app = typer.Typer(
     name="tuner",
@@ -29,7 +41,10 @@ for _entry in READY_MADE.values():
     if _entry.command:
         app.command(cls=SearchCommand)(one_line_errors()(search_command(_entry, begin)))
 app.command("try")(one_line_errors()(try_params))
-for _command in (resume, worker, show, export, plot, diagnose, report, predict, dashboard, proxy):
+for _command in (
+    *(init, resume, worker, show, export, plot, diagnose, confirm),
+    *(compare, report, predict, dashboard, proxy),
+):
     app.command()(one_line_errors()(_command))
 
 
@@ -54,8 +69,3 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def main() -> None:
-    """Run the command line."""
-    app(prog_name="tuner")

@@ -7,9 +7,11 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import unicodedata
@@ -23,9 +25,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from objectives._messages import short
+from tuner.cli.options import STORAGE
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
     from optuna.trial import FrozenTrial
     from rich.table import Table
 
@@ -50,6 +54,9 @@ def one_line_errors() -> Iterator[None]:
         warnings.showwarning = _show_warning
         try:
             yield
+        except KeyboardInterrupt:
+            echo("interrupted", err=True)
+            raise typer.Exit(SIGNALLED + signal.SIGINT) from None
         except BrokenPipeError:  # of `tuner show STUDY | head`, which typer ends quietly
             raise
         except Exception as error:
@@ -97,14 +104,68 @@ def echo(text: object, *, err: bool = False) -> None:
 
 def tell(text: str, values: Mapping[str, object], as_json: bool) -> None:
     """Print ``text`` for reading or, if ``as_json``, what it says as one JSON object."""
-    typer.echo(json.dumps(values) if as_json else visible(text))
+    typer.echo(json.dumps(values) if as_json else visible(_wrapped(text)))
 
 
-def stored(storage: str, study_name: str | None) -> optuna.Study:
+def _wrapped(text: str) -> str:
+    """Break lines between words where a terminal would break them within words."""
+    if not sys.stdout.isatty():
+        return text
+    fill = textwrap.TextWrapper(
+        shutil.get_terminal_size().columns,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).fill
+    return "\n".join(map(fill, text.splitlines()))
+
+
+def located(study: str, study_name: str | None = None) -> tuple[str, str | None]:
+    """Return storage and name of a study that was typed as its name in `STORAGE`, a file or a URL.
+
+    Raises:
+        FileNotFoundError: for a name where there is no such file.
+
+    Example:
+        >>> located("people.journal"), located("sqlite:///s.db", "first")
+        (('people.journal', None), ('sqlite:///s.db', 'first'))
+    """
+    if "://" in study or study.endswith((".journal", ".db")) or study_name is not None:
+        return study, study_name
+    if not Path(STORAGE).exists():
+        raise FileNotFoundError(
+            f"STUDY must be a .journal or .db file, a URL, or the name of a study in {STORAGE}, "
+            f"which is not in this folder, got {study!r}"
+        )
+    return STORAGE, study
+
+
+def stored(study: str, study_name: str | None) -> optuna.Study:
     """Load a stored study, and Optuna with it; the study's name may be left out if it is alone."""
     from tuner.storage.study import load_study
 
-    return load_study(storage, study_name)
+    return load_study(*located(study, study_name))
+
+
+def command_for(command: str, storage: object, study_name: str | None, *rest: str) -> str:
+    """Return a command on a study as it is typed; it shows no password."""
+    if storage == STORAGE and study_name is not None:
+        return _typed(["tuner", command, study_name, *rest])
+    from tuner.storage.backends import redacted
+
+    named = [] if study_name is None else ["--study-name", study_name]
+    return _typed(["tuner", command, redacted(storage), *named, *rest])
+
+
+def _typed(words: list[str]) -> str:
+    # cmd.exe knows no single quotes.
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def suggest(command: str, as_json: bool) -> None:
+    """End a command with what to type next, for people."""
+    if not as_json:
+        echo(f"next: {command}", err=True)
 
 
 def check_folder(option: str, path: Path) -> Path:
@@ -122,6 +183,14 @@ def check_folder(option: str, path: Path) -> Path:
     if not os.access(path.parent, os.W_OK, effective_ids=effective):
         raise PermissionError(f"{option} must be in a folder that can be written, got {path}")
     return path
+
+
+def check_new(option: str, path: Path, *, force: bool = False) -> None:
+    """Raise FileExistsError if a file is there, unless it may be overwritten."""
+    if path.exists() and not force:
+        raise FileExistsError(
+            f"{option} must be a new file, got {path}, which is there; add --force to overwrite it"
+        )
 
 
 _SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -184,9 +253,9 @@ class Interruption:
 
         is_stored = options.get("storage") is not None
         if result is None:
-            self._say("interrupted while loading, before any training")
-            kept = "; what the study already holds is kept" if is_stored else ""
-            self._say(f"to begin again: run the same command{kept}")
+            kept = ", which keeps what the study holds" if is_stored else ""
+            again = f"run the same command again{kept}"
+            self._say(f"interrupted while loading, before any training: {again}")
             raise typer.Exit(self.exit_code)
         kept = count_states(result.study)
         self._say(f"interrupted: {kept or 'no trial had ended'}")
@@ -195,7 +264,7 @@ class Interruption:
         if is_stored:
             self._say(f"to go on: {_resume_command(options)}")
         else:
-            self._say("add --storage study.journal to be able to go on after an interruption")
+            self._say("leave out --storage none to be able to go on after an interruption")
         raise typer.Exit(self.exit_code)
 
     def _notice(self, signum: int, frame: FrameType | None) -> None:
@@ -217,42 +286,63 @@ class Interruption:
 
 def _resume_command(options: Mapping[str, object]) -> str:
     """Return the command that continues a search in a storage; it shows no password."""
-    from tuner.storage.backends import redacted
-
-    command = ["tuner", "resume", redacted(options["storage"])]
-    command += ["--study-name", str(options["study_name"])]
-    if options.get("n_jobs") is not None:
-        command += ["--n-jobs", str(options["n_jobs"])]
+    rest = [] if options.get("n_jobs") is None else ["--n-jobs", str(options["n_jobs"])]
     if isinstance(options.get("track"), str):
-        command += ["--track", str(options["track"])]
-    # cmd.exe knows no single quotes.
-    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
+        rest += ["--track", str(options["track"])]
+    return command_for("resume", options["storage"], str(options["study_name"]), *rest)
 
 
 _TOP = 10
 
 
-def print_result(result: TuningResult, table: Path, model: Path | None, *, as_json: bool) -> None:
-    """Print the best configuration beside the default one, the scores, and where the files are."""
-    from tuner.storage.trial_attrs import confirmed_values, count_states, finished
+def print_result(
+    result: TuningResult,
+    place: str,
+    table: Path,
+    model: Path | None,
+    *,
+    test: bool,
+    as_json: bool,
+) -> None:
+    """Print the best configuration beside the default one, the scores, and where the files are.
 
-    best, default, test = result.best_trial, result.default_trial, result.test_score()
+    Args:
+        result: of the search.
+        place: where its study is.
+        table: where its trials are.
+        model: where its model is, if anywhere.
+        test: open the test split.
+        as_json: print one JSON object.
+    """
+    from tuner.storage.trial_attrs import (
+        confirmed_values,
+        count_states,
+        finished,
+        study_metric,
+    )
+
+    best, default, (metric, _) = result.best_trial, result.default_trial, study_metric(result.study)
+    score = result.test_score() if test else None
     if not as_json:
         trials = {f"best (trial {best.number})": best}
         if default is not None:
             trials[f"default (trial {default.number})"] = default
-        _print_trials(trials, test.metric, confirmed_values(result.study.user_attrs))
-    compared = filter(None, [result.comparison()])
-    lines = [*compared, str(test), f"{count_states(result.study)}; table: {table}"]
+        _print_trials(trials, metric, confirmed_values(result.study.user_attrs))
+    lines = [*filter(None, [result.comparison()]), str(score or "the test split stays shut")]
+    name = result.study.study_name
+    lines += [count_states(result.study), f"kept: study {name} in {place}, table {table}"]
     values = {
-        "study_name": result.study.study_name,
-        "metric": test.metric,
+        "study_name": name,
+        "storage": place,
+        "metric": metric,
         "best_trial": best.number,
         "best_params": result.best_params,
         "best_value": result.best_value,
         "confirmed_value": result.confirmed_value,
         "default_value": None if default is None else default.value,
-        "test": {"value": test.value, "low": test.low, "high": test.high, "n": test.n},
+        "test": None
+        if score is None
+        else {name: getattr(score, name) for name in ("value", "low", "high", "n")},
         "n_trials": len(finished(result.study)),
         "trials": str(table),
         "model": None if model is None else str(model),
@@ -330,8 +420,31 @@ def print_trial(study: optuna.Study, number: int, rival: int | None, *, as_json:
         if rival is not None:
             trials[f"best before (trial {rival})"] = view.by_number[rival]
         _print_trials(trials, view.metric, view.confirmed)
-    ending = "the best so far" if best == number else f"the best is trial {best}"
-    tell(f"trial {number}: {row['state']}, {row['stopped']}; {ending}", values, as_json)
+    rank = "it is the best so far" if best == number else f"the best is still trial {best}"
+    rank = "no trial is complete yet" if best is None else rank
+    ending = _ending(row["state"], short(row["stopped"]), short(row["error"]))
+    tell(f"trial {number} {ending}; {rank}", values, as_json)
+
+
+_ENDINGS = {
+    "epochs": "trained for all its epochs",
+    "patience": "ended early, as it no longer improved",
+    "timeout": "ended at the time limit, with the best epoch so far",
+    "out of memory": "ran out of memory",
+}
+
+
+def _ending(state: str, stopped: str, error: str) -> str:
+    """Say how a trial ended.
+
+    >>> _ending("COMPLETE", "patience", ""), _ending("PRUNED", "diverged at epoch 3", "")
+    ('ended early, as it no longer improved', 'diverged at epoch 3')
+    """
+    if state == "FAIL":
+        return f"failed: {error}"
+    if stopped.startswith("pruned"):
+        return f"was {stopped}"
+    return _ENDINGS.get(stopped, stopped or "is complete")
 
 
 def _print_trials(
@@ -353,6 +466,21 @@ def _print_trials(
     again = [confirmed.get(trial.number) for trial in trials.values()]
     if any(again):
         shown.add_row("trained again on folds", *(short(c.mean) if c else "" for c in again))
+    _print_table(shown)
+
+
+def print_frame(frame: pd.DataFrame, title: str, as_json: bool) -> None:
+    """Print a small table, or its rows as one JSON list."""
+    from rich.table import Table
+
+    if as_json:
+        typer.echo(frame.to_json(orient="records", double_precision=15))
+        return
+    shown = Table(title=visible(title), title_justify="left")
+    for name in frame:
+        shown.add_column(visible(str(name).replace("_", " ")), justify="right")
+    for row in frame.itertuples(index=False):
+        shown.add_row(*(visible(short(cell)) for cell in row))
     _print_table(shown)
 
 

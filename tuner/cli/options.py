@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,16 @@ from objectives.space.registry import (
     READY_MADE,
     TABLES,
     Argument,
+    FinetuneArguments,
+    ImageArguments,
+    MLPArguments,
     Options,
     ReadyMade,
+    TableArguments,
+    arguments_of,
     listing,
 )
-from tuner.search.arguments import arguments_for
+from tuner.search.arguments import SearchArguments, StudyArguments, arguments_for
 
 if TYPE_CHECKING:
     from objectives.space.hyperparameter import UserSpace
@@ -41,12 +47,15 @@ FIGURES = (
     "timeline",
 )
 
-_TYPES: dict[str, type] = {
+SUFFIXES = (".csv", ".parquet", ".json", ".xlsx", ".tex", ".md")
+
+_TYPES: dict[str, Any] = {
     "a text": str,
     "a whole number": int,
     "auto, none or a whole number": str,
     "a number": float,
     "true or false": bool,
+    "a list": list[str],
 }
 
 
@@ -64,24 +73,73 @@ def completer(names: tuple[str, ...]) -> Callable[[str], list[str]]:
     return complete
 
 
-def option(argument: Argument) -> Any:
+STORAGE = "fusetune.journal"
+"""Where the commands that search keep their studies, and the others look for them."""
+
+# Where the command line takes or does what the functions do not.
+_BY_DEFAULT = {
+    "storage": "Where the study is kept: a .journal or .db file, a URL, or none for memory alone.",
+    "study_name": "Name of the study in the storage; by default made of command and data.",
+    "folds": "Cross-validate each trial on so many folds; auto does so for small tables, or none.",
+    "ensemble": "Votes of an ensemble of trials at most; auto where it beats the best, or none.",
+}
+_METAVARS = {
+    "a text": "TEXT",
+    "a whole number": "N",
+    "a number": "NUMBER",
+    "a list": "TEXT",
+    "auto, none or a whole number": "N",
+    "true or false": "",
+}
+
+
+def option(argument: Argument, *flags: str, explained: str | None = None, panel: str = "") -> Any:
     """Return typer's option for an argument; its help is the first sentence of the argument's."""
-    sentence = argument.help.partition(". ")[0].rstrip(".").replace("``", "")
-    complete = completer(argument.choices) if argument.choices else None
-    return typer.Option(help=f"{sentence}.", autocompletion=complete)
+    return typer.Option(
+        *flags,
+        help=explained or sentence_of(argument),
+        autocompletion=completer(argument.choices) if argument.choices else None,
+        metavar=_METAVARS.get(argument.kind, "TEXT"),
+        rich_help_panel=panel or None,
+        show_default=argument.kind != "true or false",
+    )
+
+
+def flag(name: str, explained: str) -> Any:
+    """Return typer's option for a switch."""
+    return typer.Option(name, metavar="", help=explained)
+
+
+def valued(metavar: str, explained: str) -> Any:
+    """Return typer's option for what takes a value."""
+    return typer.Option(metavar=metavar, help=explained)
+
+
+def sentence_of(argument: Argument) -> str:
+    """Return the first sentence of what an argument does, which is for readers without Python."""
+    return f"{argument.help.partition('. ')[0].rstrip('.').replace('``', '')}."
 
 
 _SHARED = arguments_for(READY_MADE["mlp"])
 
 StudyPath = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A .journal or .db file, or a storage URL.")
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help=f"Name of a study in {STORAGE}; or a .journal or .db file, or a URL.",
+    ),
 ]
 StudyName = Annotated[
-    str | None, typer.Option(help="Needed where the storage holds several studies.")
+    str | None,
+    valued("TEXT", "Needed where a file or URL holds several studies."),
 ]
-Kind = Annotated[str, typer.Option(help=f"{listing(FIGURES)}.", autocompletion=completer(FIGURES))]
+Kind = Annotated[
+    str,
+    typer.Option(metavar="NAME", help=f"{listing(FIGURES)}.", autocompletion=completer(FIGURES)),
+]
 DataElsewhere = Annotated[
-    str | None, typer.Option(help="Path of the data here; default: the path at first.")
+    str | None,
+    valued("TEXT", "Path of the data here; default: the path at first."),
 ]
 NTrials = Annotated[int | None, option(_SHARED["n_trials"])]
 Timeout = Annotated[float | None, option(_SHARED["timeout"])]
@@ -91,54 +149,85 @@ Device = Annotated[str | None, option(_SHARED["device"])]
 Track = Annotated[str | None, option(_SHARED["track"])]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Trial table: .csv, .parquet, .json, .xlsx; default STUDY-trials.csv."),
+    valued("FILE", f"Trial table: {listing(SUFFIXES)}; by default STUDY-trials.csv."),
 ]
-SaveModel = Annotated[Path | None, typer.Option(help="Save the best model here.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SaveModel = Annotated[Path | None, valued("FILE", "File to save the best model to.")]
+Force = Annotated[
+    bool,
+    flag("--force", "Overwrite a file that another study or program wrote."),
+]
+Test = Annotated[
+    bool,
+    flag("--test", "Open the test split, once, and score the model on it."),
+]
+TableFile = Annotated[
+    Path | None,
+    valued("FILE", f"Write the table to a file as well: {listing(SUFFIXES)}."),
+]
+Quiet = Annotated[bool, flag("--quiet", "No progress bar.")]
+AsJson = Annotated[bool, flag("--json", "Print the result as JSON.")]
 
 _DATA = {
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{what} {listing(names)}.", autocompletion=completer(names)),
+        typer.Argument(
+            metavar="DATA", help=f"{what} {listing(names)}.", autocompletion=completer(names)
+        ),
     ]
     for kind, what, names in (
-        ("table", "A .csv or .parquet file, or one of", TABLES),
+        ("table", "A file or an http(s) address of a table, or one of", TABLES),
         ("images", "A folder with a folder of images a class, or", IMAGES),
     )
 }
 _CONFIG = Annotated[
     Path | None,
-    typer.Option(
-        help="A TOML file of the arguments by their names in Python, [space] and data among them; "
-        "paths in it start from its folder, and options given here win over it."
+    valued(
+        "FILE",
+        "A TOML file of these arguments, such as tuner init writes; paths in it start from "
+        "its folder, and options given here win over it.",
     ),
 ]
 
 
-def _text(explained: str) -> object:
-    return Annotated[str | None, typer.Option(help=explained)]
-
-
 # What only the command line has, or reads in its own way.
 _OWN = {
-    "space": _text(
-        "JSON, or a file of it: a value fixes a hyperparameter, a list gives its choices, an "
-        'object its range: {"dropout": 0, "learning_rate": {"low": 0.001, "high": 0.1}}.'
-    ),
-    "fix": Annotated[
+    "space": Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Fix one hyperparameter, such as dropout=0; may be repeated.",
+        valued(
+            "NAME=RANGE",
+            "What to search, once for each hyperparameter: a range learning_rate=1e-3..1e-1, "
+            "choices activation=relu,tanh, or a value dropout=0. Or all of it in JSON, or a file "
+            "of JSON.",
         ),
     ],
-    "trials": _text("JSON list of configurations, or a file of it, for the manual sampler."),
+    "fix": Annotated[
+        list[str] | None,
+        valued("NAME=VALUE", "Fix one hyperparameter, such as dropout=0; may be repeated."),
+    ],
+    "trials": Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="Configurations in JSON, or a file of it, for --sampler manual: "
+            '[{"dropout": 0}, {"dropout": 0.5}].',
+        ),
+    ],
     "out": Out,
     "save_model": SaveModel,
+    "force": Force,
+    "test": Test,
     "quiet": Quiet,
     "as_json": AsJson,
 }
+
+_PANELS = (
+    ("Data", TableArguments),
+    ("Data", ImageArguments),
+    ("Search", StudyArguments),
+    ("Training", SearchArguments),
+    ("Training", MLPArguments),
+    ("Training", FinetuneArguments),
+)
 
 NOT_PASSED_ON = ("data", "config", *_OWN)
 """Parameters of a search command that no entry point takes as they are."""
@@ -175,13 +264,24 @@ def _parameters(entry: ReadyMade) -> Iterator[inspect.Parameter]:
     arguments = arguments_for(entry)
     for name in sorted(arguments, key=lambda name: name not in entry.own_arguments):
         argument = arguments[name]
-        typed = argument.typed or _TYPES.get(argument.kind)
+        typed: Any = argument.typed or _TYPES.get(argument.kind)
         if typed is None or not argument.on_command_line:
             continue
-        annotation: object = typed if argument.default is not None else typed | None
-        yield parameter(name, Annotated[annotation, option(argument)], argument.default)
+        if name == "groups" and entry.data == "images":  # a function of the path
+            continue
+        default = None if name == "study_name" else argument.default
+        annotation: object = typed if default is not None else typed | None
+        words = name.replace("_", "-")  # of a switch only the one that changes it
+        switch = f" /--no-{words}" if default else f"--{words}"
+        flags = (switch,) if isinstance(default, bool) else ()
+        panel = next(title for title, known in _PANELS if name in arguments_of(known))
+        if typed is bool and default is not False:  # the words with --no- would leave no room
+            panel = "Switches"
+        declared = option(argument, *flags, explained=_BY_DEFAULT.get(name), panel=panel)
+        yield parameter(name, Annotated[annotation, declared], default)
     for name, annotation in _OWN.items():
-        yield parameter(name, annotation, False if annotation in (Quiet, AsJson) else None)
+        is_flag = annotation in (Quiet, AsJson, Force, Test)
+        yield parameter(name, annotation, False if is_flag else None)
 
 
 class SearchCommand(TyperCommand):
@@ -271,7 +371,7 @@ def _located(arguments: Options, folder: Path) -> dict[str, str]:
             case "out" | "save_model" | "artifact_store":
                 return True
             case "storage":
-                return "://" not in value
+                return "://" not in value and value != "none"
             case "weights":
                 return value.endswith((".pth", ".safetensors"))
             case "data":  # a name without suffix or folder is built in, unless it exists
@@ -287,13 +387,14 @@ def _located(arguments: Options, folder: Path) -> dict[str, str]:
     }
 
 
-def read_json(text: str, option: str, kind: type) -> Any:
+def read_json(text: str, option: str, kind: type, *, rule: str = "JSON") -> Any:
     """Read an option's value: JSON itself, or the path of a file of JSON.
 
     Args:
         text: what was typed.
         option: the option's name, for messages.
         kind: what the JSON must be.
+        rule: what else than a file the text may be.
 
     Raises:
         ValueError: if it is not JSON of that kind.
@@ -301,7 +402,7 @@ def read_json(text: str, option: str, kind: type) -> Any:
     """
     inline = text.lstrip().startswith(("{", "["))
     if not inline and not Path(text).is_file():
-        raise FileNotFoundError(f"{option} must be JSON or a file that exists, got {text!r}")
+        raise FileNotFoundError(f"{option} must be {rule} or a file that exists, got {text!r}")
     source = text if inline else Path(text).read_text(encoding="utf-8")
     try:
         value = json.loads(source)
@@ -313,20 +414,51 @@ def read_json(text: str, option: str, kind: type) -> Any:
     return value
 
 
-def parse_space(text: str) -> UserSpace:
-    """Read ``--space``: a value fixes a hyperparameter, a list is its choices, an object its range.
+def parse_space(texts: Sequence[str]) -> UserSpace:
+    """Read each ``--space``: a hyperparameter with its range, choices or value, or JSON of several.
+
+    In JSON a value fixes a hyperparameter, a list is its choices, an object its range.
 
     Raises:
-        ValueError: if it is not a JSON object, or a range lacks ``low`` or ``high``.
-        FileNotFoundError: if it is neither JSON nor a file that exists.
+        ValueError: if a text is none of these, or a range lacks an end.
+        FileNotFoundError: if it is neither of these nor a file that exists.
 
     Example:
-        >>> parse_space('{"n_layers": 2, "activation": ["relu"], "dropout": {"low": 0, "high": 1}}')
-        {'n_layers': 2, 'activation': ['relu'], 'dropout': (0, 1)}
+        >>> parse_space(["learning_rate=1e-3..1e-1", "activation=relu,tanh", "n_layers=2"])
+        {'learning_rate': (0.001, 0.1), 'activation': ['relu', 'tanh'], 'n_layers': 2}
+        >>> parse_space(['{"n_layers": 2, "dropout": {"low": 0, "high": 1}}'])
+        {'n_layers': 2, 'dropout': (0, 1)}
     """
     from tuner.storage.call import read_space
 
-    return read_space(read_json(text, "--space", dict), source="--space")
+    space: dict[str, object] = {}
+    for text in texts:
+        if _ASSIGNED.match(text) and not Path(text).is_file():
+            name, _, values = text.partition("=")
+            space[name.strip()] = _parse_range(text, values.strip())
+        else:
+            space |= read_space(
+                read_json(text, "--space", dict, rule="name=low..high, name=value, JSON"),
+                source="--space",
+            )
+    return space
+
+
+_ASSIGNED = re.compile(r"\s*\w+\s*=")
+
+
+def _parse_range(text: str, values: str) -> object:
+    if ".." in values:
+        low, high = (parse_scalar(end.strip()) for end in values.split("..", 1))
+        if not all(isinstance(end, int | float) for end in (low, high)):
+            raise ValueError(
+                f"--space must give a range as low..high in numbers, such as dropout=0..0.5, "
+                f"got {text!r}"
+            )
+        return low, high
+    if "," in values:
+        return [parse_scalar(value.strip()) for value in values.split(",") if value.strip()]
+    return parse_scalar(values)
 
 
 def parse_assignments(texts: Sequence[str], what: str) -> dict[str, object]:
@@ -352,14 +484,17 @@ def parse_assignments(texts: Sequence[str], what: str) -> dict[str, object]:
     return assignments
 
 
-def parse_scalar(text: str) -> object:
-    """Read a JSON number, true, false, null, or else a text.
+_SHORT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # JSON has no .5 and 5.
 
-    >>> parse_scalar("5"), parse_scalar("null"), parse_scalar("auto")
-    (5, None, 'auto')
+
+def parse_scalar(text: str) -> object:
+    """Read a number, true, false, null, or else a text.
+
+    >>> parse_scalar("5"), parse_scalar(".5"), parse_scalar("null"), parse_scalar("auto")
+    (5, 0.5, None, 'auto')
     """
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        return text
+        return float(text) if _SHORT_NUMBER.fullmatch(text) else text
     return text if isinstance(value, dict | list) else value

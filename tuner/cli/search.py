@@ -5,24 +5,31 @@ Each command checks what was typed before it imports what trains, which takes se
 
 from __future__ import annotations
 
+import itertools
+import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from objectives.space.registry import Options, ReadyMade
+from objectives.space.registry import IMAGES, TABLES, Options, ReadyMade
 from tuner.cli import options as o
 from tuner.cli.console import (
     NO_RESULT,
     Interruption,
     check_folder,
+    check_new,
+    command_for,
     echo,
+    located,
     print_result,
     print_trial,
-    stored,
+    suggest,
     tell,
 )
 from tuner.cli.options import parse_assignments, parse_scalar, parse_space, read_config, read_json
@@ -48,13 +55,20 @@ def begin(entry: ReadyMade, ctx: typer.Context) -> None:
     options = {
         name: value
         for name, value in typed.items()
-        if name not in o.NOT_PASSED_ON and value is not None
+        if name not in o.NOT_PASSED_ON and value not in (None, [], ())
     }
     if typed["config"] is not None:
         configured = read_config(Path(typed["config"]), entry)
         options |= {n: v for n, v in configured.items() if not _was_typed(ctx, n)}
     options |= _read(typed, options)
-    data, out, model = (options.pop(name, None) for name in ("data", "out", "save_model"))
+    data = options.pop("data", None)
+    outputs = _Outputs(
+        out=options.pop("out", None),
+        save_model=options.pop("save_model", None),
+        force=typed["force"],
+        test=typed["test"],
+        as_json=typed["as_json"],
+    )
     if data is None:
         raise ValueError("DATA must be given, got none; name it, or give data in --config")
     if options.get("weights") == "none":
@@ -65,7 +79,61 @@ def begin(entry: ReadyMade, ctx: typer.Context) -> None:
             options[name] = None if value == "none" else parse_scalar(value)
     check_arguments(entry, options)
     check_data(entry, data)
-    _search_and_print(entry.function, data, options, out, model, as_json=typed["as_json"])
+    if not options.get("space", True):
+        del options["space"]  # an empty table of a file
+    storage = options.setdefault("storage", o.STORAGE)
+    if storage == "none":
+        options["storage"] = None
+    base = f"{entry.kind}-{_name_of(data)}"
+    names: Iterator[str] = iter([options["study_name"]] if "study_name" in options else ())
+    if options["storage"] is None:
+        names = iter([options.get("study_name", base)])
+    elif "study_name" not in options:
+        names = _study_names(entry, base, data, options)
+    _search_and_print(entry.function, data, options, outputs, names)
+
+
+def _name_of(data: str) -> str:
+    """Return what a dataset is called: the name of its file or folder, without endings.
+
+    >>> _name_of("https://example.org/a/wine.csv.gz?raw=1"), _name_of("photos/"), _name_of("iris")
+    ('wine', 'photos', 'iris')
+    """
+    from tuner.tables import file_name
+
+    path = data.partition("?")[0] if "://" in data else str(Path(data).absolute())
+    name = path.rstrip("/").rpartition("/")[2]
+    return file_name(name.partition(".")[0] or "data")
+
+
+def _study_names(entry: ReadyMade, base: str, data: object, options: Options) -> Iterator[str]:
+    """Yield names for a search that was given none: first that of the study which the same call
+    has made before, then free ones.
+    """
+    from tuner.storage.call import describe_call, same_call
+    from tuner.storage.trial_attrs import CALL, study_attr
+
+    known = _studies(options["storage"])
+    defaults = {name: argument.default for name, argument in arguments_for(entry).items()}
+    call = describe_call(entry.function, {"dataset": data} | options, defaults)
+    tried = (base if n == 1 else f"{base}-{n}" for n in itertools.count(1))
+    for name in itertools.chain([entry.kind] if entry.kind in known else [], tried):
+        stored = study_attr(known[name], CALL) if name in known else None
+        if same_call(call, stored):
+            yield name
+
+
+def _studies(storage: str) -> dict[str, Mapping[str, object]]:
+    """Return the user attributes of the studies in a storage, by name."""
+    import optuna
+
+    from tuner.storage.backends import open_storage, storage_errors
+
+    if "://" not in storage and not Path(storage).exists():
+        return {}
+    with storage_errors(storage):
+        found = optuna.get_all_study_summaries(open_storage(storage), include_best_trial=False)
+        return {summary.study_name: summary.user_attrs for summary in found}
 
 
 def _was_typed(ctx: typer.Context, name: str) -> bool:
@@ -82,8 +150,8 @@ def _read(typed: Options, options: Options) -> Options:
         from tuner.storage.call import read_space
 
         read["space"] = read_space(options["space"])
-    if typed["space"] is not None:
-        read["space"] = parse_space(typed["space"])
+    if typed["space"]:
+        read["space"] = read.get("space", {}) | parse_space(typed["space"])
     if typed["fix"]:
         read["space"] = read.get("space", {}) | parse_assignments(typed["fix"], "--fix")
     if typed["quiet"] or typed["as_json"]:
@@ -92,7 +160,7 @@ def _read(typed: Options, options: Options) -> Options:
 
 
 def resume(
-    study: o.StudyPath,
+    study: o.StudyPath = o.STORAGE,
     study_name: o.StudyName = None,
     data: o.DataElsewhere = None,
     n_trials: o.NTrials = None,
@@ -103,6 +171,8 @@ def resume(
     track: o.Track = None,
     out: o.Out = None,
     save_model: o.SaveModel = None,
+    force: o.Force = False,
+    test: o.Test = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -118,7 +188,8 @@ def resume(
         "show_progress_bar": not (quiet or as_json),
     }
     options |= {name: value for name, value in changes.items() if value is not None}
-    _search_and_print(function, dataset, options, out, save_model, as_json=as_json)
+    outputs = _Outputs(out=out, save_model=save_model, force=force, test=test, as_json=as_json)
+    _search_and_print(function, dataset, options, outputs, iter([options["study_name"]]))
 
 
 # Seconds that the search itself gets where only one trial by hand is wanted.
@@ -157,18 +228,25 @@ def try_params(
         if result is None or interruption.signum is not None:
             interruption.stop(result, None, options)
         print_trial(result.study, result.study.trials[-1].number, *rivals, as_json=as_json)
+        suggest(command_for("show", options["storage"], result.study.study_name), as_json)
 
 
 def worker(
-    storage: Annotated[str, typer.Option(help="A .journal or .db file or a URL.")],
+    storage: Annotated[str, o.valued("TEXT", "A .journal or .db file, or a URL.")] = o.STORAGE,
     study: Annotated[
-        str | None, typer.Option(help="Name of the study, if there are several.")
+        str | None,
+        typer.Option(
+            "--study-name",
+            "--study",
+            metavar="TEXT",
+            help="Needed where there are several studies.",
+        ),
     ] = None,
     data: o.DataElsewhere = None,
     timeout: o.Timeout = None,
     artifact_store: o.ArtifactStore = None,
     device: o.Device = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the study to exist.")] = 60.0,
+    wait: Annotated[float, o.valued("NUMBER", "Seconds to wait for the study to exist.")] = 60.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Join a study from any machine that reaches its storage, until the study is done."""
@@ -200,6 +278,7 @@ def worker(
         )
         if interruption.signum is not None:
             interruption.stop(result, None, options)
+        suggest(command_for("show", storage, loaded.study_name), as_json)
 
 
 def _recorded(
@@ -207,8 +286,10 @@ def _recorded(
 ) -> tuple[str, object, Options]:
     """Return entry point, dataset and options that continue a stored study."""
     from tuner.storage.call import recorded_call
+    from tuner.storage.study import load_study
 
-    study = stored(storage, study_name)
+    storage, study_name = located(storage, study_name)
+    study = load_study(storage, study_name)
     function, dataset, options = recorded_call(study, data=data)
     return function, dataset, options | {"storage": storage, "study_name": study.study_name}
 
@@ -233,32 +314,86 @@ def _awaited(storage: str, study_name: str | None, wait: float) -> optuna.Study:
         time.sleep(0.5)
 
 
-def _search_and_print(
-    function: str,
-    data: object,
-    options: Options,
-    out: Path | str | None,
-    save_model: Path | str | None,
-    *,
-    as_json: bool,
-) -> None:
-    from tuner.storage.trial_attrs import count_states, has_complete
-    from tuner.tables import check_path, file_name
+@dataclass(frozen=True, kw_only=True)
+class _Outputs:
+    """What a search is to leave behind: files, the test score, and how it prints."""
 
+    out: Path | str | None
+    save_model: Path | str | None
+    force: bool
+    test: bool
+    as_json: bool
+
+    def table(self, study_name: str, own: Collection[str]) -> Path:
+        """Return where the trial table goes, which a name of the command's own keeps free.
+
+        Args:
+            study_name: of the search.
+            own: the files that this study wrote before, which it may renew.
+
+        Raises:
+            FileExistsError: if ``--out`` is a file that this study did not write.
+        """
+        from tuner.tables import check_path, file_name
+
+        stem = f"{file_name(study_name)}-trials"
+        path = check_path(Path(self.out or f"{stem}.csv"))
+        for n in itertools.count(2) if self.out is None else ():
+            if self.force or not path.exists() or str(path.absolute()) in own:
+                break
+            path = Path(f"{stem}-{n}.csv")
+        self._check("--out", path, own)
+        return path
+
+    def model(self, own: Collection[str]) -> Path | None:
+        """Return where the model goes, as `table` does."""
+        path = None if self.save_model is None else Path(self.save_model)
+        if path is not None:
+            self._check("--save-model", path, own)
+        return path
+
+    def _check(self, option: str, path: Path, own: Collection[str]) -> None:
+        check_folder(option, path)  # a long search must not end with a file that cannot be written
+        check_new(option, path, force=self.force or str(path.absolute()) in own)
+
+
+def _search_and_print(
+    function: str, data: object, options: Options, outputs: _Outputs, names: Iterator[str]
+) -> None:
+    """Search in the study of the first name that is not another search's, and print the result."""
     if options.get("dry_run"):
+        options["study_name"] = next(names)
         with Interruption() as interruption:
             if _search(interruption, function, data, options) is None:
                 interruption.stop(None, None, options)
         return
-    table = check_path(Path(out or f"{file_name(options['study_name'])}-trials.csv"))
-    model = None if save_model is None else Path(save_model)
-    for option, path in (("--save-model", model), ("--out", table)):
-        if path is not None:  # a long search must not end with a file that cannot be written
-            check_folder(option, path)
     with Interruption() as interruption:
-        result = _search(interruption, function, data, options)
+        from tuner.storage.backends import redacted
+        from tuner.storage.study import StudyMismatchError
+        from tuner.storage.trial_attrs import FILES, count_states, has_complete, study_attr
+
+        storage: str | None = options["storage"]
+        mismatch: StudyMismatchError | None = None
+        for name in names:
+            options["study_name"] = name
+            begun = None if storage is None else _studies(storage).get(name)
+            own = study_attr(begun or {}, FILES) or []
+            table, model = outputs.table(name, own), outputs.model(own)
+            if mismatch is not None:
+                echo(str(mismatch).partition(";")[0], err=True)
+            start = datetime.now()
+            try:
+                result = _search(interruption, function, data, options)
+            except StudyMismatchError as error:
+                mismatch = error
+            else:
+                break
+        else:
+            assert mismatch is not None, "there is one name at least"
+            raise mismatch
         if result is not None:
             result.export(table)
+            _own(result.study, table)
         if result is None or interruption.signum is not None:
             interruption.stop(result, table, options)
         if not has_complete(result.study):
@@ -270,7 +405,33 @@ def _search_and_print(
             raise typer.Exit(NO_RESULT)
         if model is not None:
             result.model.save(model)
-        print_result(result, table, model, as_json=as_json)
+            _own(result.study, model)
+        place = "memory alone" if storage is None else redacted(storage)
+        print_result(result, place, table, model, test=outputs.test, as_json=outputs.as_json)
+        n_new = sum((t.datetime_complete or start) > start for t in result.study.trials)
+        if begun is not None:
+            went_on = f"went on by {n_new} trial{'s' if n_new > 1 else ''}"
+            echo(f"study {name} {went_on if n_new else _FINISHED}", err=True)
+        suggest(_next_command(options, data, model if outputs.test else None), outputs.as_json)
+
+
+_FINISHED = "was finished before; a larger --n-trials adds trials"
+
+
+def _own(study: optuna.Study, path: Path) -> None:
+    """Note that a study wrote a file, which it may then renew."""
+    from tuner.storage.trial_attrs import FILES, study_attr
+
+    own = study_attr(study.user_attrs, FILES) or []
+    study.set_user_attr(FILES, sorted({*own, str(path.absolute())}))
+
+
+def _next_command(options: Options, data: object, model: Path | None) -> str:
+    if model is not None and data not in (*TABLES, *IMAGES):
+        return shlex.join(["tuner", "predict", str(model), str(data)])
+    if options["storage"] is None:
+        return "the same without --storage none, which keeps the study for tuner report"
+    return command_for("report", options["storage"], options["study_name"])
 
 
 def _search(

@@ -31,7 +31,8 @@ _LOG_FROM = 30.0  # Values whose largest is this many times the smallest get a l
 # Values worse than the median by 4 times (best - median) leave the axis if it gains this much room.
 _CUT_TIMES, _CUT_GAIN = 4.0, 3.0
 _TITLE_PAD = 18.0  # Points: a row of the legend.
-_LEGEND_COLUMNS = 4
+_LEGEND_COLUMNS, _INCHES_AN_ENTRY = 4, 1.28
+_INCHES_BESIDE = 0.5  # the axes: label and ticks
 
 
 class Look(NamedTuple):
@@ -80,8 +81,12 @@ def new_axes(ax: Axes | None, title: str, xlabel: str) -> Axes:
 
 def _set_title(ax: Axes, title: str, n_rows: int) -> None:
     # The pad leaves rows for the legend, which would hide trials inside the axes.
-    pad = _TITLE_PAD * max(n_rows, 1)
+    pad = _TITLE_PAD * _text_scale() * max(n_rows, 1)
     ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=pad)
+
+
+def _text_scale() -> float:
+    return float(plt.rcParams["font.size"]) / 10
 
 
 def plain(text: str) -> str:
@@ -193,7 +198,11 @@ def star(ax: Axes, x: Floats, y: Floats, label: str) -> PathCollection:
 
 def legend(ax: Axes, handles: Sequence[Artist]) -> None:
     """Put the legend between the title and the axes, in rows of about equal length."""
-    n_rows = math.ceil(len(handles) / _LEGEND_COLUMNS)
+    grid = ax.get_gridspec()
+    width = ax.figure.bbox.width / ax.figure.dpi / (1 if grid is None else grid.ncols)
+    n_fitting = int((width / _text_scale() - _INCHES_BESIDE) / _INCHES_AN_ENTRY)
+    n_columns = min(max(n_fitting, 1), _LEGEND_COLUMNS)
+    n_rows = math.ceil(len(handles) / n_columns)
     _set_title(ax, ax.get_title(loc="left"), n_rows)
     drawn = ax.legend(
         handles=handles,

@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from objectives._messages import hint
+from objectives.space.registry import listing
 from tuner.plots import hyperparameters, study
-from tuner.plots.axes import LOOKS, new_axes, plain
+from tuner.plots.axes import LOOKS, legend, new_axes, plain
 from tuner.storage.view import view_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ OF_A_STUDY: dict[str, Callable[[optuna.Study | StudyView], Figure | Axes]] = {
 """Name -> draws a study; each returns the figure, or the axes on one."""
 FIGURES = (*OF_A_STUDY, "predictions")
 
+WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.75}
+"""Inches: one column of a two-column paper, the text of a one-column paper, and both columns.
+
+They are those of ICML and NeurIPS; a column of IEEE is 3.5 and both are 7.16.
+"""
+_PANEL = (2.2, 2.9)  # inches that a panel needs at least
+_POINTS = 8.0  # of a paper's figures: beside text of 10 points, and still readable
+
 _MAX_COUNTED = 12  # Classes of which the numbers in the cells can still be read.
 _INCHES_A_CLASS = 0.42
 _MAX_DOTS = 2000
@@ -51,6 +60,7 @@ def draw(
     *,
     model: FittedModel | None = None,
     objective: Any = None,
+    width: str | float | None = None,
 ) -> Figure:
     """Draw one figure of a study.
 
@@ -60,14 +70,19 @@ def draw(
             confusion matrix, or predicted against true values, of the validation rows.
         model: that predicts.
         objective: that it was tuned with.
+        width: of the figure in a paper, in inches or one of `WIDTHS`, with text of 8 points; by
+            default the size and text of a screen.
 
     Returns:
         A pyplot figure, so that ``plt.show()`` shows it; in a notebook end the line with ``;``.
 
     Raises:
         ValueError: if there is no figure of that kind, no complete trial whose predictions could
-            be drawn, or no model.
+            be drawn, no model, or no such width.
     """
+    if width is not None:
+        with plt.rc_context({"font.size": _POINTS}):
+            return _fit(draw(study, kind, model=model, objective=objective), _inches(width))
     if kind not in FIGURES:
         raise ValueError(
             f"kind must be one of {', '.join(FIGURES)}, got {kind=}{hint(kind, FIGURES)}"
@@ -85,6 +100,34 @@ def draw(
         drawn = plot_predictions(model, objective)
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
     assert isinstance(figure, Figure), "none of the plots draws on a subfigure"
+    return figure
+
+
+def _inches(width: str | float) -> float:
+    inches = WIDTHS.get(width) if isinstance(width, str) else width
+    if inches is None or not 1 <= inches <= 100:
+        raise ValueError(
+            f"width must be {listing(tuple(WIDTHS))}, or inches from 1 to 100, got {width=}"
+            f"{hint(width, WIDTHS)}"
+        )
+    return inches
+
+
+def _fit(figure: Figure, inches: float) -> Figure:
+    """Make a figure as wide as a paper has room for; its text stays as large as it is."""
+    grid = figure.axes[0].get_gridspec()
+    n_rows, n_columns = (1, 1) if grid is None else (grid.nrows, grid.ncols)
+    if inches < n_columns * _PANEL[0]:
+        raise ValueError(
+            f"width must be at least {n_columns * _PANEL[0]:g} inches for {n_columns} panels side "
+            f'by side, got {inches:g}; give width="page", or draw one figure alone'
+        )
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(inches, max(height * inches / width, n_rows * _PANEL[1]))
+    for ax in figure.axes:
+        ax.tick_params(labelsize=_POINTS)  # ticks are made when the figure is drawn
+        if (drawn := ax.get_legend()) is not None:
+            legend(ax, [handle for handle in drawn.legend_handles if handle is not None])
     return figure
 
 

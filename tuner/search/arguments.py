@@ -51,9 +51,9 @@ class StudyArguments(TypedDict, total=False):
             dropout and activation for `tune_mlp`) if nothing is.
         sampler: ``tpe``, ``random``, ``grid`` or ``manual``; Optuna's ``gp`` (Gaussian process),
             ``cmaes`` (CMA-ES, needs the package cmaes) or ``qmc`` (Sobol points); ``auto`` for gp
-            where up to 250 trials search numbers alone, else tpe; or an Optuna sampler.
-        pruner: Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``; or an
-            Optuna pruner.
+            where up to 250 trials search numbers alone, else tpe. In Python also an Optuna sampler.
+        pruner: Stops trials against others: ``median``, ``asha``, ``hyperband`` or ``none``. In
+            Python also an Optuna pruner.
         n_trials: Finished trials in the study at the end; by default 30, or all of a grid or a
             manual search. Trials of earlier calls count, so repeating a call is a no-op.
         timeout: Seconds that the search may take. No trial starts afterwards; running ones of a
@@ -73,7 +73,7 @@ class StudyArguments(TypedDict, total=False):
         storage: Where the study is kept: a .journal or .db file or a URL; by default in memory. If
             the study exists, the search continues it.
         study_name: Name of the study in the storage.
-        start_from: A study in the same storage whose trials to begin with, as far as they fit; in
+        start_from: A study in the same storage whose trials to begin with, as far as they fit. In
             Python also an `optuna.Study` or a `TuningResult`. Complete and pruned trials whose
             hyperparameters all lie in the new space are copied and count as trials of this study:
             where 12 fit, ``n_trials=30`` trains 18 more, and by default 30 follow them. Data,

@@ -1,7 +1,8 @@
-"""The progress bar of a search: one line, in a terminal or a notebook."""
+"""The progress of a search: one line in a terminal or a notebook, a line each tenth in a file."""
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -23,16 +24,24 @@ _COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
 # Where a line has no room for the bar, it must not push the time out of sight.
 _NARROW = "{n_fmt}/{total_fmt}, {desc} [{elapsed}<{time_left}]"
 _NARROW_COLUMNS = 75
+_LOGGED = "{n_fmt}/{total_fmt} trials, {desc} [{elapsed}<{time_left}]"
 _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
 
 
 _TICK_S = 0.5
 
 
+def is_piped() -> bool:
+    """Whether stderr is a file or a pipe, where a line cannot be drawn anew."""
+    return not sys.stderr.isatty() and "ipykernel" not in sys.modules
+
+
 class ProgressBar:
     """Trials done, pruned and failed, best value so far, time spent and time left.
 
     Time left is what the mean time of a trial predicts, but never more than ``timeout`` leaves.
+    Where stderr is a file or a pipe, there is a line after the first trial and after each tenth of
+    the search.
 
     Args:
         total: number of trials the search will have when it is done; None if only time ends it.
@@ -61,15 +70,19 @@ class ProgressBar:
         """Draw the empty bar."""
         self.is_shown = enabled
         self._metric = metric
+        self._is_piped = enabled and is_piped()
+        self._tenths, self._written = -1, initial
+        apart: dict[str, Any] = {"file": io.StringIO(), "mininterval": math.inf}
         self._bar = _TimedBar(
             total=total,
             initial=initial,
             desc=_status(metric, pruned=0, failed=0, best=None),
-            bar_format=_UNCOUNTED if total is None else _COUNTED,
+            bar_format=_UNCOUNTED if total is None else _LOGGED if self._is_piped else _COUNTED,
             dynamic_ncols=True,
             # The default follows the latest trials' speed, which pruning makes jump about.
             smoothing=0,
             disable=not enabled,
+            **(apart if self._is_piped else {}),
         )
         self._bar.timeout = timeout
         self._drawn_at = time.monotonic()
@@ -89,13 +102,30 @@ class ProgressBar:
         if self._bar.total is not None:
             self._bar.total = max(self._bar.total, finished)  # a study may have more than is asked
         self._bar.update(finished - self._bar.n)
+        self._log()
 
     def tick(self) -> None:
         """Move the clock on while a long trial trains; drawn at most twice a second."""
         now = time.monotonic()
         if not self._bar.disable and now - self._drawn_at >= _TICK_S:
             self._drawn_at = now
-            self._bar.refresh()
+            self._log() if self._is_piped else self._bar.refresh()
+
+    def _log(self) -> None:
+        """Write a line to a file if a further tenth of the trials, or of the time, is over."""
+        bar = self._bar
+        if not self._is_piped or (bar.n == self._written and bar.timeout is None):
+            return
+        known = bar.format_dict
+        shares = [bar.n / bar.total] if bar.total else []
+        shares += [known["elapsed"] / bar.timeout] if bar.timeout else []
+        tenths = int(10 * min(max(shares, default=0.0), 1.0))
+        if tenths > self._tenths:
+            self._write(tenths)
+
+    def _write(self, tenths: int) -> None:
+        self._tenths, self._written = tenths, int(self._bar.n)
+        print(str(self._bar).strip(), file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Write a line of its own to stderr, above the bar."""
@@ -103,6 +133,8 @@ class ProgressBar:
 
     def close(self) -> None:
         """Draw the last state and leave the line; a second call does nothing."""
+        if self._is_piped and self._bar.n != self._written:
+            self._write(self._tenths)
         self._bar.close()
 
     def __enter__(self) -> Self:

@@ -157,6 +157,27 @@ def read_space(entries: UserSpace, *, source: str = "space") -> dict[str, Any]:
     return space
 
 
+def same_call(call: Mapping[str, Any], stored: object) -> bool:
+    """Say whether a call is that which made a study, but for the number of trials.
+
+    Args:
+        call: as `describe_call` describes it.
+        stored: what the study records; one that records nothing yet may be of this very call.
+    """
+    if not isinstance(stored, Mapping):
+        return True
+
+    # The latter a study keeps as it chose them at first, if they are not given.
+    ignored = {"n_trials", "dry_run"} | ({"folds", "precision"} - call["options"].keys())
+
+    def told(described: Mapping[str, Any]) -> object:
+        options = {k: v for k, v in described.get("options", {}).items() if k not in ignored}
+        parts = {k: described.get(k) for k in ("function", "dataset", "objects")}
+        return json.loads(json.dumps(parts | {"options": options}))
+
+    return told(call) == told(stored)
+
+
 def recorded_call(study: optuna.Study, *, data: object = None) -> tuple[str, object, Options]:
     """Return entry point, dataset and options of the call that made a study.
 

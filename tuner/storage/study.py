@@ -374,9 +374,8 @@ def load_study(
         study_name = names[0]
     if study_name not in names:
         listed = ", ".join(names) or "none"
-        raise ValueError(
-            f"study_name must be one of those in the storage ({listed}), got {study_name!r}"
-        )
+        given = "no name" if study_name is None else repr(study_name)
+        raise ValueError(f"study_name must be one of those in the storage ({listed}), got {given}")
     return TunedStudy(study_name=study_name, storage=opened)
 
 

@@ -50,6 +50,9 @@ CHOSEN = f"{PREFIX}chosen_model"
 """User attribute of a study: which trials its result predicts with, and how that compares with the
 default configuration."""
 
+FILES = f"{PREFIX}files"
+"""User attribute of a study: the files that the command line wrote of it, which it may renew."""
+
 BEGUN = f"{PREFIX}begun_with"
 """User attribute of a study: how many trials each other study has brought in, once all are in."""
 
@@ -68,6 +71,7 @@ _PLAIN: dict[str, type] = {
     OPENINGS: list,
     CONFIRMED: dict,
     CHOSEN: dict,
+    FILES: list,
     BEGUN: dict,
 }
 _RECORDS: dict[str, tuple[type, ...]] = {

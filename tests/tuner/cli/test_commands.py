@@ -129,6 +129,15 @@ def test_what_was_written_is_said_to_a_script(command, found, journal, in_folder
     assert (in_folder / found["file"]).exists()
 
 
+def test_a_figure_for_a_paper_is_a_pdf_of_its_width_with_letters(journal, in_folder):
+    done = run("plot", journal, "--kind", "history", "--width", "column", "--out", "f.pdf")
+
+    assert done.exit_code == 0, done.output
+    content = (in_folder / "f.pdf").read_bytes()
+    assert b"/MediaBox [ 0 0 234 " in content  # 3.25 inches of 72 points
+    assert b"/Subtype /Type3" not in content
+
+
 def test_show_of_a_study_without_trials_says_so(tmp_path):
     optuna.create_study(storage=open_storage(tmp_path / "s.journal"), study_name="empty")
 
@@ -141,7 +150,8 @@ def test_diagnose_prints_findings_and_the_next_space(journal):
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("study mlp, 4 trials: 3 complete, 1 pruned: 1 finding\n")
     assert "1. too few trials for the space" in done.stdout
-    assert done.stdout.endswith("next space: {'dropout': (0.0, 1.0)}\n")
+    assert done.stdout.endswith("next space: --space dropout=0.0..1.0\n")
+    assert done.stderr == f"next: tuner confirm {journal} --study-name mlp\n"
 
 
 def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
@@ -176,7 +186,10 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
         (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),
         (["mlp", "iris", "--space", "{"], "--space must be JSON"),
         (["mlp", "iris", "--space", "[1]"], "--space must be an object"),
-        (["mlp", "iris", "--space", "none.json"], "--space must be JSON or a file that exists"),
+        (
+            ["mlp", "iris", "--space", "none.json"],
+            "--space must be name=low..high,",
+        ),
         (["mlp", "iris", "--space", '{"dropout": {"low": 0}}'], "low and high"),
         (["mlp", "iris", "--space", '{"learning_rat": 0.1}'], "learning_rate"),
         (["mlp", "iris", "--trials", "{}"], "--trials must be a list"),

@@ -44,7 +44,7 @@ def test_a_file_says_what_is_searched_and_options_win(folder, in_folder):
     found = json.loads(done.stdout)
     assert (found["n_trials"], found["model"]) == (3, str(folder / "m.zip"))
     study = load_study(folder / "s.journal")
-    frame = pd.read_csv(in_folder / "mlp-trials.csv")
+    frame = pd.read_csv(in_folder / "mlp-people-trials.csv")
     assert set(frame["params_n_layers"]) == {2}
     assert set(frame["params_hidden_units"]) <= {8, 16}
     assert 0.125 in set(frame["params_dropout"])
@@ -54,7 +54,7 @@ def test_a_file_says_what_is_searched_and_options_win(folder, in_folder):
 def test_the_data_named_on_the_command_line_win_and_start_from_where_it_runs(folder, in_folder):
     config = write(folder, 'data = "people.csv"\nepochs = 1\nn_trials = 1\n')
 
-    done = run("mlp", "iris", "--config", config, "--json")
+    done = run("mlp", "iris", "--config", config, "--test", "--json")
 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["test"]["n"] == 30
@@ -70,7 +70,7 @@ def test_a_search_by_hand_stands_in_tables_of_its_own(folder, in_folder):
     done = run("mlp", "--config", config, "--quiet")
 
     assert done.exit_code == 0, done.output
-    assert pd.read_csv("mlp-trials.csv")["params_dropout"].tolist() == [0.2, 0.5]
+    assert pd.read_csv("mlp-iris-trials.csv")["params_dropout"].tolist() == [0.2, 0.5]
 
 
 def test_images_take_arguments_of_their_own(folder):

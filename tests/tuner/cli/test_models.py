@@ -158,7 +158,7 @@ def test_finetune_searches_with_a_backbone_of_random_weights(in_folder):
     assert done.exit_code == 0, done.output
     params = json.loads(done.stdout)["best_params"]
     assert (params["frozen_epochs"], params["batch_size"], params["dropout"]) == (0, 64, 0.1)
-    assert len(pd.read_csv("finetune-trials.csv")) == 1
+    assert len(pd.read_csv("finetune-digits-trials.csv")) == 1
     assert FittedModule.load("m").hints["backbone"] == "mobilenet_v3_small"
 
 
@@ -209,7 +209,7 @@ def test_a_trial_by_hand_is_shown_beside_the_best_before(journal):
     assert done.exit_code == 0, done.output
     assert "trial 2" in done.stdout
     assert "best before (trial" in done.stdout
-    assert "trial 2: COMPLETE, epochs; the best" in " ".join(done.stdout.split())
+    assert "trial 2 trained for all its epochs; " in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

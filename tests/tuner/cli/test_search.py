@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from tests.tuner.commands import SMALL, run
 from tests.tuner.storage.test_storage_rights import without_rights
-from tuner import tune_cnn, tune_finetune, tune_mlp
+from tuner import load_study, tune_cnn, tune_finetune, tune_mlp
 from tuner.cli import app
 from tuner.cli.options import parse_space
 
@@ -56,7 +56,7 @@ def test_space_in_json_fixes_lists_and_ranges():
         }
     )
 
-    assert parse_space(text) == {
+    assert parse_space([text]) == {
         "dropout": 0,
         "activation": ["relu", "tanh"],
         "hidden_units": (16, 64),
@@ -73,14 +73,14 @@ def test_space_in_json_fixes_lists_and_ranges():
 def test_defaults_on_the_command_line_are_those_of_the_function(command, function):
     typed = {option.name: option.default for option in COMMANDS[command].params}
     taken = inspect.signature(function).parameters
-    shared = set(typed) & set(taken) - {"space", "trials"}
+    shared = set(typed) & set(taken) - {"space", "trials", "study_name"}
 
     assert {name: typed[name] for name in shared} == {name: taken[name].default for name in shared}
-    expected = {"sampler", "pruner", "n_trials", "patience", "seed", "study_name", "metric"}
+    expected = {"sampler", "pruner", "n_trials", "patience", "seed", "storage", "metric"}
     assert expected | {"device", "valid_size"} <= shared
 
 
-def test_search_prints_the_best_beside_the_default_and_where_the_table_is(in_folder):
+def test_search_prints_the_best_beside_the_default_and_where_study_and_table_are(in_folder):
     done = run("mlp", "iris", *SMALL)
 
     assert done.exit_code == 0, done.output
@@ -88,8 +88,13 @@ def test_search_prints_the_best_beside_the_default_and_where_the_table_is(in_fol
     assert "learning_rate" in done.stdout
     assert "valid_accuracy" in done.stdout
     assert "95% interval" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("table: mlp-trials.csv")
-    assert len(pd.read_csv(in_folder / "mlp-trials.csv")) == 2
+    assert done.stdout.splitlines()[-2:] == [
+        "2 trials: 2 complete",
+        "kept: study mlp-iris in fusetune.journal, table mlp-iris-trials.csv",
+    ]
+    assert done.stderr == "next: tuner report mlp-iris\n"
+    assert load_study("fusetune.journal").study_name == "mlp-iris"
+    assert len(pd.read_csv(in_folder / "mlp-iris-trials.csv")) == 2
 
 
 def test_search_of_a_file_gives_json_and_a_model_that_can_be_loaded(csv, in_folder):
@@ -112,6 +117,7 @@ def test_search_of_a_file_gives_json_and_a_model_that_can_be_loaded(csv, in_fold
         "t.parquet",
         "--save-model",
         "model.zip",
+        "--test",
         "--json",
     )
 
@@ -132,7 +138,7 @@ def test_search_in_two_processes_from_two_seeds_each(in_folder):
     done = run("mlp", "iris", *SMALL, "--n-jobs", "2", "--n-repeats", "2")
 
     assert done.exit_code == 0, done.output
-    assert len(pd.read_csv("mlp-trials.csv")) == 2
+    assert len(pd.read_csv("mlp-iris-trials.csv")) == 2
 
 
 def test_manual_search_runs_the_given_trials(in_folder):
@@ -141,7 +147,7 @@ def test_manual_search_runs_the_given_trials(in_folder):
     done = run("mlp", "iris", "--sampler", "manual", "--trials", trials, "--quiet")
 
     assert done.exit_code == 0, done.output
-    assert pd.read_csv("mlp-trials.csv")["params_dropout"].tolist() == [0.0, 0.3]
+    assert pd.read_csv("mlp-iris-trials.csv")["params_dropout"].tolist() == [0.0, 0.3]
     assert "default" not in done.stdout
 
 
@@ -156,7 +162,7 @@ def test_search_without_a_complete_trial_ends_with_1_and_keeps_its_table(hopeles
     assert done.exit_code == 1, done.output
     assert "no trial is complete" in done.stderr
     assert done.stdout == ""
-    assert (in_folder / "mlp-trials.csv").exists()
+    assert (in_folder / "mlp-iris-trials.csv").exists()
 
 
 @pytest.mark.parametrize("option", ["--out", "--save-model"])
@@ -180,14 +186,15 @@ def test_stored_search_called_again_goes_on_to_the_total(in_folder):
 
     assert first.exit_code == 0, first.output
     assert second.exit_code == 0, second.output
-    assert second.stderr.startswith("warning: ")  # the test split has been opened before
+    assert second.stderr.startswith("study mlp-iris went on by 1 trial\n")
     assert len(pd.read_csv("t.csv")) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends the signal of a POSIX terminal")
-@pytest.mark.parametrize("storage", [["--storage", "s.journal"], []], ids=["stored", "in-memory"])
+@pytest.mark.parametrize("storage", ["s.journal", "none"])
 def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_path):
-    process = start("mlp", "iris", "--n-trials", "100000", "--epochs", "1", *storage, cwd=tmp_path)
+    arguments = ["--n-trials", "100000", "--epochs", "1", "--storage", storage]
+    process = start("mlp", "iris", *arguments, cwd=tmp_path)
     killer = threading.Timer(120, process.kill)
     killer.start()
     seen = ""
@@ -202,10 +209,11 @@ def test_interrupted_search_keeps_its_trials_and_says_how_to_go_on(storage, tmp_
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "interrupted: " in errors
-    assert "mlp-trials.csv" in errors
-    assert ("to go on: tuner resume s.journal --study-name mlp\n" in errors) == bool(storage)
-    assert ("add --storage" in errors) != bool(storage)
-    trials = pd.read_csv(tmp_path / "mlp-trials.csv")
+    assert "mlp-iris-trials.csv" in errors
+    resume = "to go on: tuner resume s.journal --study-name mlp-iris\n"
+    assert (resume in errors) == (storage != "none")
+    assert ("leave out --storage none" in errors) == (storage == "none")
+    trials = pd.read_csv(tmp_path / "mlp-iris-trials.csv")
     assert len(trials) >= 1
     assert "RUNNING" not in set(trials["state"])
     assert output == ""

@@ -71,4 +71,4 @@ def test_ctrl_c_leaves_a_study_that_the_command_it_names_goes_on_with(n_jobs, in
     assert ("--n-jobs 2" in command) == (n_jobs == "2")
     done = run(*shlex.split(command), "--n-trials", n_trials, "--quiet")
     assert done.exit_code == 0, done.output
-    assert len(pd.read_csv("mlp-trials.csv")) == n_trials
+    assert len(pd.read_csv("mlp-iris-trials.csv")) == n_trials

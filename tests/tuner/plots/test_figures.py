@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.tuner.studies import make_study, make_trial, peaked, random_params
 from tuner import tune, tune_mlp
-from tuner.plots.figures import FIGURES, OF_A_STUDY, draw, plot_confusion, plot_predicted
+from tuner.plots.figures import FIGURES, OF_A_STUDY, WIDTHS, draw, plot_confusion, plot_predicted
 from tuner.plots.hyperparameters import (
     parallel_data,
     plot_hyperparameter,
@@ -310,3 +310,32 @@ def test_predicted_values_are_drawn_against_true_ones_on_the_axes_given():
 
     assert plot_predicted([1.0, 2.0, 3.0], [1.5, 2.0, 2.5], ax) is ax
     assert sorted(ax.collections[0].get_offsets().tolist()) == [[1.5, 1.0], [2.0, 2.0], [2.5, 3.0]]
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in OF_A_STUDY if k not in ("overview", "hyperparameters")]
+)
+def test_a_figure_for_a_column_has_its_width_and_text_of_8_points(kind):
+    figure = draw(make_study(*peaked(20)), kind, width="column")
+    figure.draw_without_rendering()
+
+    assert figure.get_figwidth() == WIDTHS["column"]
+    sizes = {label.get_fontsize() for ax in figure.axes for label in ax.get_xticklabels()}
+    assert all(size >= 7 for size in sizes)
+    assert plt.rcParams["font.size"] == 10
+    for drawn in filter(None, (ax.get_legend() for ax in figure.axes)):
+        assert drawn.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_panels_side_by_side_need_a_page():
+    study = make_study(*peaked(20))
+
+    assert draw(study, "overview", width="page").get_figwidth() == WIDTHS["page"]
+    with pytest.raises(ValueError, match=r"at least 6\.6 inches for 3 panels"):
+        draw(study, "overview", width="column")
+
+
+@pytest.mark.parametrize("width", ["colum", 0.1, float("nan")])
+def test_a_width_that_no_paper_has_is_refused(width):
+    with pytest.raises(ValueError, match="width must be column, text or page, or inches"):
+        draw(make_study(make_trial()), "history", width=width)

@@ -228,7 +228,7 @@ def test_command_writes_the_report_and_says_where(tmp_path):
 
     done = run("report", storage, "--out", out, "--study-name", "mlp")
 
-    assert (done.exit_code, done.output.strip()) == (0, f"report: {out}")
+    assert (done.exit_code, done.stdout.strip()) == (0, f"report: {out}")
     assert Page(out).all("h1") == [{}]
 
 

@@ -5,6 +5,16 @@ import pytest
 from tuner.search.progress import ProgressBar
 
 
+@pytest.fixture(autouse=True)
+def in_terminal(monkeypatch):
+    monkeypatch.setattr("tuner.search.progress.is_piped", lambda: False)
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    monkeypatch.setattr("tuner.search.progress.is_piped", lambda: True)
+
+
 def last_line(capsys):
     return [part for part in capsys.readouterr().err.replace("\n", "\r").split("\r") if part][-1]
 
@@ -109,3 +119,46 @@ def test_the_clock_moves_on_while_a_long_trial_trains(capsys, monkeypatch):
         drawn = capsys.readouterr().err
 
     assert "0/2 trials" in drawn
+
+
+@pytest.mark.usefixtures("piped")
+def test_a_file_gets_a_line_after_the_first_trial_and_after_each_tenth(capsys):
+    with ProgressBar(total=60, timeout=None, metric="accuracy", enabled=True) as bar:
+        for n in range(1, 61):
+            bar.tick()
+            bar.update(finished=n, pruned=n // 2, failed=0, best=0.5)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("/")[0] for line in lines] == "1 6 12 18 24 30 36 42 48 54 60".split()
+    assert lines[1].startswith("6/60 trials, 3 pruned, best accuracy 0.5 [00:00<00:0")
+
+
+@pytest.mark.usefixtures("piped")
+def test_a_file_is_told_where_an_interrupted_search_ended(capsys):
+    with ProgressBar(total=100, timeout=None, metric="rmse", enabled=True) as bar:
+        bar.update(finished=11, pruned=0, failed=0, best=1.0)
+        bar.update(finished=13, pruned=0, failed=0, best=1.0)
+
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == [
+        "11/100",
+        "13/100",
+    ]
+
+
+@pytest.mark.usefixtures("piped")
+def test_a_file_gets_a_line_each_tenth_of_the_time_where_only_time_ends_the_search(capsys):
+    with ProgressBar(total=None, timeout=100.0, metric="rmse", enabled=True) as bar:
+        for elapsed in range(0, 101, 5):
+            bar._bar.start_t = bar._bar._time() - elapsed
+            bar.update(finished=3 * elapsed, pruned=0, failed=0, best=1.0)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == [str(30 * tenth) for tenth in range(11)]
+
+
+@pytest.mark.usefixtures("piped")
+def test_a_study_that_is_done_already_writes_nothing_to_a_file(capsys):
+    with ProgressBar(total=9, timeout=None, metric="rmse", enabled=True, initial=9) as bar:
+        bar.update(finished=9, pruned=0, failed=0, best=1.0)
+
+    assert capsys.readouterr().err == ""

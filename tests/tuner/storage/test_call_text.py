@@ -6,7 +6,7 @@ import pytest
 
 from tests.tuner.studies import make_study
 from tuner import tune_mlp
-from tuner.storage.call import call_in_python
+from tuner.storage.call import call_in_python, describe_call, same_call
 
 
 def test_call_in_the_report_gives_the_same_table_again(tmp_path):
@@ -54,3 +54,25 @@ def test_comment_in_the_call_cannot_end_its_line():
 
     compile(call_in_python(study), "call", "exec")
     assert "    ...,  # a import os\n    device=...,  # b c\n" in call_in_python(study)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_same"),
+    [
+        ({}, True),
+        ({"n_trials": 50}, True),
+        ({"seed": 1}, False),
+        ({"space": {"dropout": (0.0, 0.5)}}, False),
+        ({"folds": None}, False),
+    ],
+)
+def test_a_call_is_the_same_but_for_its_number_of_trials(options, is_same):
+    def call(**options):
+        defaults = {"seed": 0, "folds": "auto"}
+        return describe_call("tune_mlp", {"dataset": "iris", **options}, defaults)
+
+    stored = call(n_trials=30) | {"options": {"n_trials": 30, "folds": 5}}
+
+    assert same_call(call(**options), stored) == is_same
+    assert same_call(call(**options), None)
+    assert not same_call(call(**options), stored | {"dataset": {"builtin": "wine"}})
