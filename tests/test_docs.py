@@ -200,7 +200,7 @@ def test_the_reference_names_every_command_and_its_options():
 
     for command in app.registered_commands:
         assert f"### `tuner {command.name or command.callback.__name__}`" in reference
-    assert {"`--n-trials`", "`--json`", "`--quiet`", "`STUDY`"} <= set(
+    assert {"`--n-trials N`", "`--json`", "`--quiet`", "`STUDY`"} <= set(
         re.findall("`[^`]+`", reference)
     )
 

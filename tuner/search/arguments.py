@@ -58,9 +58,9 @@ class StudyArguments(TypedDict, total=False):
             manual search. Trials of earlier calls count, so repeating a call is a no-op.
         timeout: Seconds that the search may take. No trial starts afterwards; running ones of a
             ready-made objective end at their best epoch so far and count.
-        stop_after: Trials without a better one after which no further trial starts; None for no
-            such limit. It counts from the study's first trial, so repeating a call is a no-op here,
-            too.
+        stop_after: Trials without a better one after which no further trial starts; by default
+            there is no such limit. It counts from the study's first trial, so repeating a call is a
+            no-op here, too.
         n_jobs: Processes that train; with TPE each has a trial of its own. By default all physical
             cores for a table searched by TPE, where trials times epochs make the search long enough
             (about half a minute if none ended early), else one; a study continues with what it was
