@@ -83,7 +83,7 @@ class StudyArguments(TypedDict, total=False):
         executor: Trains in ``n_jobs`` workers of a `concurrent.futures` executor, a Dask
             ``client.get_executor()`` or a submitit executor. They share the study through a
             ``storage`` that all of them reach, and take over the trials of one that dies.
-        track: Logs the study as a run and each trial as a run below it: {choices}; in Python also
+        track: Logs the study as a run and each trial as a run below it: {choices}. In Python also
             one of `tuner.tracking` with settings, or a `Tracker` of your own. A trial is logged
             when it has ended, wherever it was trained, and once: the same call later logs only what
             is missing.
