@@ -394,8 +394,7 @@ class RunningTrials:
         self, trial: optuna.Trial, value: float | None, state: TrialState, written: dict[str, Any]
     ) -> FrozenTrial:
         if isinstance(trial, RunningTrial):
-            trial.write(written)
-            return trial.end(state, value)
+            return trial.end(state, value, written)
         for name, attribute in written.items():
             trial.set_user_attr(name, attribute)
         with warnings.catch_warnings():

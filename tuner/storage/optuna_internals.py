@@ -191,15 +191,20 @@ class RunningTrial(optuna.Trial):
         known = self._cached_frozen_trial
         known.user_attrs = {**known.user_attrs, **attributes}
 
-    def end(self, state: TrialState, value: float | None) -> FrozenTrial:
-        """End the trial as `optuna.Study.tell` does, which reads it twice to do so.
+    def end(
+        self, state: TrialState, value: float | None, attributes: Mapping[str, Any]
+    ) -> FrozenTrial:
+        """Write what is held back and end the trial, as `optuna.Study.tell` does.
 
         Returns:
             The trial as this process knows it.
 
         Raises:
-            UpdateFinishedTrialError: if another process has ended it.
+            UpdateFinishedTrialError: if another process has ended it, or put it back.
         """
+        if self.storage.get_trial(self._trial_id).state is not TrialState.RUNNING:
+            raise UpdateFinishedTrialError(f"trial {self.number} was taken over")
+        self.write(attributes)
         trial = self._get_latest_trial()
         if state is TrialState.PRUNED and trial.last_step is not None:
             last = trial.intermediate_values[trial.last_step]

@@ -249,7 +249,7 @@ def test_a_trial_made_at_the_same_moment_as_the_last_one_is_left_in_the_queue(se
     with Heartbeat(session) as first, Heartbeat(session) as second:
         late = queue(session, second, 1)
         assert queue(session, first, 1).take(lambda params: True).number == 0
-        assert late._new() is None  # as if it had not seen the first
+        assert late._new([]) is None  # as if it had not seen the first
         assert states(study) == ["RUNNING", "WAITING"]
         assert late.take(lambda params: True) is None
 
