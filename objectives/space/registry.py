@@ -147,8 +147,9 @@ class ImageArguments(DataArguments, total=False):
             backbone takes what its weights were trained with.
         skip_corrupt: Whether to leave out images that cannot be read, with a warning.
         max_bytes: Images that need more memory than this are read from disk when they are needed.
-        n_workers: Processes that read streamed images; by default one for each core, 4 at most, and
-            none on macOS, Windows and from Python 3.14 on, where your script needs a main guard.
+        n_workers: Processes that read streamed images; by default one for each core, 4 at most. By
+            default none on macOS, Windows and from Python 3.14 on, where your script needs a main
+            guard.
     """
 
     image_size: Annotated[int | tuple[int, int] | None, Argument(None, typed=int)]
