@@ -100,6 +100,7 @@ def test_a_trial_that_is_run_again_is_not_judged_by_what_it_reported_before(stor
     for step, value in enumerate([0.4, 0.3, 8.0]):
         again.report(value, step)
         judged.append(again.should_prune())
+    again.write({})
 
     assert judged == [False, False, True]
     assert study.trials[0].intermediate_values == {0: 0.4, 1: 0.3, 2: 8.0}
