@@ -31,6 +31,7 @@ from objectives.space.space import defaults, make_space
 from tuner.storage.chosen import Recorded, in_words, recorded_choice
 from tuner.storage.importances import study_importances
 from tuner.storage.optuna_internals import StudyOfTrials
+from tuner.storage.study import quiet_optuna
 from tuner.storage.trial_attrs import (
     Confirmed,
     best_complete,
@@ -268,7 +269,8 @@ class StudyView:
     @cached_property
     def in_memory(self) -> optuna.Study:
         """The same trials as a study in memory, for what Optuna computes from one."""
-        return StudyOfTrials(self.trials, self.direction, self.study_name)
+        with quiet_optuna():
+            return StudyOfTrials(self.trials, self.direction, self.study_name)
 
     @cached_property
     def importances(self) -> dict[str, float]:

@@ -73,6 +73,18 @@ def test_result_draws_the_overview_by_default(result):
     assert len(result.plot().axes) == 6
 
 
+def test_a_figure_is_drawn_without_a_note_of_optuna(caplog):
+    study = make_study(*peaked(10))
+    optuna.logging.enable_propagation()
+    caplog.clear()
+    try:
+        draw(study, "importances")
+    finally:
+        optuna.logging.disable_propagation()
+
+    assert [entry.getMessage() for entry in caplog.records] == []
+
+
 def test_unknown_figure_is_refused_with_the_choices(result):
     with pytest.raises(ValueError, match=r"kind must be one of overview, .*did you mean 'curves'"):
         result.plot("curve")
