@@ -373,7 +373,7 @@ def fit_temperature(
         >>> too_sure = np.tile([0.999, 0.001], (200, 1))
         >>> temperature = fit_temperature(too_sure, y)
         >>> scale_temperature(too_sure, temperature)[0].round(2).tolist()
-        [0.9, 0.1]
+        [0.91, 0.09]
     """
     logits = np.log(np.asarray(probabilities, dtype=np.float64).clip(_EPS))
     truth = np.asarray(y).astype(np.int64)

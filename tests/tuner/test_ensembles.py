@@ -105,7 +105,13 @@ def test_a_result_says_how_it_does_beside_the_default():
 def together(tmp_path_factory):
     """A stored search whose result is an ensemble."""
     storage = tmp_path_factory.mktemp("together") / "diabetes.journal"
-    options = {"n_trials": 4, "epochs": 2, "ensemble": 3, "show_progress_bar": False}
+    options = {
+        "n_trials": 6,
+        "epochs": 2,
+        "sampler": "random",
+        "ensemble": 5,
+        "show_progress_bar": False,
+    }
     return storage, tune_mlp("diabetes", storage=storage, **options)
 
 
