@@ -104,8 +104,10 @@ def test_a_process_that_is_stopped_for_longer_than_its_signs_last_does_no_harm_a
 
     assert [worker.wait(120) for worker in workers] == [0, 0]
     trials = load_study("s.journal").trials
-    assert [trial.number for trial in trials] == list(range(120))
-    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    # One that was made by a process that did not know of the last ones is put into the queue.
+    done = [trial for trial in trials if trial.state.name != "WAITING"]
+    assert [trial.number for trial in done] == list(range(120))
+    assert {trial.state.name for trial in done} == {"COMPLETE"}
 
 
 def test_searches_in_threads_and_in_asyncio_start_their_own_processes(in_folder):
