@@ -184,8 +184,12 @@ class TableRows:
         return out
 
     def batches(self, width: int | None = None) -> Iterator[Tensor]:
-        """Yield the inputs of all rows in order, some at a time; no rows give one batch."""
-        n_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // (4 * max(1, self.n_inputs))))
+        """Yield the inputs of all rows in order, some at a time; no rows give one batch.
+
+        How many at a time follows from ``width``, so encoders of folds give batches of one size.
+        """
+        n_floats = max(1, width or self.n_inputs)
+        n_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // (4 * n_floats)))
         for start in range(0, max(1, len(self)), n_rows):
             yield self.expand(slice(start, start + n_rows), width)
 

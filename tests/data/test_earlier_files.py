@@ -14,6 +14,12 @@ from tests.data.make import SEARCH, SMALL, STUDIES, line, pictures
 from tests.tuner.commands import run
 from tuner import load_result, load_study, tune_mlp
 
+# The libraries that wrote the files may be newer or older than those that are installed.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Trying to unpickle estimator"),
+    pytest.mark.filterwarnings("ignore:study .* was begun with"),
+]
+
 FOLDER = Path(__file__).parent
 PREDICTIONS = json.loads((FOLDER / "predictions.json").read_text())
 

@@ -308,7 +308,7 @@ def picture(
     file = io.BytesIO()
     with warnings.catch_warnings():
         # A label in a script that the font lacks: the table beside has it right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from (current )?font")
         draw(figure.subplots())
         figure.savefig(file, format="png", dpi=_DPI)
     # A third of the bytes, and no difference that an eye sees: colours of few points stay.

@@ -372,3 +372,21 @@ def test_the_same_numbers_are_encoded_alike_whatever_their_table_looks_like(mode
     first, second = (TabularEncoder.fit(X, numeric=mode) for X in (plain, mixed_types))
 
     np.testing.assert_array_equal(first.transform(plain), second.transform(mixed_types))
+
+
+def test_encoders_of_folds_give_batches_of_one_size_however_many_levels_each_has_seen():
+    n = 9000
+    cities = pd.DataFrame(
+        {"x": np.arange(n, dtype=float), "city": np.arange(n) % 60, "shop": np.arange(n) % 240}
+    )
+    few, many = (
+        TabularEncoder.fit(cities[:rows], categorical=["city", "shop"]).rows(cities)
+        for rows in (200, 480)
+    )
+    width = max(few.n_inputs, many.n_inputs)
+
+    sizes = [[batch.shape for batch in rows.batches(width)] for rows in (few, many)]
+
+    assert few.n_inputs < many.n_inputs
+    assert sizes[0] == sizes[1]
+    assert len(sizes[0]) > 1

@@ -54,6 +54,7 @@ def untruths(study, objective):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(list(SAMPLERS)), SPACES, CONFIGURATIONS, CONFIGURATIONS)
 def test_parameters_of_a_study_are_those_trained_or_it_never_begins(name, space, asked, later):
