@@ -242,7 +242,7 @@ def expert_worker(case: Case, folder: str, ends: float) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     x, test_x = (torch.as_tensor(part, dtype=torch.float32) for part in case.encoded())
     y = torch.as_tensor(case.codes())
-    shift, scale = (y.mean(), y.std()) if case.task == "regression" else (0.0, 1.0)
+    shift, scale = (float(y.mean()), float(y.std())) if case.task == "regression" else (0.0, 1.0)
     target = y.long() if case.task == "multiclass" else ((y - shift) / scale)[:, None]
     rows, valid = train_test_split(
         np.arange(len(y)),
@@ -273,7 +273,8 @@ def expert_worker(case: Case, folder: str, ends: float) -> None:
                 optimizer.zero_grad()
                 loss(model(x[part]), target[part]).backward()
                 optimizer.step()
-            value = score(y[valid].numpy(), outputs(model, x[valid], case.task) * scale + shift)
+            found = outputs(model, x[valid], case.task)
+            value = score(y[valid].numpy(), found * scale + shift)
             if value > best:
                 best, best_epoch = value, epoch
                 np.save(f"{folder}/{trial.number}.npy", outputs(model, test_x, case.task))
