@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pandas as pd
-from optuna.trial import TrialState
 
 from objectives._messages import warn_caller
 from objectives.objective import PREFIX
 from tuner.storage.backends import redacted_text
 from tuner.storage.call import call_in_python
-from tuner.storage.trial_attrs import trial_params
+from tuner.storage.trial_attrs import finished, trial_params
 from tuner.storage.view import view_of
 from tuner.tables import curves_dataframe, export, file_name, trials_dataframe
 
@@ -35,7 +34,6 @@ _ID = f"{PREFIX}tracked_as"  # user attribute of a study: what its runs are know
 _MAX_TEXT = 5000  # of a tag in MLflow
 _VALUES = "value value_last value_std value_confirmed best_epoch epochs_run duration_s".split()
 _FACTS = ("seed", "worker", "stopped", "error")
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,7 +409,7 @@ class Tracking:
         with self._guarded(self._tracker) as tracker:
             if self._told is None:
                 self._told = set(tracker.begin(_study_run(study)))
-            told, ended = self._told, study.get_trials(deepcopy=False, states=_ENDED)
+            told, ended = self._told, finished(study)
             new = [_trial_run(study, trial) for trial in ended if trial.number not in told]
             for trial in sorted(new, key=lambda trial: trial.end):
                 tracker.log(trial)

@@ -14,7 +14,6 @@ from objectives.data.columns import LARGEST, as_dates, as_levels, as_numbers
 Floats: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
 
-DATE_PARTS = ("elapsed_days", "year", "month", "day", "weekday", "hour")
 CLIP_AT = 3.0  # RealMLP's smooth clipping saturates at +-3 (arXiv 2407.04491, section 3)
 N_BINS = 32
 SAMPLE_ROWS = 100_000  # of a larger table: its quantiles are off by about 0.1% of the rows
@@ -81,7 +80,8 @@ def _level_numbers(X: pd.DataFrame, levels_of: list[NDArray[np.str_]]) -> NDArra
 
 
 class DateParts(_Transformer):
-    """Expands dates into `DATE_PARTS`, as far as a part varies in the training split.
+    """Expands dates into elapsed days, year, month, day, weekday and hour, as far as a part varies
+    in the training split.
 
     Elapsed days count from ``start_``, the earliest date of each column in days since 1970.
     """

@@ -6,8 +6,7 @@ Names, ranges and sources are those of `MLP_TABLE`; the other tables change what
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -292,8 +291,6 @@ FINETUNE_TABLE: Space = _table(
 )
 
 HEADER = ("name", "range", "grid levels", "default", "meaning", "source")
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def search_range(row: Hyperparameter) -> str:
