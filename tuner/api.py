@@ -177,8 +177,9 @@ def tune(
     """Run your own ``objective(trial)`` with the same samplers, pruners, tables and storage as
     `tune_mlp`.
 
-    The function finds the values of ``space`` in ``trial.params``; without a space it calls
-    ``trial.suggest_float`` and the like itself. It calls ``trial.report`` and
+    The function finds the values of ``space`` in ``trial.params``, and gets them as well where it
+    calls ``trial.suggest_float`` and the like, whatever range it names there. What ``space`` does
+    not name is drawn from the ranges of the function. It calls ``trial.report`` and
     ``trial.should_prune`` if it wants to be pruned. Several workers need an executor.
 
     Args:

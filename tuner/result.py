@@ -401,7 +401,9 @@ class TuningResult:
         counts = count_states(self.study) or "no trials yet"
         head = f"TuningResult: study {self.study.study_name!r}, {counts}"
         if not has_complete(self.study):
-            return head
+            ends = {trial.number: records(trial) for trial in finished(self.study)}
+            whys = {n: known.get("error") or known.get("stopped") for n, known in ends.items()}
+            return head + next((f"\n  trial {n}: {why}" for n, why in whys.items() if why), "")
         params = ", ".join(f"{k}={short(v)}" for k, v in self.best_params.items())
         metric = study_record(self.study.user_attrs).get("metric") or "value"
         best = f"best trial {self.best_trial.number}: valid_{metric} {self.best_value:.6g}"

@@ -31,7 +31,8 @@ def trials_dataframe(study: optuna.Study | StudyView) -> pd.DataFrame:
     Trials still waiting to be started are left out. ``value`` is the metric at the trial's best
     epoch, also for a pruned trial, so compare rows of state ``COMPLETE`` only; ``value_last`` is
     the metric at its last epoch. Where a trial is several folds or repeats, ``value`` is their
-    mean and ``value_std`` their standard deviation at that epoch. ``value_confirmed`` is the mean
+    mean and ``value_std`` their standard deviation at that epoch. ``epochs_run`` of a function of
+    your own is the number of its reports, empty if it makes none. ``value_confirmed`` is the mean
     over folds of a trial that was trained again at the end of its search.
 
     Args:

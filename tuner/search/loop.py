@@ -154,6 +154,8 @@ def run_function(running: RunningTrials, function: Callable[[optuna.Trial], floa
                 continue
             return
         trial, record = running.trials[number]
+        if isinstance(trial, RunningTrial):
+            trial.given = {name: record.params[name] for name in running.queue.session.space}
         start = time.perf_counter()
         try:
             with ends_forks():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 
-from objectives._messages import warn_caller
+from objectives._messages import nearest, warn_caller
 from objectives.space.space import stored_space
 from tuner.search.loop import (
     BestModel,
@@ -36,7 +36,7 @@ from tuner.search.trial_queue import Timetable, TrialQueue, add_to_queue
 from tuner.storage.heartbeat import Heartbeat, stop_everywhere
 from tuner.storage.optuna_internals import read_anew
 from tuner.storage.study import Session, quiet_optuna
-from tuner.storage.trial_attrs import finished
+from tuner.storage.trial_attrs import finished, trial_params
 
 if TYPE_CHECKING:
     from objectives.models.ensemble import Library
@@ -158,9 +158,21 @@ class Worker:
             return running.best_model
 
     def try_params(self, params: dict[str, Any]) -> BestModel | None:
-        """Run one more trial; return its number and model if it is the best."""
+        """Run one more trial; return its number and model if it is the best.
+
+        Raises:
+            ValueError: for a name or a value that the space does not have or, of a function without
+                a space, a name that no trial has had.
+        """
         plan = self.plan
         with self.session as session:
+            tried = {name for trial in session.study.trials for name in trial_params(trial)}
+            unknown = sorted(params.keys() - tried)
+            if unknown and tried and not plan.space:
+                raise ValueError(
+                    "params must name hyperparameters that the objective has suggested so far, "
+                    f"got {unknown[0]!r}; {nearest(unknown[0], sorted(tried))}"
+                )
             add_to_queue(session, given(plan.space, params))
             number = session.study.get_trials(deepcopy=False)[-1].number
             return self.run(len(finished(session.study)) + 1, only=number)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, cast
 
 import optuna
@@ -176,9 +177,13 @@ class RunningTrial(optuna.Trial):
     Args:
         study: that the trial belongs to.
         trial_id: of the trial in the storage.
+
+    Attributes:
+        given: hyperparameters that are no longer to be drawn, whatever range is suggested.
     """
 
     is_pruned = False
+    given: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, study: optuna.Study, trial_id: int) -> None:
         super().__init__(study, trial_id)
@@ -221,9 +226,21 @@ class RunningTrial(optuna.Trial):
         trial.datetime_complete = datetime.datetime.now()
         return trial
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyperparameters so far, with those that are given."""
+        return {**super().params, **self.given}
+
+    def _suggest(self, name: str, distribution: Any) -> Any:
+        return self.given[name] if name in self.given else super()._suggest(name, distribution)
+
+    def _check_distribution(self, name: str, distribution: Any) -> None:
+        if name not in self.given:
+            super()._check_distribution(name, distribution)
+
     def should_prune(self) -> bool:
         """Ask the study's pruner as `optuna.Trial.should_prune` does."""
-        self.is_pruned = super().should_prune()
+        self.is_pruned = self.study.pruner.prune(self.study, self.judged())
         return self.is_pruned
 
     def judged(self) -> FrozenTrial:
@@ -284,11 +301,6 @@ class RequeuedTrial(RunningTrial):
             self._stale.discard(step)
         else:
             super().report(value, step)
-
-    def should_prune(self) -> bool:
-        """Ask the study's pruner, which sees this run's reports alone."""
-        self.is_pruned = self.study.pruner.prune(self.study, self.judged())
-        return self.is_pruned
 
     def judged(self) -> FrozenTrial:
         """Return the trial as the pruner sees it: with this run's reports alone."""

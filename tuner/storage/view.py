@@ -384,7 +384,12 @@ def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, object]:
     value = attrs.get("best_value", value)
     if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and broke_down):
         value = None
+    ran = attrs.get("epochs_run")
+    if ran == 0:  # a function trains as it likes; what it reports is all that is known of it
+        is_unknown = trial.state is TrialState.COMPLETE and not reports
+        ran = None if is_unknown else len(reports)
     return {name: attrs.get(name) for name in _AS_RECORDED} | {
+        "epochs_run": ran,
         "number": trial.number,
         "state": trial.state.name,
         "value": value,

@@ -314,3 +314,24 @@ def test_plain_optuna_gives_the_trials_of_a_search():
         **FAST,
     )
     assert searched.best_value == pytest.approx(study.trials[0].value, rel=1e-5)
+
+
+def test_a_function_has_run_as_many_epochs_as_it_reports_and_no_said_number_if_it_reports_none():
+    def objective(trial):
+        for step in range(3 if trial.params["x"] == 2 else 0):
+            trial.report(0.5, step)
+        return trial.params["x"]
+
+    result = tune(objective, space={"x": [1, 2]}, sampler="grid", show_progress_bar=False)
+
+    frame = result.trials_dataframe()
+    assert frame["epochs_run"].isna().tolist() == [True, False]
+    assert frame["epochs_run"].iloc[1] == len(result.curves_dataframe()) == 3
+
+
+def test_a_result_without_a_complete_trial_says_why_the_first_one_has_no_value():
+    result = tune(lambda trial: (1, 2), n_trials=2, show_progress_bar=False)
+
+    first, second = str(result).splitlines()
+    assert first == "TuningResult: study 'tune', 2 trials: 2 failed"
+    assert second.startswith("  trial 0: TypeError: objective must return a number, got tuple")

@@ -145,6 +145,52 @@ def test_a_function_that_does_not_ask_for_a_queued_value_is_not_said_to_have_use
     assert result.best_params == {"x": 0.5}
 
 
+@pytest.mark.parametrize("space", [{"x": 0.5, "y": (0.0, 1.0)}, {"x": [0.5], "y": [0.25, 2]}])
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_function_gets_from_its_trial_what_the_space_says_fixed_values_too(space, sampler):
+    """However it asks: by name, or by suggesting from a range of its own."""
+    asked = []
+
+    def objective(trial):
+        suggested = trial.suggest_float("x", 7, 10), trial.suggest_float("y", 0, 10)
+        asked.append((suggested, (trial.params["x"], trial.params["y"])))
+        return sum(suggested)
+
+    if sampler == "grid":
+        space = {"x": space["x"], "y": [0.25, 2]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = tune(objective, space=space, sampler=sampler, n_trials=2, show_progress_bar=False)
+
+    table = result.trials_dataframe()
+    assert table["state"].tolist() == ["COMPLETE", "COMPLETE"]
+    assert [suggested for suggested, _ in asked] == [named for _, named in asked]
+    assert [suggested for suggested, _ in asked] == [
+        tuple(row) for row in table[["params_x", "params_y"]].to_numpy().tolist()
+    ]
+    assert set(table["params_x"]) == {0.5}
+
+
+def test_a_function_still_draws_what_its_space_does_not_name():
+    def objective(trial):
+        return trial.params["x"] + trial.suggest_int("depth", 2, 3)
+
+    table = tuned(objective, space={"x": 0.5}, n_trials=4).trials_dataframe()
+
+    assert (table["value"] - table["params_depth"]).tolist() == [0.5] * 4
+    assert set(table["params_depth"]) <= {2, 3}
+
+
+def test_a_trial_by_hand_of_a_name_that_no_trial_has_had_is_refused():
+    result = tuned(lambda trial: trial.suggest_float("width", 0, 1), n_trials=2)
+
+    with pytest.raises(ValueError, match="got 'widht'; did you mean 'width'"):
+        result.try_params(widht=0.5)
+
+    assert len(result.study.trials) == 2
+    assert result.try_params(width=0.5).study.trials[-1].params == {"width": 0.5}
+
+
 def test_trials_of_a_study_that_told_another_value_are_copied_without_it():
     source = optuna.create_study(study_name="old")
     source.add_trial(
