@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
 
 import numpy as np
-import sklearn.metrics
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
 
 from objectives._messages import hint, name_of
 from objectives.metrics import METRICS, QUICK_SCORERS, Array, Metric
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
     from objectives.data.targets import Task
 
 AnyMetric: TypeAlias = str | Metric | Callable[..., float]
@@ -51,7 +50,8 @@ def get_metric(metric: AnyMetric | None, task: Task, classes: Array | None = Non
         'rmse'
         >>> get_metric("f1", "binary").score([0, 1], [[0.9, 0.1], [0.2, 0.8]])
         1.0
-        >>> get_metric(sklearn.metrics.zero_one_loss, "binary").direction
+        >>> from sklearn.metrics import zero_one_loss
+        >>> get_metric(zero_one_loss, "binary").direction
         'minimize'
     """
     if metric is None:
@@ -91,9 +91,11 @@ def _known(metric: AnyMetric, task: Task, classes: Array | None) -> Metric | Non
     if isinstance(metric, str):
         known = METRICS.get(metric) or QUICK_SCORERS.get(metric)
         if known is None and task in _tasks_of(metric):
-            known = _of_scorer(metric, sklearn.metrics.get_scorer(metric), task)
+            known = _of_scorer(metric, _scorer(metric), task)
         return known
-    if isinstance(metric, type(sklearn.metrics.get_scorer("accuracy"))):
+    from sklearn.metrics import make_scorer
+
+    if isinstance(metric, type(_scorer("accuracy"))):
         name = _name_of_scorer(metric)
         return QUICK_SCORERS.get(name) or _of_scorer(name, metric, task, classes)
     parameters = _parameters_of(metric)
@@ -111,9 +113,7 @@ def _known(metric: AnyMetric, task: Task, classes: Array | None) -> Metric | Non
             f"rename it, or give metric={name!r} for the built-in one"
         )
     of_shares = list(parameters)[1] in _SHARES and task != "regression"
-    scorer = sklearn.metrics.make_scorer(
-        metric, response_method="predict_proba" if of_shares else "predict"
-    )
+    scorer = make_scorer(metric, response_method="predict_proba" if of_shares else "predict")
     made = _of_scorer(name, scorer, task, classes, takes_weight="sample_weight" in parameters)
     return replace(made, direction="minimize") if name.endswith(("_loss", "_error")) else made
 
@@ -148,6 +148,8 @@ class _Predictions:
         return True
 
     def __sklearn_tags__(self) -> Tags:
+        from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
+
         of_classes = self.classes_ is not None
         return Tags(
             estimator_type="classifier" if of_classes else "regressor",
@@ -168,6 +170,8 @@ class ByScorer:
 
     def __call__(self, y: Array, prediction: Array, weight: Array) -> float:
         """Return the score; NaN where it is not defined for want of some class."""
+        from sklearn.exceptions import UndefinedMetricWarning
+
         labels = None
         if not self.of_values:
             labels = np.arange(prediction.shape[1]) if self.classes is None else self.classes
@@ -229,8 +233,17 @@ def _toy(task: Task, classes: Array | None = None) -> tuple[Array, Array]:
 
 def _scorer_names() -> list[str]:
     """Return the names of scikit-learn's scorers, those of clusters aside."""
-    of_clusters = sklearn.metrics.cluster.__all__
-    return [n for n in sklearn.metrics.get_scorer_names() if n not in of_clusters]
+    from sklearn.metrics import cluster, get_scorer_names
+
+    return [n for n in get_scorer_names() if n not in cluster.__all__]
+
+
+def _scorer(name: str) -> Callable[..., SupportsFloat]:
+    # At first use: our own metrics need no scikit-learn, which takes a second to import.
+    from sklearn.metrics import get_scorer
+
+    scorer: Callable[..., SupportsFloat] = get_scorer(name)
+    return scorer
 
 
 @functools.cache
@@ -238,7 +251,7 @@ def _tasks_of(name: str) -> tuple[Task, ...]:
     """Return the tasks that a scorer of scikit-learn takes: of values, or of classes."""
     if name not in _scorer_names():
         return ()
-    scorer, tasks = sklearn.metrics.get_scorer(name), []
+    scorer, tasks = _scorer(name), []
     for task in _TASKS:
         y, prediction = _toy(task)
         judge = ByScorer(scorer, task == "regression", False)
@@ -256,13 +269,13 @@ _TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
 def _name_of_scorer(scorer: object) -> str:
     """Return the name that scikit-learn knows a scorer by, or that of its function.
 
-    >>> make = sklearn.metrics.make_scorer
-    >>> _name_of_scorer(make(sklearn.metrics.fbeta_score, beta=2))
+    >>> from sklearn.metrics import fbeta_score, make_scorer
+    >>> _name_of_scorer(make_scorer(fbeta_score, beta=2))
     'fbeta_score(beta=2)'
     """
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(scorer))  # which another process has elsewhere
     for name in _scorer_names():
-        if repr(sklearn.metrics.get_scorer(name)) == text:
+        if repr(_scorer(name)) == text:
             return name
     sign = "neg_" if "greater_is_better=False" in text else ""
     how = r", (?:greater_is_better=False|response_method=(?:'\w+'|\(.*?\)))"

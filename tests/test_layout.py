@@ -24,6 +24,7 @@ from tests.layout import (
     n_lines,
     reachable,
 )
+from tests.objectives.models.models import TABLE, classifier
 
 FOLDERS = (*PACKAGES, "tests", "benchmarks")
 MAX_LINES = 500
@@ -85,6 +86,15 @@ def loaded_modules(statement: str) -> set[str]:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     return set(done.stdout.splitlines()[-1].split())
+
+
+def run_of(*arguments: str, code: int = 0) -> str:
+    """Return Python code that runs the command, which must end with that exit status."""
+    return (
+        f"import runpy\nsys.argv = {['tuner', *arguments]!r}\n"
+        "try:\n    runpy.run_module('tuner', run_name='__main__')\n"
+        f"except SystemExit as stop:\n    assert (stop.code or 0) == {code}, stop.code"
+    )
 
 
 @pytest.mark.parametrize("package", [objectives, tuner], ids=PACKAGES)
@@ -205,13 +215,49 @@ def test_modules_that_train_nothing_import_nothing_heavy(module):
     "arguments", [["--help"], ["mlp", "--help"], ["export", "--help"]], ids=" ".join
 )
 def test_help_is_shown_without_importing_torch(arguments, tmp_path):
-    run_tuner = (
-        f"import runpy\nsys.argv = {['tuner', *arguments]!r}\n"
-        "try:\n    runpy.run_module('tuner', run_name='__main__')\n"
-        "except SystemExit as stop:\n    assert not stop.code, stop.code"
+    assert loaded_modules(run_of(*arguments)).isdisjoint(HEAVY)
+
+
+WRONG = {
+    "predict model.zip none.csv": "DATA must be files that exist, got 'none.csv'",
+    "predict none.zip people.csv": "DATA must be files that exist, got 'people.csv'",
+    "predict none.zip pyproject.toml": "path must be an existing file, got path='none.zip'",
+    "report none.journal": "storage must be a file that exists, got 'none.journal'",
+    "plot none.journal": "storage must be a file that exists, got 'none.journal'",
+    "diagnose none.journal": "storage must be a file that exists, got 'none.journal'",
+    "mlp none.csv --target y": "dataset must be a file that exists, got dataset='none.csv'",
+    "mlp iris --storage none/s.db": "storage must lie in a folder that exists, got 'none/s.db'",
+    "mlp iris --storage s.txt": "storage must end in .journal or .db, or be a URL, got 's.txt'",
+    "mlp iris --sampler none": "sampler must be one of",
+    "mlp iris --space none=1": "space must name hyperparameters out of",
+    "mlp iris --epochs 0": "epochs must be a whole number at least 1",
+}
+
+
+@pytest.mark.parametrize(("typed", "words"), WRONG.items(), ids=WRONG)
+def test_a_wrong_argument_is_told_before_anything_heavy_is_imported(typed, words):
+    code = "import sys\n" + run_of(*typed.split(), code=2)
+
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, cwd=ROOT
     )
 
-    assert loaded_modules(run_tuner).isdisjoint(HEAVY)
+    assert words in done.stderr.replace("\n", " ")
+    loaded = set(re.findall(r"\|\s+(\w+)$", done.stderr, re.MULTILINE))
+    assert "tuner" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_predictions_for_a_table_are_made_without_scikit_learn_scipy_and_skops(tmp_path):
+    classifier(temperature=2.0).save(tmp_path / "model.zip")
+    TABLE.to_csv(tmp_path / "table.csv", index=False)
+
+    loaded = loaded_modules(
+        run_of("predict", str(tmp_path / "model.zip"), str(tmp_path / "table.csv"), "--proba")
+    )
+
+    assert {"torch", "pandas"} <= loaded
+    assert loaded.isdisjoint({"sklearn", "scipy", "skops", "optuna", "matplotlib"})
 
 
 def test_a_search_starts_without_what_only_saved_models_need():

@@ -1,7 +1,7 @@
 """Encoders that turn a table's columns into the numbers a network takes.
 
-They are fitted on the training split alone. The pieces are scikit-learn transformers with plain
-attributes, so that `skops` saves and loads a fitted encoder without pickle.
+They are fitted on the training split alone. The pieces have plain attributes, so that a fitted
+encoder is saved as JSON.
 """
 
 import sys
@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from objectives.data import transformers
@@ -28,6 +26,8 @@ from objectives.data.transformers import (
     Levels,
     MedianFill,
     Numbers,
+    Part,
+    Parts,
     PiecewiseLinear,
     SmoothClip,
     Standard,
@@ -50,7 +50,7 @@ BATCH_ROWS, BATCH_BYTES = 4096, 1 << 21
 """Rows that are expanded at once at most, so that memory does not grow with the table, and bytes
 that they take then, so that they stay in the processor's cache."""
 
-# Model files of the first versions name the transformers so, and skops imports them by their names.
+# Model files of earlier versions name the transformers so, and skops imports them by their names.
 _FORMER_NAME = "objectives.transformers"
 sys.modules[_FORMER_NAME] = transformers
 
@@ -62,7 +62,7 @@ TRUSTED_TYPES = tuple(
         *(PiecewiseLinear, SmoothClip, Standard),
     )
 )
-"""The types that `skops.io.load` must be told to trust, `TabularEncoder` aside."""
+"""The types that `skops.io.load` must be told to trust for encoders of earlier versions."""
 
 
 class Layout:
@@ -80,13 +80,13 @@ class Layout:
         n_outputs: how many inputs they become.
     """
 
-    def __init__(self, transformer: ColumnTransformer) -> None:
+    def __init__(self, transformer: Parts) -> None:
         self.n_cells = self.n_outputs = 0
         self._plain: list[tuple[slice, slice]] = []
         self._bins = self._levels = (slice(0, 0), slice(0, 0))
         self._tensors: dict[str, Tensor] = {}
-        for name, part, _ in transformer.transformers_:
-            last = part[-1] if isinstance(part, Pipeline) else part
+        for part, width in zip(transformer.parts, transformer.widths, strict=True):
+            last = part.steps[-1]
             if isinstance(last, PiecewiseLinear):
                 counts = [len(edges) - 1 for edges in last.edges_ if len(edges) > 2]
                 self._bins = self._take(len(counts), sum(counts))
@@ -96,9 +96,8 @@ class Layout:
                 self._levels = self._take(len(sizes), sum(sizes))
                 first = np.cumsum([0, *sizes[:-1]])
                 self._tensors["first"] = torch.from_numpy(first)
-            elif not isinstance(part, str):
-                width = transformer.output_indices_[name]
-                self._plain.append(self._take(*[width.stop - width.start] * 2))
+            else:
+                self._plain.append(self._take(width, width))
 
     def _take(self, n_cells: int, n_outputs: int) -> tuple[slice, slice]:
         """Return where the next cells stand, and the outputs that they become."""
@@ -213,7 +212,7 @@ class TabularEncoder:
         numeric: how numbers are scaled, see `fit`.
         n_outputs: width of the matrix.
         n_numeric: how many leading outputs are scaled numbers and date parts.
-        transformer: the fitted scikit-learn transformer inside.
+        transformer: what is inside, fitted.
         decimal_comma: columns of numbers where a text such as "1,234" is little more than one.
     """
 
@@ -221,7 +220,7 @@ class TabularEncoder:
     numeric: str
     n_outputs: int
     n_numeric: int
-    transformer: ColumnTransformer
+    transformer: Parts
     decimal_comma: Sequence[str] = ()
 
     @classmethod
@@ -273,12 +272,12 @@ class TabularEncoder:
             raise ValueError(f"X must have rows and columns, got shape {X.shape}; fit on more data")
         transformer = _transformer(X, _by_kind(X, categorical), numeric)
         cells = transformer.fit_transform(X)
-        slices = transformer.output_indices_
+        widths = zip(transformer.parts, transformer.widths, strict=True)
         encoder = cls(
             columns=tuple(map(str, X.columns)),
             numeric=numeric,
             n_outputs=Layout(transformer).n_outputs,
-            n_numeric=sum(s.stop - s.start for k, s in slices.items() if k in ("numbers", "dates")),
+            n_numeric=sum(width for part, width in widths if part.name in ("numbers", "dates")),
             transformer=transformer,
             decimal_comma=[name for name in X.columns if name in decimal_comma],
         )
@@ -338,20 +337,20 @@ def _by_kind(X: pd.DataFrame, categorical: Sequence[str]) -> dict[str, list[str]
     return kinds
 
 
-def _transformer(X: pd.DataFrame, kinds: dict[str, list[str]], numeric: str) -> ColumnTransformer:
+def _transformer(X: pd.DataFrame, kinds: dict[str, list[str]], numeric: str) -> Parts:
     numbers = kinds["number"]
-    gaps = [name for name, some in X[numbers].isna().any().items() if some]
+    gaps = [name for name in numbers if X[name].isna().any()]
     n_bins = min(N_BINS, MAX_PARTS // max(1, len(numbers))) if numeric == "piecewise" else 0
     scaled = SmoothClip if numeric == "smooth_clip" else Standard
     parts = [
-        ("numbers", scaled(), numbers),
-        ("dates", Pipeline([("read", DateParts()), ("scale", scaled())]), kinds["date"]),
-        ("piecewise", PiecewiseLinear(n_bins), numbers if n_bins > 1 else []),
-        ("missing", Gaps(), gaps),
-        ("booleans", Booleans(), kinds["boolean"]),
-        ("categories", Categories(MAX_LEVELS, MIN_LEVEL_ROWS), kinds["category"]),
+        Part("numbers", [scaled()], numbers),
+        Part("dates", [DateParts(), scaled()], kinds["date"]),
+        Part("piecewise", [PiecewiseLinear(n_bins)], numbers if n_bins > 1 else []),
+        Part("missing", [Gaps()], gaps),
+        Part("booleans", [Booleans()], kinds["boolean"]),
+        Part("categories", [Categories(MAX_LEVELS, MIN_LEVEL_ROWS)], kinds["category"]),
     ]
-    return ColumnTransformer([part for part in parts if part[2]], sparse_threshold=0)
+    return Parts([part for part in parts if part.columns])
 
 
 @dataclass(frozen=True)

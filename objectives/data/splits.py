@@ -9,14 +9,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import (
-    GroupKFold,
-    GroupShuffleSplit,
-    KFold,
-    StratifiedKFold,
-    TimeSeriesSplit,
-    train_test_split,
-)
 
 from objectives._messages import listed
 from objectives.data.targets import Task
@@ -215,6 +207,8 @@ def _check_classes(codes: np.ndarray, labels: np.ndarray, n_valid: int, n_test: 
 def _shuffled(
     rows: Rows, y: np.ndarray, stratified: bool, n_second: int, seed: int
 ) -> tuple[Rows, Rows]:
+    from sklearn.model_selection import train_test_split  # a second, which predictions need not
+
     if not n_second:
         return rows, rows[:0]
     stratify = y[rows] if stratified else None
@@ -231,6 +225,8 @@ def _shuffled(
 
 
 def _by_group(groups: pd.Series, valid_size: float, test_size: float, seed: int) -> SplitRows:
+    from sklearn.model_selection import GroupShuffleSplit
+
     def divide(rows: Rows, n_groups: int) -> tuple[Rows, Rows]:
         splitter = GroupShuffleSplit(n_splits=1, test_size=n_groups, random_state=seed)
         first, second = next(splitter.split(rows, groups=codes[rows]))
@@ -274,6 +270,8 @@ def fold_rows(
         >>> [(train.tolist(), valid.tolist()) for train, valid in folds]
         [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])]
     """
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+
     _check(y, labels if kind == "stratified" else None, groups, n_folds)
     if kind in ("group", "time"):
         splitter = GroupKFold(n_folds) if kind == "group" else TimeSeriesSplit(n_folds)

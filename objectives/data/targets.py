@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
-from sklearn.utils.class_weight import compute_class_weight
 
 from objectives._messages import listed, nearest
 
@@ -273,6 +272,8 @@ def class_weights(
             "class_weight must be 'balanced' or a weight for each label, "
             f"got class_weight={class_weight!r}; {nearest(str(class_weight), ['balanced'])}"
         )
+    from sklearn.utils.class_weight import compute_class_weight
+
     seen = np.unique(y_train)
     weights = dict.fromkeys(range(len(classes)), 1.0)
     balanced = compute_class_weight("balanced", classes=seen, y=y_train)

@@ -1,13 +1,18 @@
-"""The column transformers that scikit-learn lacks: small, and with plain attributes only."""
+"""The column transformers of tables: small, of plain attributes only, and without scikit-learn.
 
-from collections.abc import Iterator, Sequence
+They follow its way of `fit` and `transform`. That they import none of it spares whoever predicts a
+second.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Self, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from objectives.data.columns import LARGEST, as_dates, as_levels, as_numbers
 
@@ -20,17 +25,66 @@ SAMPLE_ROWS = 100_000  # of a larger table: its quantiles are off by about 0.1% 
 SMALLEST = 1e-200  # columns of closer quantiles count as constant: 1 / it would overflow
 
 
-class _Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The scikit-learn base, which carries no annotations."""
+class _Transformer:
+    """What learns from the training split, and transforms by what it learned.
+
+    Attributes:
+        learned: what each attribute that a file keeps holds, and in how many levels of lists.
+    """
+
+    learned: ClassVar[Mapping[str, tuple[type, int]]] = {}
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Learn nothing, unless a class says otherwise."""
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Return an array of shape (n, outputs)."""
+        raise NotImplementedError
+
+    def fit_transform(self, X: Any, y: object = None) -> NDArray[Any]:
+        """Learn, and return what `transform` would."""
+        return self.fit(X).transform(X)
+
+    def state(self) -> dict[str, Any]:
+        """Return what was learned, in plain JSON types."""
+        return {name: _plain(getattr(self, name)) for name in self.learned}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the transformer whose `state` this is.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: if it is none.
+        """
+        part = cls()
+        for name, (kind, depth) in cls.learned.items():
+            setattr(part, name, _array(state[name], kind, depth))
+        return part
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return values.tolist()
+    return [_plain(value) for value in values] if isinstance(values, list) else values
+
+
+def _array(values: Any, kind: type, depth: int) -> Any:
+    if not isinstance(values, list):
+        raise TypeError("a list is missing")
+    if depth > 1:
+        return [_array(value, kind, depth - 1) for value in values]
+    if not all(isinstance(value, kind) for value in values):
+        raise TypeError(f"no {kind.__name__}")
+    # Texts as objects: one long level would widen all others.
+    array: NDArray[Any] = np.array(values, dtype=object if kind is str else kind)
+    if kind is float and not np.isfinite(array).all():
+        raise ValueError("not finite")
+    return array
 
 
 class _Stateless(_Transformer):
     """A transformer that learns nothing from the training split."""
-
-    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
-        """Mark the transformer as fitted."""
-        self.n_features_in_ = X.shape[1]
-        return self
 
 
 class Numbers(_Stateless):
@@ -62,8 +116,7 @@ class Levels(_Transformer):
         """Learn the levels of each column."""
         levels = (as_levels(X[name]) for name in X.columns)
         used = [{names[code] for code in np.unique(codes)} for codes, names in levels]
-        # As arrays, which skops saves in one piece: a list is saved text by text.
-        self.levels_ = [np.array(sorted(names), dtype=np.str_) for names in used]
+        self.levels_ = [np.array(sorted(names), dtype=object) for names in used]
         return self
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.int64]:
@@ -71,7 +124,7 @@ class Levels(_Transformer):
         return _level_numbers(X, self.levels_)
 
 
-def _level_numbers(X: pd.DataFrame, levels_of: list[NDArray[np.str_]]) -> NDArray[np.int64]:
+def _level_numbers(X: pd.DataFrame, levels_of: list[NDArray[Any]]) -> NDArray[np.int64]:
     columns = []
     for name, levels in zip(X.columns, levels_of, strict=True):
         codes, names = as_levels(X[name])
@@ -85,6 +138,8 @@ class DateParts(_Transformer):
 
     Elapsed days count from ``start_``, the earliest date of each column in days since 1970.
     """
+
+    learned = MappingProxyType({"start_": (float, 1), "parts_": (int, 2)})
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn where each column starts and which parts of it vary."""
@@ -145,6 +200,8 @@ class SmoothClip(_Transformer):
     Source: RealMLP, Holzmüller et al. 2024, arXiv 2407.04491.
     """
 
+    learned = MappingProxyType({"median_": (float, 1), "scale_": (float, 1)})
+
     def fit(self, X: pd.DataFrame | Floats, y: object = None) -> Self:
         """Learn median and scale of each column."""
         rows, self.median_, self.scale_ = sample_rows(len(X)), *np.zeros((2, X.shape[1]))
@@ -171,6 +228,8 @@ class Standard(_Transformer):
     As scikit-learn's `SimpleImputer` and `StandardScaler`, but column by column and into float32:
     a large table is never held in double precision.
     """
+
+    learned = MappingProxyType({"median_": (float, 1), "mean_": (float, 1), "scale_": (float, 1)})
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn median, mean and standard deviation of each column."""
@@ -214,6 +273,8 @@ class PiecewiseLinear(_Transformer):
     Source: Gorishniy et al. 2022, arXiv 2203.05556, quantile bins.
     """
 
+    learned = MappingProxyType({"edges_": (float, 2), "median_": (float, 1), "mean_": (float, 1)})
+
     def __init__(self, n_bins: int = N_BINS) -> None:
         self.n_bins = n_bins
 
@@ -256,6 +317,8 @@ class Categories(_Transformer):
     beyond ``max_outputs``, as in `sklearn.preprocessing.OneHotEncoder`.
     """
 
+    learned = MappingProxyType({"levels_": (str, 2), "outputs_": (int, 2), "n_outputs_": (int, 1)})
+
     def __init__(self, max_outputs: int = 256, min_rows: int = 2) -> None:
         self.max_outputs, self.min_rows = max_outputs, min_rows
 
@@ -285,6 +348,102 @@ class Categories(_Transformer):
         numbers = _level_numbers(X, self.levels_)
         codes = [outputs[column] for outputs, column in zip(self.outputs_, numbers.T, strict=True)]
         return np.column_stack(codes).astype(np.float32)
+
+
+SAVED: Mapping[str, type[_Transformer]] = MappingProxyType(
+    {
+        part.__name__: part
+        for part in (Booleans, Categories, DateParts, Gaps, PiecewiseLinear, SmoothClip, Standard)
+    }
+)
+"""The transformers that model files hold, by name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a table, and what transforms them: one step after another.
+
+    Attributes:
+        name: what the columns are, such as "numbers".
+        steps: transformers; each is handed what the one before it gives.
+        columns: names of the columns.
+    """
+
+    name: str
+    steps: Sequence[Any]
+    columns: Sequence[str]
+
+    def fit_transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Fit the steps, and return what they make of the columns."""
+        values: Any = X[list(self.columns)]
+        for step in self.steps:
+            values = step.fit_transform(values)
+        return values  # type: ignore[no-any-return]
+
+    def transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Return what the fitted steps make of the columns."""
+        values: Any = X[list(self.columns)]
+        for step in self.steps:
+            values = step.transform(values)
+        return values  # type: ignore[no-any-return]
+
+
+class Parts:
+    """What all columns of a table become, side by side, as scikit-learn's `ColumnTransformer`.
+
+    Args:
+        parts: in the order of their outputs.
+        widths: numbers that each part gives a row, once it is fitted.
+        source: the transformer of scikit-learn that a file of an earlier version holds, of which
+            these are the parts; another file is made of it.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], widths: Sequence[int] = (), source: object = None
+    ) -> None:
+        self.parts, self.widths, self.source = tuple(parts), tuple(widths), source
+
+    def __getitem__(self, name: str) -> Part:
+        return next(part for part in self.parts if part.name == name)
+
+    def fit_transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Fit all parts, and return what they make of a table with rows."""
+        values = [part.fit_transform(X) for part in self.parts]
+        self.widths = tuple(part.shape[1] for part in values)
+        return np.hstack(values)
+
+    def transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Return what the fitted parts make of a table with rows."""
+        return np.hstack([part.transform(X) for part in self.parts])
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return all that was learned, in plain JSON types."""
+        return [
+            {
+                "name": part.name,
+                "columns": list(part.columns),
+                "width": width,
+                "steps": [{"type": type(step).__name__, **step.state()} for step in part.steps],
+            }
+            for part, width in zip(self.parts, self.widths, strict=True)
+        ]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the parts whose `state` this is; of all types, only those of `SAVED` are made.
+
+        Raises:
+            LookupError, TypeError, ValueError, OverflowError: if it is none.
+        """
+        parts = [
+            Part(
+                entry["name"],
+                [SAVED[step["type"]].from_state(step) for step in entry["steps"]],
+                _array(entry["columns"], str, 1).tolist(),
+            )
+            for entry in state
+        ]
+        return cls(parts, _array([entry["width"] for entry in state], int, 1).tolist())
 
 
 def sample_rows(n_rows: int) -> NDArray[np.int64] | None:

@@ -44,9 +44,6 @@ def load_model(
     with Path(path).open("rb") as file:
         start = file.read(9)
     if start.startswith(b"PK"):  # not is_zipfile: a module's file may end in a zip, its encoder
-        # Before torch: skops looks for each ufunc in every module there is, up to a second.
-        import skops.io  # noqa: F401
-
         from objectives.models.files import is_ensemble, read_ensemble
 
         if is_ensemble(path):

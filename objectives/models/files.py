@@ -1,9 +1,9 @@
-"""Model files, in which nothing is a program: JSON, safetensors and skops.
+"""Model files, in which nothing is a program: JSON and safetensors, and skops in earlier ones.
 
-A `FittedModel` is a zip of all three; a `FittedModule` is a safetensors file with its description
-in the header. A file is judged before it is used: its format, the sizes it claims against its own
-bytes, the types its encoder names. What remains is numbers and names, so a file from a stranger
-runs nothing and takes little more memory than its size.
+A `FittedModel` is a zip of them; a `FittedModule` is a safetensors file with its description in the
+header. A file is judged before it is used: its format, the sizes it claims against its own bytes,
+the types its encoder names. What remains is numbers and names, so a file from a stranger runs
+nothing and takes little more memory than its size.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from sklearn.compose import ColumnTransformer
 from torch import Tensor
 
 from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
 from objectives.data.files import check_target, replace_file
+from objectives.data.transformers import Part, Parts
 from objectives.training.stacked_mlp import StackedMLP
 
 Labels: TypeAlias = np.ndarray
@@ -39,7 +39,9 @@ Record: TypeAlias = dict[str, Any]
 
 Path_: TypeAlias = "str | os.PathLike[str]"
 
-VERSION = 1
+VERSION = 2
+"""Files of version 1 have the parts of encoders as skops writes scikit-learn's transformers."""
+
 MODEL, WEIGHTS, ENSEMBLE = "model.json", "weights.safetensors", "ensemble.json"
 MAX_LABEL_BYTES = 2**16
 _MODEL_FORMAT, _MODULE_FORMAT = "fusetune model", "fusetune module"
@@ -97,13 +99,14 @@ def write_model(
         **record,
         "network": network.config,
         "encoders": [_encoder_fields(encoder) for encoder in encoders],
-        "libraries": {n: version(n) for n in ("numpy", "scikit-learn", "skops", "torch")},
+        "libraries": {n: version(n) for n in ("numpy", "torch")},
     }
     members = {
         MODEL: json.dumps(described, indent=1, allow_nan=False).encode(),
         WEIGHTS: safetensors.torch.save(dict(network.state_dict())),
-        **{_encoder_name(k): _saved(e) for k, e in enumerate(encoders)},
     }
+    for k, content in enumerate(map(_saved, encoders)):
+        members[f"{_encoder_name(k)}.{'skops' if _is_skops(content) else 'json'}"] = content
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
@@ -170,7 +173,7 @@ def read_ensemble(path: Path_, **options: Any) -> Any:
 def _checked(record: Record, format_: str) -> Record:
     if record["format"] != format_:
         raise RefusedError("is another kind of file")
-    if record["version"] != VERSION:
+    if record["version"] not in range(1, VERSION + 1):
         raise RefusedError(f"has version {record['version']}, not {VERSION}; update fusetune")
     return record
 
@@ -198,11 +201,12 @@ def _read_members(path: Path) -> dict[str, bytes]:
     with archive:
         names = sorted(archive.namelist())
         n_encoders = max(1, len(names) - 2)
-        if names != sorted((MODEL, WEIGHTS, *map(_encoder_name, range(n_encoders)))):
+        stems = [name if name in (MODEL, WEIGHTS) else _without_suffix(name) for name in names]
+        if sorted(stems) != sorted((MODEL, WEIGHTS, *map(_encoder_name, range(n_encoders)))):
             listed = ", ".join(names[:3]) or "nothing"
             raise RefusedError(f"is another kind of file, or cut off: it holds {listed}")
         _check_sizes(archive, path.stat().st_size)
-        return {name: archive.read(name) for name in names}
+        return {stem: archive.read(name) for stem, name in zip(stems, names, strict=True)}
 
 
 def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
@@ -228,7 +232,7 @@ def _network(config: Record, weights: bytes) -> StackedMLP:
 def write_module(path: Path_, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Write weights and description at once, see `write_model`.
 
-    The description is of plain JSON types, save the encoder of its entry "table", if it has one.
+    What the encoder of its entry "table" has learned, if it has one, is a tensor of bytes.
     """
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
     described = {"format": _MODULE_FORMAT, "version": VERSION, **record}
@@ -259,13 +263,24 @@ def read_module(content: bytes) -> tuple[Record, dict[str, Tensor], TabularEncod
 
 
 def _encoder_name(number: int) -> str:
-    return f"encoder_{number}.skops"
+    return f"encoder_{number}"
+
+
+def _without_suffix(name: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    return stem if suffix in ("json", "skops") else name
+
+
+def _is_skops(content: bytes) -> bool:
+    return content.startswith(b"PK")
 
 
 def _saved(encoder: TabularEncoder) -> bytes:
-    import skops.io  # which imports all of scikit-learn: a third of a search's start
+    if encoder.transformer.source is None:
+        return json.dumps(encoder.transformer.state(), allow_nan=False).encode()
+    import skops.io  # which imports all of scikit-learn: seconds
 
-    content: bytes = skops.io.dumps(encoder.transformer)
+    content: bytes = skops.io.dumps(encoder.transformer.source)
     return content
 
 
@@ -285,7 +300,19 @@ def _encoders(
 
 
 def _encoder(fields: Record, content: bytes) -> TabularEncoder:
+    parts = _former_parts(content) if _is_skops(content) else Parts.from_state(json.loads(content))
+    columns = tuple(fields["columns"])
+    encoder = TabularEncoder(**{**fields, "columns": columns, "transformer": parts})
+    if encoder.layout.n_outputs != encoder.n_outputs:
+        raise RefusedError("contradicts itself; save the model again")
+    return encoder
+
+
+def _former_parts(content: bytes) -> Parts:
+    """Return what a file of version 1 holds: scikit-learn's transformer of columns."""
     import skops.io
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
 
     with zipfile.ZipFile(BytesIO(content)) as archive:
         _check_sizes(archive, len(content))
@@ -296,8 +323,14 @@ def _encoder(fields: Record, content: bytes) -> TabularEncoder:
     transformer = skops.io.loads(content, trusted=sorted(_ALLOWED_TYPES))
     if not isinstance(transformer, ColumnTransformer):
         raise RefusedError("holds the encoder of another model; save the model again")
-    columns = tuple(fields["columns"])
-    return TabularEncoder(**{**fields, "columns": columns, "transformer": transformer})
+    parts, widths = [], []
+    for name, step, columns in transformer.transformers_:
+        if not isinstance(step, str):  # such as "drop", for what is left over
+            steps = [step for _, step in step.steps] if isinstance(step, Pipeline) else [step]
+            parts.append(Part(name, steps, list(columns)))
+            outputs = transformer.output_indices_[name]
+            widths.append(outputs.stop - outputs.start)
+    return Parts(parts, widths, source=transformer)
 
 
 def _check_arrays(archive: zipfile.ZipFile, n_bytes: int) -> None:

@@ -19,8 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from objectives._messages import check_count
 from objectives.metrics import METRICS, Metric
@@ -349,7 +347,9 @@ def scale_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
         raise ValueError(f"temperature must be above 0, got temperature={temperature}")
     p = np.asarray(probabilities, dtype=np.float64)
     if temperature != 1.0:
-        p = softmax(np.log(p.clip(_EPS)) / temperature, axis=1)
+        logits = np.log(p.clip(_EPS)) / temperature
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
     return p
 
 
@@ -475,6 +475,8 @@ def _called(p: Floats, thresholds: Floats) -> Floats:
 
 
 def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
+    from scipy.optimize import minimize_scalar  # as predictions alone need no SciPy
+
     def loss(log_temperature: float) -> float:
         losses = _losses(logits, y, float(np.exp(log_temperature)))
         surprise = (log_temperature / _SPREAD) ** 2 / 2 / np.count_nonzero(weight)
@@ -485,6 +487,8 @@ def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
 
 
 def _losses(logits: Floats, y: np.ndarray, temperature: float) -> Floats:
+    from scipy.special import log_softmax
+
     losses: Floats = -log_softmax(logits / temperature, axis=1)[np.arange(len(y)), y]
     return losses
 

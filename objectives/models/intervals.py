@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from objectives.metrics import METRICS, QUICK_SCORERS, Metric
 from objectives.models.held_out import called
@@ -205,6 +204,8 @@ def share_interval(k: int, n: int, level: float = LEVEL) -> Interval:
     >>> share_interval(30, 30).low.__round__(3)
     0.884
     """
+    from scipy import stats  # half a second, which predictions need not
+
     interval = stats.binomtest(k, n).proportion_ci(level, method="exact")
     return Interval(float(interval.low), float(interval.high))
 
@@ -256,6 +257,8 @@ def _mean_of_shares(counts: list[tuple[int, int]], level: float) -> Interval:
 
 
 def _paired_shares(first: np.ndarray, second: np.ndarray, level: float) -> Interval:
+    from scipy import stats
+
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     a, b = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
@@ -439,6 +442,8 @@ def _bca_shares(
     value: float, resampled: Floats, left_out: Floats, n_units: int, level: float
 ) -> Floats:
     """Return which quantiles of the resampled values the two ends are (Efron 1987, eq. 2.3)."""
+    from scipy import stats
+
     share_below = (resampled < value).mean() + (resampled == value).mean() / 2
     edge = 1 / (len(resampled) + 1)
     bias = stats.norm.ppf(np.clip(share_below, edge, 1 - edge))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 from torch import Tensor
 
 from objectives.data.encoders import TableRows, TabularEncoder, TargetScaler
@@ -30,6 +29,9 @@ from objectives.models.files import (
 from objectives.models.held_out import apply_threshold, called, scale_temperature
 from objectives.scorers import AnyMetric, get_metric, stored_metric
 from objectives.training.stacked_mlp import StackedMLP
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 
 class Frozen:
@@ -67,6 +69,8 @@ class Frozen:
         return len(self.feature_names_in_)
 
     def __sklearn_tags__(self) -> Tags:
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
         is_regression = self.task == "regression"
         return Tags(
             estimator_type="regressor" if is_regression else "classifier",

@@ -62,8 +62,8 @@ def test_a_refitted_model_has_seen_training_and_validation_rows(result):
 
     data = result.objective.data
     assert refitted.predict(data.valid.X).shape == (len(data.valid),)
-    medians = [m.encoders[0].transformer.named_transformers_ for m in (result.best_model, refitted)]
-    assert str(medians[0]["numbers"].mean_) != str(medians[1]["numbers"].mean_)
+    parts = [m.encoders[0].transformer["numbers"] for m in (result.best_model, refitted)]
+    assert str(parts[0].steps[0].mean_) != str(parts[1].steps[0].mean_)
 
 
 def test_each_opening_of_the_test_split_is_recorded():

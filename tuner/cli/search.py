@@ -129,7 +129,9 @@ def _studies(storage: str) -> dict[str, Mapping[str, object]]:
 
     from tuner.storage.backends import open_storage, storage_errors
 
-    if "://" not in storage and not Path(storage).exists():
+    path = Path(storage)
+    is_new = path.suffix in (".journal", ".db") and path.parent.is_dir() and not path.exists()
+    if "://" not in storage and is_new:
         return {}
     with storage_errors(storage):
         found = optuna.get_all_study_summaries(open_storage(storage), include_best_trial=False)

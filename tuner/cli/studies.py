@@ -157,9 +157,9 @@ def diagnose(
     study: o.StudyPath = o.STORAGE, study_name: o.StudyName = None, as_json: o.AsJson = False
 ) -> None:
     """Print what a study shows, what to do about it, and the space to search next."""
+    loaded = stored(study, study_name)
     from tuner.diagnosis.diagnosis import diagnose as find
 
-    loaded = stored(study, study_name)
     diagnosis = find(loaded)
     if as_json:
         typer.echo(diagnosis.to_json())
@@ -292,15 +292,15 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw a figure of a study."""
+    path = check_folder("--out", out or Path(f"{kind}.png"))
+    size: Any = None if width is None else o.parse_scalar(width)
+    loaded = stored(study, study_name)
     import matplotlib
 
     matplotlib.use("agg")  # a figure for a file needs no window
     matplotlib.rcParams["pdf.fonttype"] = 42  # as publishers ask: letters, not drawings of them
     from tuner.plots.figures import draw
 
-    path = check_folder("--out", out or Path(f"{kind}.png"))
-    size: Any = None if width is None else o.parse_scalar(width)
-    loaded = stored(study, study_name)
     figure = draw(loaded, kind, width=size)
     figure.savefig(path, bbox_inches="tight" if size is None else None, dpi=300 if size else None)
     tell(f"{kind}: {path}", {"kind": kind, "file": str(path)}, as_json)
@@ -314,9 +314,10 @@ def report(
     as_json: o.AsJson = False,
 ) -> None:
     """Write a study's report: one HTML file that opens offline."""
+    loaded = stored(study, study_name)  # first, as all that draws takes a second to import
     from tuner.report.html import write_report
 
-    path = write_report(loaded := stored(study, study_name), out)
+    path = write_report(loaded, out)
     tell(f"report: {path}", {"file": str(path)}, as_json)
     suggest(_on("diagnose", study, loaded), as_json)
 
@@ -419,6 +420,10 @@ def predict(
     as_json: o.AsJson = False,
 ) -> None:
     """Predict with a saved model: a row for each row of a table, or for each image."""
+    # Before PyTorch, which takes seconds to import.
+    absent = [path for path in data if "://" not in path and not Path(path).exists()]
+    if absent:
+        raise FileNotFoundError(f"DATA must be files that exist, got {absent[0]!r}; check the path")
     from objectives.models import load_model
 
     if out is not None:
@@ -475,7 +480,4 @@ def _images(data: Sequence[Path]) -> list[str]:
         if not inside:
             raise ValueError(f"DATA must be images or folders of them, got none in {str(path)!r}")
         found += inside
-    missing = [path for path in found if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"DATA must be files that exist, got {str(missing[0])!r}")
     return list(map(str, found))

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from io import BytesIO
 
 import numpy as np
+import pytest
 
 from objectives.models.files import read_model
 from tests.objectives.models.models import classifier
-from tests.objectives.models.test_files import members_of, record, rewrite
+from tests.objectives.models.test_files import earlier, members_of, record, rewrite  # noqa: F401
 from tests.objectives.models.test_module_file_safety import altered, saved  # noqa: F401
 
 LOADING = """
@@ -40,15 +42,30 @@ def many_labels(members):
     return record(network=config, classes={"dtype": "<U16384", "values": labels})(members)
 
 
+def long_level(members):
+    """A level that would widen all others, of an encoder that no longer suits its network."""
+    parts = json.loads(members["encoder_0.json"])
+    colours = next(part for part in parts if part["name"] == "categories")["steps"][0]
+    colours |= {"levels_": [["a" * 16_000, *map(str, range(N_LABELS))]], "n_outputs_": [10**12]}
+    entry = json.loads(members["model.json"])["encoders"][0] | {"n_outputs": 10**12}
+    altered = record(encoders=[entry])(members)
+    return altered | {"encoder_0.json": json.dumps(parts).encode()}
+
+
 def encoder(change):
-    """Return an alteration of the encoder's members."""
+    """Return an alteration of the members of an encoder that skops wrote."""
+    compression = zipfile.ZIP_DEFLATED if change is swelling else zipfile.ZIP_STORED
 
     def alter(members):
         inner, changed = BytesIO(members["encoder_0.skops"]), BytesIO()
-        rewrite(changed, change(members_of(inner)))
+        rewrite(changed, change(members_of(inner)), compression)
         return members | {"encoder_0.skops": changed.getvalue()}
 
     return alter
+
+
+def swelling(members):
+    return members | {"schema.json": b" " * 10_000_000 + members["schema.json"]}
 
 
 def swollen_array(members):
@@ -105,9 +122,14 @@ def nested_objects(members):
 
 ALTERED = {
     "labels": (many_labels, "describes a network larger than its weights"),
-    "array": (encoder(swollen_array), "holds arrays larger than itself"),
-    "array read often": (encoder(array_read_often), "holds arrays larger than itself"),
-    "nested objects": (encoder(nested_objects), "holds nested arrays of objects"),
+    "long level": (long_level, "holds the encoder of another model"),
+    "array of an encoder": (encoder(swollen_array), "holds arrays larger than itself"),
+    "array of an encoder read often": (
+        encoder(array_read_often),
+        "holds arrays larger than itself",
+    ),
+    "objects of an encoder": (encoder(nested_objects), "holds nested arrays of objects"),
+    "bomb as an encoder": (encoder(swelling), "holds members larger than itself"),
 }
 
 
@@ -117,11 +139,16 @@ INPUTS = {
 }
 
 
-def test_a_file_that_claims_large_sizes_takes_no_memory_for_them(saved, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("earlier", ["compact"], indirect=True)
+def test_a_file_that_claims_large_sizes_takes_no_memory_for_them(
+    saved,  # noqa: F811
+    earlier,  # noqa: F811
+    tmp_path,
+):
     good = tmp_path / "model"
     classifier().save(good)
     for name, (alter, _) in ALTERED.items():
-        rewrite(tmp_path / name, alter(members_of(good)))
+        rewrite(tmp_path / name, alter(members_of(earlier if "encoder" in name else good)))
     for name, changes in INPUTS.items():
         altered(saved, tmp_path / name, **changes)
 

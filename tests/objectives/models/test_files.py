@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,21 @@ from objectives.metrics import Metric
 from objectives.models.mlp import FittedModel
 from tests.objectives.models.models import TABLE, THREE, classifier, regressor
 
+PEOPLE = Path(__file__).parents[2] / "data" / "people.csv"
+
 
 @pytest.fixture
 def saved(tmp_path):
     classifier().save(tmp_path / "model.zip")
     return tmp_path / "model.zip"
+
+
+@pytest.fixture(params=["binary", "compact"])
+def earlier(request, tmp_path):
+    """A file of version 1, whose encoder skops wrote."""
+    content = gzip.decompress((PEOPLE.parent / f"{request.param}.model.zip.gz").read_bytes())
+    (tmp_path / "earlier.zip").write_bytes(content)
+    return tmp_path / "earlier.zip"
 
 
 def members_of(path):
@@ -144,9 +156,18 @@ def test_a_save_that_fails_keeps_the_older_file(saved):
 def test_a_file_holds_no_pickle(saved):
     members = members_of(saved)
 
-    assert sorted(members) == ["encoder_0.skops", "model.json", "weights.safetensors"]
-    with zipfile.ZipFile(BytesIO(members["encoder_0.skops"])) as encoder:
-        assert {name.rsplit(".")[-1] for name in encoder.namelist()} <= {"json", "npy"}
+    assert sorted(members) == ["encoder_0.json", "model.json", "weights.safetensors"]
+    assert json.loads(members["encoder_0.json"])
+
+
+def test_a_file_of_version_1_is_saved_again_as_it_was_read(earlier, tmp_path):
+    model = FittedModel.load(earlier)
+
+    model.save(tmp_path / "again.zip")
+
+    again, people = FittedModel.load(tmp_path / "again.zip"), pd.read_csv(PEOPLE)
+    assert "encoder_0.skops" in members_of(tmp_path / "again.zip")
+    np.testing.assert_array_equal(again.predict_proba(people), model.predict_proba(people))
 
 
 def test_a_metric_of_ones_own_is_given_again_for_a_score(tmp_path):
@@ -213,10 +234,15 @@ def member(name, content):
     return lambda members: members | {name: content}
 
 
-def zip_bomb():
-    inner = BytesIO()
-    rewrite(inner, {"schema.json": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
-    return inner.getvalue()
+def step(**changes):
+    """Return an alteration of what encodes the numbers of the table."""
+
+    def alter(members):
+        parts = json.loads(members["encoder_0.json"])
+        parts[0]["steps"][0] |= changes
+        return members | {"encoder_0.json": json.dumps(parts).encode()}
+
+    return alter
 
 
 ALTERED = [
@@ -226,7 +252,7 @@ ALTERED = [
     ),
     ("is another kind of file, or cut off: it holds code.py", member("code.py", b"print('hello')")),
     ("is another kind of file", record(format="recipe")),
-    ("has version 2, not 1; update fusetune", record(version=2)),
+    ("has version 3, not 2; update fusetune", record(version=3)),
     ("contradicts itself", record(task="binary")),
     ("contradicts itself", record(classes={"dtype": "|O", "values": ["cat", "dog"]})),
     ("holds labels of type 'V8'", record(classes={"dtype": "V8", "values": ["a", "b", "c"]})),
@@ -242,8 +268,16 @@ ALTERED = [
     ("is damaged or was altered", member("model.json", b"[1, 2")),
     ("is damaged or was altered", member("model.json", b"[1, 2]")),
     ("is damaged or was altered", member("weights.safetensors", b"12345678")),
-    ("is damaged or was altered", member("encoder_0.skops", b"")),
-    ("holds members larger than itself", member("encoder_0.skops", zip_bomb())),
+    ("is damaged or was altered", member("encoder_0.json", b"")),
+    ("is damaged or was altered", member("encoder_0.json", b"[" * 100_000)),
+    ("is another kind of file, or cut off", member("encoder_0.skops", b"")),
+    ("is damaged or was altered", step(type="Path")),
+    ("is damaged or was altered", step(type="__init__")),
+    ("is damaged or was altered", step(median_=1.0)),
+    ("is damaged or was altered", step(median_=[[1.0]])),
+    ("is damaged or was altered", step(median_=["1.0"])),
+    ("is damaged or was altered", step(median_=[float("inf")])),
+    ("contradicts itself", lambda members: members | {"encoder_0.json": b"[]"}),
 ]
 
 
@@ -266,23 +300,24 @@ def test_members_that_swell_on_reading_are_refused(saved):
         FittedModel.load(saved)
 
 
+@pytest.mark.parametrize("earlier", ["compact"], indirect=True)
 def test_an_encoder_that_names_a_foreign_type_is_refused_and_nothing_is_run(
-    saved, tmp_path, monkeypatch
+    earlier, tmp_path, monkeypatch
 ):
     (tmp_path / "foreign_code.py").write_text("raise SystemExit('this was run')\nclass Thing: ...")
     monkeypatch.syspath_prepend(tmp_path)
-    members = members_of(saved)
+    members = members_of(earlier)
     inner = BytesIO(members["encoder_0.skops"])
     schema = members_of(inner)["schema.json"].decode()
     assert '"objectives.data.transformers"' in schema
-    schema = schema.replace('"__class__": "Numbers"', '"__class__": "Thing"')
+    schema = schema.replace('"__class__": "Standard"', '"__class__": "Thing"')
     schema = schema.replace('"objectives.data.transformers"', '"foreign_code"')
     altered = BytesIO()
     rewrite(altered, members_of(inner) | {"schema.json": schema.encode()})
-    rewrite(saved, members | {"encoder_0.skops": altered.getvalue()})
+    rewrite(earlier, members | {"encoder_0.skops": altered.getvalue()})
 
     with pytest.raises(ValueError, match=r"names the type foreign_code\.\w+, which no model holds"):
-        FittedModel.load(saved)
+        FittedModel.load(earlier)
 
     assert "foreign_code" not in sys.modules
 
