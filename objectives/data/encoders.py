@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.data import transformers
-from objectives.data.columns import LARGEST, column_is_text, column_kind, parse_numbers
+from objectives.data.columns import column_is_text, column_kind, parse_numbers
 from objectives.data.transformers import (
     N_BINS,
     Booleans,
@@ -288,11 +288,8 @@ class TabularEncoder:
         """What the cells of `rows` become."""
         return Layout(self.transformer)
 
-    def _rows(self, cells: NDArray[np.floating[Any]]) -> TableRows:
-        # A number far outside the training range may not fit into float32.
-        single = cells if cells.dtype == np.float32 else np.clip(cells, -LARGEST, LARGEST)
-        kept = np.ascontiguousarray(single, dtype=np.float32)
-        return TableRows(torch.from_numpy(kept), self.layout)
+    def _rows(self, cells: NDArray[np.float32]) -> TableRows:
+        return TableRows(torch.from_numpy(cells), self.layout)
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
         """Encode a table with the columns of training, in any order, as finite (n, n_outputs).
@@ -318,7 +315,8 @@ class TabularEncoder:
             )
         if not len(X):
             return self._rows(np.empty((0, self.layout.n_cells), dtype=np.float32))
-        X = X[list(self.columns)]
+        if list(X.columns) != list(self.columns):
+            X = X[list(self.columns)]
         for name in self.decimal_comma:
             numbers = parse_numbers(X[name], decimal=",") if column_is_text(X[name]) else None
             if numbers is not None:

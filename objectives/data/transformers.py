@@ -4,7 +4,7 @@ They follow its way of `fit` and `transform`. That they import none of it spares
 second.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -406,15 +406,23 @@ class Parts:
     def __getitem__(self, name: str) -> Part:
         return next(part for part in self.parts if part.name == name)
 
-    def fit_transform(self, X: pd.DataFrame) -> NDArray[Any]:
+    def fit_transform(self, X: pd.DataFrame) -> Singles:
         """Fit all parts, and return what they make of a table with rows."""
         values = [part.fit_transform(X) for part in self.parts]
         self.widths = tuple(part.shape[1] for part in values)
-        return np.hstack(values)
+        return self._beside(len(X), values)
 
-    def transform(self, X: pd.DataFrame) -> NDArray[Any]:
+    def transform(self, X: pd.DataFrame) -> Singles:
         """Return what the fitted parts make of a table with rows."""
-        return np.hstack([part.transform(X) for part in self.parts])
+        return self._beside(len(X), (part.transform(X) for part in self.parts))
+
+    def _beside(self, n_rows: int, values: Iterable[NDArray[Any]]) -> Singles:
+        # Row by row in memory, as batches are taken, and one part at a time: tables may be large.
+        cells = np.empty((n_rows, sum(self.widths)), dtype=np.float32)
+        places = np.split(cells, np.cumsum(self.widths)[:-1], axis=1)
+        for place, part in zip(places, values, strict=True):
+            place[:] = part if part.dtype == np.float32 else _single(part)
+        return cells
 
     def state(self) -> list[dict[str, Any]]:
         """Return all that was learned, in plain JSON types."""
