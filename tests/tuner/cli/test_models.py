@@ -121,6 +121,7 @@ def test_a_module_of_ones_own_is_to_be_loaded_in_python(in_folder):
     )
     result.model.save("own.safetensors")
 
+    pd.DataFrame(X).to_csv("x.csv", index=False)
     done = run("predict", "own.safetensors", "x.csv")
 
     assert done.exit_code == 2
