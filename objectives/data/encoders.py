@@ -5,8 +5,9 @@ encoder is saved as JSON.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.data import transformers
-from objectives.data.columns import column_is_text, column_kind, parse_numbers
+from objectives.data.columns import LARGEST, column_is_text, column_kind, parse_numbers
 from objectives.data.transformers import (
     N_BINS,
     Booleans,
@@ -26,11 +27,10 @@ from objectives.data.transformers import (
     Levels,
     MedianFill,
     Numbers,
-    Part,
-    Parts,
     PiecewiseLinear,
     SmoothClip,
     Standard,
+    Transformer,
 )
 
 NumericMode = Literal["standard", "smooth_clip", "piecewise"]
@@ -63,6 +63,110 @@ TRUSTED_TYPES = tuple(
     )
 )
 """The types that `skops.io.load` must be told to trust for encoders of earlier versions."""
+
+
+SAVED: Mapping[str, type[Transformer]] = MappingProxyType(
+    {
+        part.__name__: part
+        for part in (Booleans, Categories, DateParts, Gaps, PiecewiseLinear, SmoothClip, Standard)
+    }
+)
+"""The transformers that model files hold, by name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a table, and what transforms them: one step after another.
+
+    Attributes:
+        name: what the columns are, such as "numbers".
+        steps: transformers; each is handed what the one before it gives.
+        columns: names of the columns.
+    """
+
+    name: str
+    steps: Sequence[Any]
+    columns: Sequence[str]
+
+    def fit_transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Fit the steps, and return what they make of the columns."""
+        values: Any = X[list(self.columns)]
+        for step in self.steps:
+            values = step.fit_transform(values)
+        return values  # type: ignore[no-any-return]
+
+    def transform(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Return what the fitted steps make of the columns."""
+        values: Any = X[list(self.columns)]
+        for step in self.steps:
+            values = step.transform(values)
+        return values  # type: ignore[no-any-return]
+
+
+class Parts:
+    """What all columns of a table become, side by side, as scikit-learn's `ColumnTransformer`.
+
+    Args:
+        parts: in the order of their outputs.
+        widths: numbers that each part gives a row, once it is fitted.
+        source: the transformer of scikit-learn that a file of an earlier version holds, of which
+            these are the parts; another file is made of it.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], widths: Sequence[int] = (), source: object = None
+    ) -> None:
+        self.parts, self.widths, self.source = tuple(parts), tuple(widths), source
+
+    def __getitem__(self, name: str) -> Part:
+        return next(part for part in self.parts if part.name == name)
+
+    def fit_transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+        """Fit all parts, and return what they make of a table with rows."""
+        values = [part.fit_transform(X) for part in self.parts]
+        self.widths = tuple(part.shape[1] for part in values)
+        return self._beside(len(X), values)
+
+    def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+        """Return what the fitted parts make of a table with rows."""
+        return self._beside(len(X), (part.transform(X) for part in self.parts))
+
+    def _beside(self, n_rows: int, values: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+        # Row by row in memory, as batches are taken, and one part at a time: tables may be large.
+        cells = np.empty((n_rows, sum(self.widths)), dtype=np.float32)
+        places = np.split(cells, np.cumsum(self.widths)[:-1], axis=1)
+        for place, part in zip(places, values, strict=True):
+            place[:] = part if part.dtype == np.float32 else np.clip(part, -LARGEST, LARGEST)
+        return cells
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return all that was learned, in plain JSON types."""
+        return [
+            {
+                "name": part.name,
+                "columns": list(part.columns),
+                "width": width,
+                "steps": [{"type": type(step).__name__, **step.state()} for step in part.steps],
+            }
+            for part, width in zip(self.parts, self.widths, strict=True)
+        ]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the parts whose `state` this is; of all types, only those of `SAVED` are made.
+
+        Raises:
+            LookupError, TypeError, ValueError, OverflowError: if it is none.
+        """
+        parts = [
+            Part(
+                entry["name"],
+                [SAVED[step["type"]].from_state(step) for step in entry["steps"]],
+                list(map(str, entry["columns"])),
+            )
+            for entry in state
+        ]
+        return cls(parts, [int(entry["width"]) for entry in state])
 
 
 class Layout:

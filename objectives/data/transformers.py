@@ -4,8 +4,7 @@ They follow its way of `fit` and `transform`. That they import none of it spares
 second.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeAlias
@@ -25,7 +24,7 @@ SAMPLE_ROWS = 100_000  # of a larger table: its quantiles are off by about 0.1% 
 SMALLEST = 1e-200  # columns of closer quantiles count as constant: 1 / it would overflow
 
 
-class _Transformer:
+class Transformer:
     """What learns from the training split, and transforms by what it learned.
 
     Attributes:
@@ -83,7 +82,7 @@ def _array(values: Any, kind: type, depth: int) -> Any:
     return array
 
 
-class _Stateless(_Transformer):
+class _Stateless(Transformer):
     """A transformer that learns nothing from the training split."""
 
 
@@ -105,7 +104,7 @@ class Booleans(_Stateless):
         return np.column_stack(true).astype(np.float32)
 
 
-class Levels(_Transformer):
+class Levels(Transformer):
     """Numbers the levels of categorical columns; a missing cell is a level of its own.
 
     `sklearn.preprocessing.OneHotEncoder` takes text too, but counts it cell by cell, which on
@@ -132,7 +131,7 @@ def _level_numbers(X: pd.DataFrame, levels_of: list[NDArray[Any]]) -> NDArray[np
     return np.column_stack(columns)
 
 
-class DateParts(_Transformer):
+class DateParts(Transformer):
     """Expands dates into elapsed days, year, month, day, weekday and hour, as far as a part varies
     in the training split.
 
@@ -171,7 +170,7 @@ def _parts(dates: pd.Series, start: float) -> Floats:
     return np.column_stack([_days(dates) - start, *rest])
 
 
-class MedianFill(_Transformer):
+class MedianFill(Transformer):
     """Fills missing values by the training median, in model files of earlier versions."""
 
     median_: Floats
@@ -189,7 +188,7 @@ class Gaps(_Stateless):
         return np.column_stack([np.isnan(values) for values in _columns(X)]).astype(np.float32)
 
 
-class SmoothClip(_Transformer):
+class SmoothClip(Transformer):
     """Centres by the median, scales by the quartiles, then clips smoothly to (-3, 3).
 
     The scale is ``1 / (q75 - q25)``; where the quartiles coincide ``2 / (max - min)``; 0 for a
@@ -222,7 +221,7 @@ class SmoothClip(_Transformer):
         return clipped
 
 
-class Standard(_Transformer):
+class Standard(Transformer):
     """Reads columns as numbers of zero mean and unit variance; missing cells as the median.
 
     As scikit-learn's `SimpleImputer` and `StandardScaler`, but column by column and into float32:
@@ -259,7 +258,7 @@ class Standard(_Transformer):
         return scaled
 
 
-class PiecewiseLinear(_Transformer):
+class PiecewiseLinear(Transformer):
     """Encodes each column by how far it has come through each of its training quantile bins.
 
     A bin that lies below the value gives 1, one above it 0, and the value's own bin the fraction
@@ -310,7 +309,7 @@ class PiecewiseLinear(_Transformer):
         return places
 
 
-class Categories(_Transformer):
+class Categories(Transformer):
     """Numbers the outputs of categorical columns: one for each level, and one for all rare levels.
 
     Levels that fewer than ``min_rows`` training rows have are rare, and so are the rarest ones
@@ -348,110 +347,6 @@ class Categories(_Transformer):
         numbers = _level_numbers(X, self.levels_)
         codes = [outputs[column] for outputs, column in zip(self.outputs_, numbers.T, strict=True)]
         return np.column_stack(codes).astype(np.float32)
-
-
-SAVED: Mapping[str, type[_Transformer]] = MappingProxyType(
-    {
-        part.__name__: part
-        for part in (Booleans, Categories, DateParts, Gaps, PiecewiseLinear, SmoothClip, Standard)
-    }
-)
-"""The transformers that model files hold, by name."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Columns of a table, and what transforms them: one step after another.
-
-    Attributes:
-        name: what the columns are, such as "numbers".
-        steps: transformers; each is handed what the one before it gives.
-        columns: names of the columns.
-    """
-
-    name: str
-    steps: Sequence[Any]
-    columns: Sequence[str]
-
-    def fit_transform(self, X: pd.DataFrame) -> NDArray[Any]:
-        """Fit the steps, and return what they make of the columns."""
-        values: Any = X[list(self.columns)]
-        for step in self.steps:
-            values = step.fit_transform(values)
-        return values  # type: ignore[no-any-return]
-
-    def transform(self, X: pd.DataFrame) -> NDArray[Any]:
-        """Return what the fitted steps make of the columns."""
-        values: Any = X[list(self.columns)]
-        for step in self.steps:
-            values = step.transform(values)
-        return values  # type: ignore[no-any-return]
-
-
-class Parts:
-    """What all columns of a table become, side by side, as scikit-learn's `ColumnTransformer`.
-
-    Args:
-        parts: in the order of their outputs.
-        widths: numbers that each part gives a row, once it is fitted.
-        source: the transformer of scikit-learn that a file of an earlier version holds, of which
-            these are the parts; another file is made of it.
-    """
-
-    def __init__(
-        self, parts: Sequence[Part], widths: Sequence[int] = (), source: object = None
-    ) -> None:
-        self.parts, self.widths, self.source = tuple(parts), tuple(widths), source
-
-    def __getitem__(self, name: str) -> Part:
-        return next(part for part in self.parts if part.name == name)
-
-    def fit_transform(self, X: pd.DataFrame) -> Singles:
-        """Fit all parts, and return what they make of a table with rows."""
-        values = [part.fit_transform(X) for part in self.parts]
-        self.widths = tuple(part.shape[1] for part in values)
-        return self._beside(len(X), values)
-
-    def transform(self, X: pd.DataFrame) -> Singles:
-        """Return what the fitted parts make of a table with rows."""
-        return self._beside(len(X), (part.transform(X) for part in self.parts))
-
-    def _beside(self, n_rows: int, values: Iterable[NDArray[Any]]) -> Singles:
-        # Row by row in memory, as batches are taken, and one part at a time: tables may be large.
-        cells = np.empty((n_rows, sum(self.widths)), dtype=np.float32)
-        places = np.split(cells, np.cumsum(self.widths)[:-1], axis=1)
-        for place, part in zip(places, values, strict=True):
-            place[:] = part if part.dtype == np.float32 else _single(part)
-        return cells
-
-    def state(self) -> list[dict[str, Any]]:
-        """Return all that was learned, in plain JSON types."""
-        return [
-            {
-                "name": part.name,
-                "columns": list(part.columns),
-                "width": width,
-                "steps": [{"type": type(step).__name__, **step.state()} for step in part.steps],
-            }
-            for part, width in zip(self.parts, self.widths, strict=True)
-        ]
-
-    @classmethod
-    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> Self:
-        """Return the parts whose `state` this is; of all types, only those of `SAVED` are made.
-
-        Raises:
-            LookupError, TypeError, ValueError, OverflowError: if it is none.
-        """
-        parts = [
-            Part(
-                entry["name"],
-                [SAVED[step["type"]].from_state(step) for step in entry["steps"]],
-                _array(entry["columns"], str, 1).tolist(),
-            )
-            for entry in state
-        ]
-        return cls(parts, _array([entry["width"] for entry in state], int, 1).tolist())
 
 
 def sample_rows(n_rows: int) -> NDArray[np.int64] | None:

@@ -28,9 +28,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from objectives.data.encoders import TRUSTED_TYPES, TabularEncoder, TargetScaler
+from objectives.data.encoders import TRUSTED_TYPES, Part, Parts, TabularEncoder, TargetScaler
 from objectives.data.files import check_target, replace_file
-from objectives.data.transformers import Part, Parts
 from objectives.training.stacked_mlp import StackedMLP
 
 Labels: TypeAlias = np.ndarray
@@ -303,7 +302,8 @@ def _encoder(fields: Record, content: bytes) -> TabularEncoder:
     parts = _former_parts(content) if _is_skops(content) else Parts.from_state(json.loads(content))
     columns = tuple(fields["columns"])
     encoder = TabularEncoder(**{**fields, "columns": columns, "transformer": parts})
-    if encoder.layout.n_outputs != encoder.n_outputs:
+    layout = encoder.layout
+    if (layout.n_outputs, layout.n_cells) != (encoder.n_outputs, sum(parts.widths)):
         raise RefusedError("contradicts itself; save the model again")
     return encoder
 
@@ -329,7 +329,9 @@ def _former_parts(content: bytes) -> Parts:
             steps = [step for _, step in step.steps] if isinstance(step, Pipeline) else [step]
             parts.append(Part(name, steps, list(columns)))
             outputs = transformer.output_indices_[name]
-            widths.append(outputs.stop - outputs.start)
+            edges = getattr(steps[-1], "edges_", None)  # of bins, of which one number is kept
+            width = outputs.stop - outputs.start
+            widths.append(width if edges is None else sum(len(e) > 2 for e in edges))
     return Parts(parts, widths, source=transformer)
 
 

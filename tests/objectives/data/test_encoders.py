@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder
 
 from objectives.data import transformers
-from objectives.data.encoders import MAX_LEVELS, TabularEncoder
-from objectives.data.transformers import N_BINS, Categories, Parts, PiecewiseLinear, Standard
+from objectives.data.encoders import MAX_LEVELS, Parts, TabularEncoder
+from objectives.data.transformers import N_BINS, Categories, PiecewiseLinear, Standard
 
 MODES = ["standard", "smooth_clip", "piecewise"]
 
