@@ -348,7 +348,7 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     from tuner.result import TuningResult
     from tuner.search.optimize import jobs_that_pay, optimize
     from tuner.search.plan import Plan, total_trials
-    from tuner.tracking import Tracking
+    from tuner.search.progress import Tracking
 
     start = time.monotonic()
     budget = ("n_trials", "stop_after", "timeout", "trials", "n_jobs")
@@ -382,7 +382,7 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
         result.keep_chosen()
         if tracking:
             has_model = _has_model(outcome, finals)
-            tracking.end(result.study, result.model if has_model else None)
+            tracking.end(outcome.session, result.model if has_model else None)
     return result
 
 

@@ -7,33 +7,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import pandas as pd
+from tuner.tables import file_name
 
-from objectives._messages import warn_caller
-from objectives.objective import PREFIX
-from tuner.storage.backends import redacted_text
-from tuner.storage.call import call_in_python
-from tuner.storage.trial_attrs import finished, trial_params
-from tuner.storage.view import view_of
-from tuner.tables import curves_dataframe, export, file_name, trials_dataframe
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-_ID = f"{PREFIX}tracked_as"  # user attribute of a study: what its runs are known by
 _MAX_TEXT = 5000  # of a tag in MLflow
-_VALUES = "value value_last value_std value_confirmed best_epoch epochs_run duration_s".split()
-_FACTS = ("seed", "worker", "stopped", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,116 +360,3 @@ def tracker_of(track: str | Tracker | None) -> Tracker | None:
             f"got {type(track).__name__} without {', '.join(missing)}"
         )
     return track
-
-
-class Tracking:
-    """Tells a tracker of a study, from the study itself, so whichever process trains a trial.
-
-    As a context, it closes the study's run also after an error.
-    """
-
-    def __init__(self, tracker: Tracker | None) -> None:
-        self._tracker = tracker
-        self._told: set[int] | None = None
-
-    def __bool__(self) -> bool:
-        """Whether there is a tracker, and it works."""
-        return self._tracker is not None
-
-    def __enter__(self) -> Tracking:
-        """Wait for the study, whose run begins with the first `update`."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the study's run where the search has not come to its end."""
-        self._end(None, ())
-
-    def update(self, study: optuna.Study) -> None:
-        """Tell of the trials that have ended since the last time."""
-        if self._tracker is None:
-            return
-        with self._guarded(self._tracker) as tracker:
-            if self._told is None:
-                self._told = set(tracker.begin(_study_run(study)))
-            told, ended = self._told, finished(study)
-            new = [_trial_run(study, trial) for trial in ended if trial.number not in told]
-            for trial in sorted(new, key=lambda trial: trial.end):
-                tracker.log(trial)
-                told.add(trial.number)
-
-    def end(self, study: optuna.Study, model: Any | None) -> None:
-        """Tell of the rest, hand over tables and the model if there is one, and close the run."""
-        if self._told is not None:  # else another process tells
-            self.update(study)
-        if self._told is None or self._tracker is None:
-            return
-        best = view_of(study).best_trial
-        with self._guarded(self._tracker), tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            files = [
-                export(trials_dataframe(study), folder / "trials.csv"),
-                export(curves_dataframe(study), folder / "curves.csv"),
-            ]
-            if model is not None:
-                files.append(folder / f"best{model.suffix}")
-                model.save(files[-1])
-            self._end(None if best is None else _trial_run(study, best), files)
-
-    def _end(self, best: TrialRun | None, files: Sequence[Path]) -> None:
-        if self._told is None or self._tracker is None:
-            return
-        with self._guarded(self._tracker) as tracker:
-            self._told, self._tracker = None, None
-            tracker.end(best, files)
-
-    @contextmanager
-    def _guarded(self, tracker: Tracker) -> Iterator[Tracker]:
-        """Let the tracker do something; if that fails, warn and do without it from here on."""
-        try:
-            yield tracker
-        except Exception as error:  # whatever it is, no search is to be lost by it
-            self._told, self._tracker = None, None
-            text = redacted_text(" ".join(str(error).split()))[:300]
-            warn_caller(
-                f"{type(tracker).__name__} failed and the search goes on without it "
-                f"({type(error).__name__}: {text}); the same call with a storage logs what is "
-                "missing"
-            )
-
-
-def _study_run(study: optuna.Study) -> StudyRun:
-    if not isinstance(study.user_attrs.get(_ID), str):
-        study.set_user_attr(_ID, uuid.uuid4().hex[:16])
-    view = view_of(study)
-    return StudyRun(
-        name=view.study_name,
-        id=study.user_attrs[_ID],
-        metric=view.metric,
-        direction=view.direction,
-        call=call_in_python(study),
-    )
-
-
-def _trial_run(study: optuna.Study, trial: FrozenTrial) -> TrialRun:
-    """Return what the tables say of one trial that has ended."""
-    view = replace(view_of(study), trials=(trial,))
-    (row,) = view.trials_table.to_dict("records")
-    has = {str(name): value for name, value in row.items() if not pd.isna(value)}
-    end = (trial.datetime_complete or datetime.now()).timestamp()
-    start = time = end if trial.datetime_start is None else trial.datetime_start.timestamp()
-    curve = []
-    for cells in view.curves_table.drop(columns="number").to_dict("records"):
-        epoch = int(cells.pop("epoch"))
-        values = {str(name): value for name, value in cells.items() if not pd.isna(value)}
-        time += values.pop("duration_s", 0.0)
-        curve.append(EpochRun(epoch, time, values))
-    return TrialRun(
-        number=trial.number,
-        state=trial.state.name,
-        params=trial_params(trial),
-        values={name: float(has[name]) for name in _VALUES if name in has},
-        facts={name: redacted_text(has[name]) for name in _FACTS if name in has},
-        curve=tuple(curve),
-        start=start,
-        end=end,
-    )

@@ -142,15 +142,15 @@ def test_a_lock_that_windows_is_removing_is_waited_for(tmp_path, monkeypatch):
 
 
 def test_the_command_that_goes_on_is_quoted_as_the_system_types_it(monkeypatch):
-    options = {"storage": "my studies/s.journal", "study_name": "mlp", "track": "mlflow"}
+    options = {"storage": "my studies/s.journal", "study_name": "mlp"}
     typed = {}
     for platform in ("linux", "win32"):
         monkeypatch.setattr(sys, "platform", platform)
         typed[platform] = _resume_command(options)
 
     assert typed == {
-        "linux": "tuner resume 'my studies/s.journal' --study-name mlp --track mlflow",
-        "win32": 'tuner resume "my studies/s.journal" --study-name mlp --track mlflow',
+        "linux": "tuner resume 'my studies/s.journal' --study-name mlp",
+        "win32": 'tuner resume "my studies/s.journal" --study-name mlp',
     }
 
 

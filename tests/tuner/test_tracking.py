@@ -151,9 +151,35 @@ def test_of_processes_that_make_the_same_call_at_once_one_tells(in_folder):
     done = [trial for trial in load_study("s.journal").trials if trial.state.name != "WAITING"]
     assert all("fusetune:record" in trial.user_attrs for trial in done)
     assert [trial.number for trial in done] == list(range(40))
-    told = Appending.told()
-    assert set(told) == set(range(40))
-    assert len(told) <= 40 + 2 * 2  # what ended while one process handed over to the next
+    assert sorted(Appending.told()) == list(range(40))
+
+
+def leaving_after(n_trials):
+    """Return a callback that ends a process's part of a search after so many trials."""
+    ended = []
+
+    def leave(study, trial):
+        ended.append(trial.number)
+        if len(ended) == n_trials:
+            study.stop()
+
+    return leave
+
+
+@pytest.mark.slow
+def test_processes_that_leave_hand_over_so_that_each_trial_is_told_once(in_folder):
+    code = (
+        "import sys\n"
+        "from tests.tuner.test_tracking import *\n"
+        "tune(slow_square, n_trials=60, storage='s.journal', track=Appending(), "
+        "callbacks=[leaving_after(int(sys.argv[1]))], **X)"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(n)]) for n in (3, 5, 7, 9)]
+
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0, 0]
+    ended = [trial.number for trial in load_study("s.journal").trials if trial.state.is_finished()]
+    assert len(ended) == 3 + 5 + 7 + 9
+    assert sorted(Appending.told()) == ended
 
 
 @pytest.mark.parametrize("where", ["begin", "log", "end"])
@@ -367,3 +393,30 @@ def test_the_command_line_and_its_files_take_a_tracker_and_resume_goes_on(in_fol
     assert run("resume", "t.journal", *more).exit_code == 0
     [other] = set(Path("runs").iterdir()) - {folder}
     assert len(list(other.glob("trial-*"))) == 3
+
+
+def n_logged():
+    [folder] = Path("runs").iterdir()
+    return len(list(folder.glob("trial-*")))
+
+
+def test_resume_and_worker_log_where_the_study_did_unless_told_otherwise(in_folder, monkeypatch):
+    pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
+    kept = ["--storage", "s.journal", "--track", "tensorboard"]
+    assert run("mlp", "iris", *kept, *SMALL).exit_code == 0
+
+    def resumed(n, *options):
+        return run("resume", "s.journal", "--n-trials", str(n), "--quiet", *options)
+
+    assert resumed(3, "--track", "none").exit_code == 0
+    assert n_logged() == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("tuner.tracking.find_spec", lambda library: None)
+        unable = resumed(4)
+    assert unable.exit_code == 0
+    assert "not tracked here: track='tensorboard' must have tensorboard" in unable.stderr
+    assert n_logged() == 2
+    assert run("worker", "--storage", "s.journal").exit_code == 0
+    assert n_logged() == 4
+    assert resumed(5).exit_code == 0
+    assert n_logged() == 5

@@ -287,8 +287,6 @@ class Interruption:
 def _resume_command(options: Mapping[str, object]) -> str:
     """Return the command that continues a search in a storage; it shows no password."""
     rest = [] if options.get("n_jobs") is None else ["--n-jobs", str(options["n_jobs"])]
-    if isinstance(options.get("track"), str):
-        rest += ["--track", str(options["track"])]
     return command_for("resume", options["storage"], str(options["study_name"]), *rest)
 
 

@@ -146,7 +146,6 @@ Timeout = Annotated[float | None, option(_SHARED["timeout"])]
 NJobs = Annotated[int | None, option(_SHARED["n_jobs"])]
 ArtifactStore = Annotated[str | None, option(_SHARED["artifact_store"])]
 Device = Annotated[str | None, option(_SHARED["device"])]
-Track = Annotated[str | None, option(_SHARED["track"])]
 Out = Annotated[
     Path | None,
     valued("FILE", f"Trial table: {listing(SUFFIXES)}; by default STUDY-trials.csv."),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from objectives.space.registry import IMAGES, TABLES, Options, ReadyMade
+from objectives.space.registry import IMAGES, TABLES, Options, ReadyMade, listing
 from tuner.cli import options as o
 from tuner.cli.console import (
     NO_RESULT,
@@ -33,7 +33,7 @@ from tuner.cli.console import (
     tell,
 )
 from tuner.cli.options import parse_assignments, parse_scalar, parse_space, read_config, read_json
-from tuner.search.arguments import arguments_for, check_arguments, check_data
+from tuner.search.arguments import TRACKERS, arguments_for, check_arguments, check_data
 
 if TYPE_CHECKING:
     import optuna
@@ -161,6 +161,12 @@ def _read(typed: Options, options: Options) -> Options:
     return {name: value for name, value in read.items() if value is not None}
 
 
+_Track = Annotated[
+    str | None,
+    o.valued("TEXT", f"Where to log: {listing(TRACKERS)} or none; by default as in the study."),
+]
+
+
 def resume(
     study: o.StudyPath = o.STORAGE,
     study_name: o.StudyName = None,
@@ -170,7 +176,7 @@ def resume(
     n_jobs: o.NJobs = None,
     artifact_store: o.ArtifactStore = None,
     device: o.Device = None,
-    track: o.Track = None,
+    track: _Track = None,
     out: o.Out = None,
     save_model: o.SaveModel = None,
     force: o.Force = False,
@@ -186,10 +192,10 @@ def resume(
         "n_jobs": n_jobs,
         "artifact_store": artifact_store,
         "device": device,
-        "track": track,
         "show_progress_bar": not (quiet or as_json),
     }
     options |= {name: value for name, value in changes.items() if value is not None}
+    _choose_tracker(options, track)
     outputs = _Outputs(out=out, save_model=save_model, force=force, test=test, as_json=as_json)
     _search_and_print(function, dataset, options, outputs, iter([options["study_name"]]))
 
@@ -218,7 +224,7 @@ def try_params(
     from tuner.storage.trial_attrs import has_complete
 
     function, dataset, options = _recorded(study, study_name, data)
-    options |= {"timeout": _NONE, "show_progress_bar": False, "device": device}
+    options |= {"timeout": _NONE, "show_progress_bar": False, "device": device, "track": None}
     rivals: list[int | None] = []
 
     def one_more(result: TuningResult) -> None:
@@ -248,6 +254,7 @@ def worker(
     timeout: o.Timeout = None,
     artifact_store: o.ArtifactStore = None,
     device: o.Device = None,
+    track: _Track = None,
     wait: Annotated[float, o.valued("NUMBER", "Seconds to wait for the study to exist.")] = 60.0,
     as_json: o.AsJson = False,
 ) -> None:
@@ -268,6 +275,7 @@ def worker(
             "show_progress_bar": False,
             "callbacks": [lambda _, trial: ended.append(trial.number)],
         }
+        _choose_tracker(options, track)
         result = _search(interruption, function, dataset, options)
         if result is None:
             interruption.stop(None, None, options)
@@ -294,6 +302,20 @@ def _recorded(
     study = load_study(storage, study_name)
     function, dataset, options = recorded_call(study, data=data)
     return function, dataset, options | {"storage": storage, "study_name": study.study_name}
+
+
+def _choose_tracker(options: Options, typed: str | None) -> None:
+    """Track as was typed or, where that can be done here, as the study was tracked before."""
+    if typed is not None:
+        options["track"] = None if typed == "none" else typed
+    elif (recorded := options.get("track")) in TRACKERS:
+        from tuner.tracking import tracker_of
+
+        try:
+            tracker_of(recorded)
+        except (ImportError, ValueError) as error:
+            options["track"] = None
+            echo(f"not tracked here: {error}", err=True)
 
 
 def _awaited(storage: str, study_name: str | None, wait: float) -> optuna.Study:

@@ -27,7 +27,7 @@ from tuner.search.trial_queue import TrialQueue
 from tuner.storage.backends import StorageError
 from tuner.storage.checkpoints import Checkpoints
 from tuner.storage.optuna_internals import RequeuedTrial, RunningTrial, judged
-from tuner.storage.study import TunedStudy
+from tuner.storage.study import Session, TunedStudy
 from tuner.storage.trial_attrs import (
     ERROR,
     PRUNED,
@@ -208,7 +208,7 @@ def _note_params(running: RunningTrials, trial: optuna.Trial, record: TrialRecor
 
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
-Watch = Callable[[optuna.Study], None]
+Watch = Callable[[Session], None]
 BestModel: TypeAlias = tuple[int, Any]  # number and fitted model of a trial
 Tuned: TypeAlias = Objective | Callable[[optuna.Trial], float]
 
@@ -235,7 +235,7 @@ class RunningTrials:
         deadline: `time.monotonic` at which to stop, inside trials too; None for no limit.
         kept_back_s: seconds to stop earlier where ``n_finalists`` of the trials train again.
         callbacks: called with study and trial after each trial.
-        watch: called with the study when trials may have ended, in one of several processes.
+        watch: called with the session when trials may have ended.
         progress: shows how far it is.
         n_parallel: trials under way at most.
         report_every: epochs from one report to the next; the curve is kept whole all the same.
@@ -425,8 +425,8 @@ class RunningTrials:
     def show(self) -> None:
         """Refresh the progress line, and let the study be watched."""
         show(self.study, self.progress)
-        if self.watch is not None and self.queue.heartbeat.leads():
-            self.watch(self.study)
+        if self.watch is not None:
+            self.watch(self.queue.session)
 
     def _n_own(self) -> int:
         """Count the finished trials, without those that another study brought in."""

@@ -33,7 +33,7 @@ from tuner.search.trial_queue import enqueue
 from tuner.search.worker import Share, Worker, check_executor, run_elsewhere
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
-from tuner.storage.study import load_study, quiet_optuna
+from tuner.storage.study import Session, load_study, quiet_optuna
 from tuner.storage.trial_attrs import OPENINGS, best_complete, finished, model_id, study_attr
 
 if TYPE_CHECKING:
@@ -80,23 +80,31 @@ class Outcome:
     """What a search leaves behind.
 
     Args:
-        study: with all trials.
+        session: of the study, which has all trials.
         objective: what was tuned.
         model: number and fitted model of the best trial, if this process trained it.
         library: the best trials that this process has trained; None where none are kept.
-        artifacts: where checkpoints and the best trial's model are stored.
         interrupted: whether Ctrl-C ended the search.
         try_params: runs one more configuration in the study; returns its number and model if it is
             the best.
     """
 
-    study: optuna.Study
+    session: Session
     objective: Tuned
     model: BestModel | None
     library: Library | None
-    artifacts: Artifacts
     interrupted: bool
     try_params: Callable[[dict[str, Any]], BestModel | None]
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study, with all trials."""
+        return self.session.study
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Where checkpoints and the best trial's model are stored."""
+        return self.session.artifacts
 
     @property
     def has_model(self) -> bool:
@@ -122,7 +130,7 @@ def optimize(
 ) -> Outcome:
     """Run ``plan`` until its budget is spent and return the outcome.
 
-    Ctrl-C stops the search early; finished trials are kept. ``watch`` is called with the study in
+    Ctrl-C stops the search early; finished trials are kept. ``watch`` is called with the session in
     this process whenever trials may have ended, wherever they train.
 
     Raises:
@@ -176,14 +184,13 @@ def optimize(
                 total=total, timeout=plan.timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress:
                 worker.interrupted = run_elsewhere(
-                    executor, plan.n_jobs, share, study, progress, watch
+                    executor, plan.n_jobs, share, session, progress, watch
                 )
     return Outcome(
-        study=study,
+        session=session,
         objective=objective,
         model=model,
         library=worker.library,
-        artifacts=session.artifacts,
         interrupted=worker.interrupted,
         try_params=worker.try_params,
     )

@@ -1,18 +1,42 @@
-"""The progress of a search: one line in a terminal or a notebook, a line each tenth in a file."""
+"""How a search tells of itself: to people by a line in a terminal or a notebook, or a line each
+tenth in a file; and to an experiment tracker.
+"""
 
 from __future__ import annotations
 
 import io
 import math
 import sys
+import tempfile
 import time
+import uuid
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import pandas as pd
 from tqdm import TqdmWarning
 
-from objectives._messages import short
+from objectives._messages import short, warn_caller
+from objectives.objective import PREFIX
+from tuner.storage.backends import redacted_text
+from tuner.storage.call import call_in_python
+from tuner.storage.heartbeat import Baton
+from tuner.storage.trial_attrs import finished, trial_params
+from tuner.storage.view import view_of
+from tuner.tables import curves_dataframe, export, trials_dataframe
+from tuner.tracking import EpochRun, StudyRun, Tracker, TrialRun
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from tuner.storage.study import Session
 
 with warnings.catch_warnings():
     # A notebook without ipywidgets gets the line of a terminal, which does as well.
@@ -29,6 +53,11 @@ _UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
 
 
 _TICK_S = 0.5
+
+_ID = f"{PREFIX}tracked_as"  # user attribute of a study: what its runs are known by
+_TOLD = f"{PREFIX}tracked"  # of how many ended trials a tracker has been told
+_VALUES = "value value_last value_std value_confirmed best_epoch epochs_run duration_s".split()
+_FACTS = ("seed", "worker", "stopped", "error")
 
 
 def is_piped() -> bool:
@@ -181,3 +210,142 @@ def _status(metric: str, *, pruned: int, failed: int, best: float | None) -> str
     if failed:
         parts.insert(1, f"{failed} failed")
     return ", ".join(parts)
+
+
+class Tracking:
+    """Tells a tracker of a study, from the study itself, so whichever process trains a trial.
+
+    As a context, it closes the study's run also after an error.
+    """
+
+    def __init__(self, tracker: Tracker | None) -> None:
+        self._tracker = tracker
+        self._baton: Baton | None = None
+        self._told: set[int] | None = None
+        self._n_ended = 0  # trials at the last look
+
+    def __bool__(self) -> bool:
+        """Whether there is a tracker, and it works."""
+        return self._tracker is not None
+
+    def __enter__(self) -> Tracking:
+        """Wait for the study, whose run begins with the first `update`."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the study's run where the search has not come to its end."""
+        self._end(None, ())
+        self._give_back()
+
+    def update(self, session: Session) -> None:
+        """Tell of the trials that have ended since the last time, if no other process tells."""
+        study = session.study
+        if self._tracker is None or not self._takes(session):
+            return
+        with self._guarded(self._tracker) as tracker:
+            if self._told is None:
+                self._told = set(tracker.begin(_study_run(study)))
+            told, ended = self._told, finished(study)
+            self._n_ended = len(ended)
+            new = [_trial_run(study, trial) for trial in ended if trial.number not in told]
+            for trial in sorted(new, key=lambda trial: trial.end):
+                tracker.log(trial)
+                told.add(trial.number)
+
+    def end(self, session: Session, model: Any | None) -> None:
+        """Tell of the rest, hand over tables and the model if there is one, and close the run.
+
+        A trial of another process that found this one still telling may have ended since it last
+        looked; so it looks again once others may tell.
+        """
+        study = session.study
+        while self._told is not None or study.user_attrs.get(_TOLD) != len(finished(study)):
+            self.update(session)
+            if self._told is None:  # another process tells, or the tracker has failed
+                return
+            self._hand_over(study, model)
+            if self._tracker is not None:
+                study.set_user_attr(_TOLD, self._n_ended)
+            self._give_back()
+
+    def _hand_over(self, study: optuna.Study, model: Any | None) -> None:
+        best = view_of(study).best_trial
+        assert self._tracker is not None, "it has been told of the trials"
+        with self._guarded(self._tracker), tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = [
+                export(trials_dataframe(study), folder / "trials.csv"),
+                export(curves_dataframe(study), folder / "curves.csv"),
+            ]
+            if model is not None:
+                files.append(folder / f"best{model.suffix}")
+                model.save(files[-1])
+            self._end(None if best is None else _trial_run(study, best), files)
+
+    def _end(self, best: TrialRun | None, files: Sequence[Path]) -> None:
+        if self._told is None or self._tracker is None:
+            return
+        with self._guarded(self._tracker) as tracker:
+            self._told = None
+            tracker.end(best, files)
+
+    def _takes(self, session: Session) -> bool:
+        self._baton = self._baton or Baton(session, "telling a tracker")
+        return self._baton.take()
+
+    def _give_back(self) -> None:
+        if self._baton is not None:
+            self._baton.give_back()
+
+    @contextmanager
+    def _guarded(self, tracker: Tracker) -> Iterator[Tracker]:
+        """Let the tracker do something; if that fails, warn and do without it from here on."""
+        try:
+            yield tracker
+        except Exception as error:  # whatever it is, no search is to be lost by it
+            self._told, self._tracker = None, None
+            self._give_back()
+            text = redacted_text(" ".join(str(error).split()))[:300]
+            warn_caller(
+                f"{type(tracker).__name__} failed and the search goes on without it "
+                f"({type(error).__name__}: {text}); the same call with a storage logs what is "
+                "missing"
+            )
+
+
+def _study_run(study: optuna.Study) -> StudyRun:
+    if not isinstance(study.user_attrs.get(_ID), str):
+        study.set_user_attr(_ID, uuid.uuid4().hex[:16])
+    view = view_of(study)
+    return StudyRun(
+        name=view.study_name,
+        id=study.user_attrs[_ID],
+        metric=view.metric,
+        direction=view.direction,
+        call=call_in_python(study),
+    )
+
+
+def _trial_run(study: optuna.Study, trial: FrozenTrial) -> TrialRun:
+    """Return what the tables say of one trial that has ended."""
+    view = replace(view_of(study), trials=(trial,))
+    (row,) = view.trials_table.to_dict("records")
+    has = {str(name): value for name, value in row.items() if not pd.isna(value)}
+    end = (trial.datetime_complete or datetime.now()).timestamp()
+    start = time = end if trial.datetime_start is None else trial.datetime_start.timestamp()
+    curve = []
+    for cells in view.curves_table.drop(columns="number").to_dict("records"):
+        epoch = int(cells.pop("epoch"))
+        values = {str(name): value for name, value in cells.items() if not pd.isna(value)}
+        time += values.pop("duration_s", 0.0)
+        curve.append(EpochRun(epoch, time, values))
+    return TrialRun(
+        number=trial.number,
+        state=trial.state.name,
+        params=trial_params(trial),
+        values={name: float(has[name]) for name in _VALUES if name in has},
+        facts={name: redacted_text(has[name]) for name in _FACTS if name in has},
+        curve=tuple(curve),
+        start=start,
+        end=end,
+    )

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import optuna
-
 from objectives._messages import nearest, warn_caller
 from objectives.space.space import stored_space
 from tuner.search.loop import (
@@ -66,7 +64,7 @@ class Worker:
         session: of the study.
         callbacks: called with study and trial after each trial of this process.
         library: where this process keeps the best trials; None for nowhere.
-        watch: called with the study when trials may have ended, in whatever process.
+        watch: called with the session when trials may have ended, in whatever process.
 
     Attributes:
         interrupted: whether Ctrl-C ended the last run.
@@ -114,7 +112,7 @@ class Worker:
         steered = n_jobs > 1 and not plan.is_known
         with (
             study.searches(),
-            Heartbeat(self.session, run=run, watches=self.watch is not None) as heartbeat,
+            Heartbeat(self.session, run=run) as heartbeat,
             ProgressBar(
                 total=n_trials, timeout=timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress,
@@ -285,7 +283,7 @@ def run_elsewhere(
     executor: Executor,
     n_workers: int,
     share: Share,
-    study: optuna.Study,
+    session: Session,
     progress: ProgressBar,
     watch: Watch | None = None,
 ) -> bool:
@@ -297,9 +295,9 @@ def run_elsewhere(
         executor: with ``submit``, whose results have ``done`` and ``result``.
         n_workers: shares to submit.
         share: of the first worker; the others differ in the index.
-        study: that they work on.
+        session: of the study that they work on.
         progress: shows how far they are.
-        watch: called here with the study when trials may have ended.
+        watch: called here with the session when trials may have ended.
 
     Returns:
         Whether it was Ctrl-C that ended them.
@@ -311,11 +309,11 @@ def run_elsewhere(
     futures = [executor.submit(work, each) for each in shares]
     interrupted = False
     try:
-        _wait(futures, study, progress, watch)
+        _wait(futures, session, progress, watch)
     except KeyboardInterrupt:
         interrupted = True
-        stop_everywhere(study, share.run)
-        _wait(futures, study, progress, watch)
+        stop_everywhere(session.study, share.run)
+        _wait(futures, session, progress, watch)
     errors = [error for future in futures if (error := _error_of(future)) is not None]
     if errors and len(errors) == len(futures):
         raise errors[0]
@@ -327,15 +325,13 @@ def run_elsewhere(
     return interrupted
 
 
-def _wait(
-    futures: list[Any], study: optuna.Study, progress: ProgressBar, watch: Watch | None
-) -> None:
+def _wait(futures: list[Any], session: Session, progress: ProgressBar, watch: Watch | None) -> None:
     is_done = False
     while not is_done:
         is_done = all(future.done() for future in futures)
-        show(study, progress)
+        show(session.study, progress)
         if watch is not None:
-            watch(study)
+            watch(session)
         if not is_done:
             time.sleep(_PAUSE_S)
 

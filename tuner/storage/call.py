@@ -40,7 +40,6 @@ _LEFT_OUT = (
     "device",
     "artifact_store",
     "start_from",
-    "track",
 )
 
 
@@ -66,6 +65,8 @@ def describe_call(
         default = defaults.get(name, ...)
         is_default = type(value) is type(default) and bool(value == default)
         if name in _LEFT_OUT or value is default or is_default:
+            continue
+        if name == "track" and not isinstance(value, str):  # the study is the same without it
             continue
         entry = {k: _plain(v) for k, v in value.items()} if name == "space" else value
         try:
@@ -158,7 +159,8 @@ def read_space(entries: UserSpace, *, source: str = "space") -> dict[str, Any]:
 
 
 def same_call(call: Mapping[str, Any], stored: object) -> bool:
-    """Say whether a call is that which made a study, but for the number of trials.
+    """Say whether a call is that which made a study, but for the number of trials
+    and the tracker.
 
     Args:
         call: as `describe_call` describes it.
@@ -167,8 +169,8 @@ def same_call(call: Mapping[str, Any], stored: object) -> bool:
     if not isinstance(stored, Mapping):
         return True
 
-    # The latter a study keeps as it chose them at first, if they are not given.
-    ignored = {"n_trials", "dry_run"} | ({"folds", "precision"} - call["options"].keys())
+    # The last two a study keeps as it chose them at first, if they are not given.
+    ignored = {"n_trials", "dry_run", "track"} | ({"folds", "precision"} - call["options"].keys())
 
     def told(described: Mapping[str, Any]) -> object:
         options = {k: v for k, v in described.get("options", {}).items() if k not in ignored}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import random
@@ -34,6 +35,9 @@ _CLOCK_S = 2.0
 # Between two looks whether it is one's turn.
 _TURN_S = 0.1
 
+# From here on those are numbered that do not train, so that the others' numbers have no gaps.
+_ASIDE = 1_000_000
+
 _PREFIX = "worker:"
 _STOP = "stop_requested"
 
@@ -54,7 +58,6 @@ class Heartbeat:
         run: what `stop_everywhere` stops; None for a search that is stopped by itself alone.
         interval: seconds between two signs.
         task: what it signs in for, where that is not to train.
-        watches: whether it has something to tell of the study's trials, as one process is to.
 
     Attributes:
         number: of this process in the study, from 0.
@@ -71,9 +74,8 @@ class Heartbeat:
         run: str | None = None,
         interval: float = INTERVAL_S,
         task: str | None = None,
-        watches: bool = False,
     ) -> None:
-        self._task, self._watches = task, watches
+        self._task = task
         self._session, self._run, self._interval = session, run, interval
         self._study = session.study
         self.is_shared = not isinstance(session.storage, InMemoryStorage)
@@ -85,13 +87,14 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self.lock = threading.RLock()
         self.trials: set[int] = set()
-        self.number, self._has_turn = 0, False
+        self.number, self._has_turn, self._keeps = 0, False, False
 
     def __enter__(self) -> Heartbeat:
         """Sign in, requeue the trials of dead processes, and start to give signs of life."""
         try:
             if self.is_shared:
-                self._wait_for_signs()
+                if self._task is None:
+                    self._wait_for_signs()
                 self._sign_in()
                 self._thread = threading.Thread(target=self._go_on, daemon=True)
                 self._thread.start()
@@ -125,28 +128,42 @@ class Heartbeat:
         """Return the numbers of the other processes that are alive and train."""
         return sorted(s["number"] for s in self._others().values() if s.get("task") is None)
 
-    def leads(self) -> bool:
-        """Whether of the living processes that watch the study this one has the lowest number."""
-        watching = [s["number"] for s in self._others().values() if s.get("watches")]
-        return all(number > self.number for number in watching)
+    def is_kept(self) -> bool:
+        """Whether another living process keeps its turn at the task."""
+        return any(sign.get("keeps") for sign in self._rivals())
 
-    def wait_for_turn(self) -> None:
+    def wait_for_turn(self, *, keep: bool = False) -> bool:
         """Wait until no other living process has its turn at the task; the lowest number is next.
 
         A turn is announced and then looked at again, as another process may announce its own at the
         same moment: of two each sees the other's, and the higher number steps back. The turn ends
         with the context.
+
+        Args:
+            keep: whether the turn may last, so that others do not wait for its end.
+
+        Returns:
+            Whether it is this process's turn, which is not so if another one keeps its own.
         """
         while self.is_shared:
-            rivals = [s for s in self._others().values() if s.get("task") == self._task]
+            rivals = self._rivals()
+            if keep and any(sign.get("keeps") for sign in rivals):
+                return False
             is_next = all(sign["number"] > self.number for sign in rivals)
             if self._has_turn and is_next and not any(sign.get("turn") for sign in rivals):
-                return
+                break
             if self._has_turn != is_next:
                 self._has_turn = is_next
                 self._write()
             else:
                 time.sleep(_TURN_S)
+        if keep and self.is_shared:
+            self._keeps = True
+            self._write()
+        return True
+
+    def _rivals(self) -> list[dict[str, Any]]:
+        return [s for s in self._others().values() if s.get("task") == self._task]
 
     def _others(self, attrs: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
         """Return the signs of the other processes that are alive, from the study's attributes."""
@@ -225,7 +242,8 @@ class Heartbeat:
             self._study.set_user_attr(_PREFIX + token, None)
         while True:
             taken = {sign["number"] for sign in others.values()}
-            self.number = next(n for n in range(len(taken) + 1) if n not in taken)
+            first = 0 if self._task is None else _ASIDE
+            self.number = next(n for n in itertools.count(first) if n not in taken)
             self._write()
             others = self._others()
             if all(sign["number"] != self.number for sign in others.values()):
@@ -266,12 +284,53 @@ class Heartbeat:
         return {k.removeprefix(_PREFIX): v for k, v in attrs.items() if k.startswith(_PREFIX) and v}
 
     def _write(self) -> None:
-        self._beat += 1
-        with self.lock:
+        with self.lock:  # until it is written, or an older sign of the thread might come later
+            self._beat += 1
             sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
-            sign |= {} if self._task is None else {"task": self._task, "turn": self._has_turn}
-            sign |= {"watches": True} if self._watches else {}
-        self._study.set_user_attr(_PREFIX + self._token, sign | _place())
+            if self._task is not None:
+                sign |= {"task": self._task, "turn": self._has_turn, "keeps": self._keeps}
+            self._study.set_user_attr(_PREFIX + self._token, sign | _place())
+
+
+class Baton:
+    """What one process at a time has, of those that share a study, for as long as it likes.
+
+    Who gives it back and then finds something left to do takes it again; so whoever leaves while
+    another process has it may leave to that one what there is to do at that time.
+
+    Args:
+        session: of the study.
+        task: that only one is to do.
+    """
+
+    def __init__(self, session: Session, task: str) -> None:
+        self._session, self._task = session, task
+        self._heartbeat, self._has = Heartbeat(session, task=task), False
+
+    def take(self) -> bool:
+        """Take it unless another living process has it; return whether this one has it now."""
+        if self._has:
+            return True
+        if self._heartbeat.is_kept():
+            return False
+        self._heartbeat.__enter__()
+        try:
+            self._has = self._heartbeat.wait_for_turn(keep=True)
+        finally:
+            if not self._has:
+                self._sign_out()
+        return self._has
+
+    def give_back(self) -> None:
+        """Let another process take it."""
+        if self._has:
+            self._has = False
+            self._sign_out()
+
+    def _sign_out(self) -> None:
+        # What the next one knows of the others' signs it learns anew.
+        heartbeat, self._heartbeat = self._heartbeat, Heartbeat(self._session, task=self._task)
+        heartbeat.__exit__(None, None, None)
 
 
 def stop_everywhere(study: optuna.Study, run: str) -> None:

@@ -271,11 +271,15 @@ class Session:
         return self.check_record()
 
     def record_call(self, call: dict[str, Any]) -> None:
-        """Record the latest call, with the first call's dataset path: workers may have others."""
+        """Record the latest call, with the first call's dataset path, as workers may have others,
+        and the tracker that was named last.
+        """
         stored = study_attr(self.study.user_attrs, CALL)
+        if stored is not None:
+            named = {k: v for k, v in stored["options"].items() if k == "track"}
+            call = call | {"dataset": stored["dataset"], "options": named | call["options"]}
         if stored is None or stored["options"] != call["options"]:
-            first = {} if stored is None else {"dataset": stored["dataset"]}
-            self.study.set_user_attr(CALL, call | first)
+            self.study.set_user_attr(CALL, call)
 
 
 _RECORDING = threading.Lock()

@@ -61,12 +61,13 @@ def test_comment_in_the_call_cannot_end_its_line():
     [
         ({}, True),
         ({"n_trials": 50}, True),
+        ({"track": "mlflow"}, True),
         ({"seed": 1}, False),
         ({"space": {"dropout": (0.0, 0.5)}}, False),
         ({"folds": None}, False),
     ],
 )
-def test_a_call_is_the_same_but_for_its_number_of_trials(options, is_same):
+def test_a_call_is_the_same_but_for_its_number_of_trials_and_its_tracker(options, is_same):
     def call(**options):
         defaults = {"seed": 0, "folds": "auto"}
         return describe_call("tune_mlp", {"dataset": "iris", **options}, defaults)
