@@ -290,7 +290,7 @@ class PiecewiseLinear(Transformer):
         self.edges_, self.median_ = [], np.zeros(X.shape[1])
         for k, values in enumerate(_columns(X)):
             ordered = _sorted(values, rows)
-            edges = np.unique(ordered[_positions(len(ordered), levels)])
+            edges = _apart(np.unique(ordered[_positions(len(ordered), levels)]))
             self.edges_.append(edges if len(edges) > 2 else edges[:1])
             self.median_[k] = _median(ordered)
             if len(edges) > 2:
@@ -403,6 +403,11 @@ def _positions(n_values: int, levels: tuple[float, ...]) -> NDArray[np.int64]:
 def _median(ordered: Floats) -> float:
     middle = len(ordered) // 2
     return float(np.mean(ordered[middle - 1 + len(ordered) % 2 : middle + 1]))
+
+
+def _apart(edges: Floats) -> Floats:
+    """Leave out edges so near to the one before that a step by their distance overflows."""
+    return edges[np.diff(edges, prepend=-np.inf) > 1 / np.finfo(np.float64).max]
 
 
 def _places(values: Floats, edges: Floats) -> Floats:

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -154,6 +156,14 @@ def test_of_processes_that_make_the_same_call_at_once_one_tells(in_folder):
     assert sorted(Appending.told()) == list(range(40))
 
 
+class Slow(Appending):
+    """As one that is far away: what it is told counts only a while later."""
+
+    def log(self, trial):
+        time.sleep(0.15)
+        super().log(trial)
+
+
 def leaving_after(n_trials):
     """Return a callback that ends a process's part of a search after so many trials."""
     ended = []
@@ -171,7 +181,7 @@ def test_processes_that_leave_hand_over_so_that_each_trial_is_told_once(in_folde
     code = (
         "import sys\n"
         "from tests.tuner.test_tracking import *\n"
-        "tune(slow_square, n_trials=60, storage='s.journal', track=Appending(), "
+        "tune(slow_square, n_trials=60, storage='s.journal', track=Slow(), "
         "callbacks=[leaving_after(int(sys.argv[1]))], **X)"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, str(n)]) for n in (3, 5, 7, 9)]
@@ -180,6 +190,35 @@ def test_processes_that_leave_hand_over_so_that_each_trial_is_told_once(in_folde
     ended = [trial.number for trial in load_study("s.journal").trials if trial.state.is_finished()]
     assert len(ended) == 3 + 5 + 7 + 9
     assert sorted(Appending.told()) == ended
+
+
+def test_who_tells_does_so_alone_until_all_is_told_also_what_ends_meanwhile(tmp_path):
+    class Interrupted(Told):
+        def begin(self, study):
+            return self.numbers
+
+        def log(self, trial):
+            if trial.number == 3:  # which came after the search, as below
+                tune(slow_square, n_trials=6, track=second, **call)
+            super().log(trial)
+
+        def end(self, best, files):
+            if not self.ends:
+                tune(slow_square, n_trials=8, track=third, **call)
+            super().end(best, files)
+
+    def one_more(study, trial):
+        if trial.number == 2:
+            parts = {name: getattr(trial, name) for name in ("value", "params", "distributions")}
+            study.add_trial(optuna.trial.create_trial(**parts))
+
+    call = {"storage": tmp_path / "s.journal", **X}
+    first, second, third = Interrupted(), Told(), Told()
+    tune(slow_square, n_trials=3, track=first, callbacks=[one_more], **call)
+
+    assert first.numbers == list(range(8))
+    assert len(first.ends) == 2
+    assert second.numbers == third.numbers == []
 
 
 @pytest.mark.parametrize("where", ["begin", "log", "end"])

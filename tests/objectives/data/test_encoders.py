@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder
 
@@ -95,6 +95,8 @@ def test_smooth_clip_is_bounded_and_keeps_the_order_of_any_floats(train, later):
 
 
 @given(train=ANY_FLOATS, later=ANY_FLOATS, mode=st.sampled_from(MODES))
+@example(train=[0.0, 0.0, 1.0, 5e-323, np.nan], later=[5e-324, 0.5], mode="piecewise")
+@example(train=[0.0, 5e-324, 1.0, 2.0, 3.0], later=[5e-324, 0.5], mode="piecewise")
 def test_any_floats_encode_to_finite_numbers(train, later, mode):
     assert np.isfinite(encode(train, mode, then=later)).all()
 

@@ -94,7 +94,8 @@ def test_values_that_are_not_finite_come_through_the_proxy(address):
 
     study = tune(odd, n_trials=1, storage=address, study_name="odd", **CALL).study
 
-    assert [str(v) for v in study.trials[0].intermediate_values.values()] == ["nan", "inf", "0.5"]
+    by_step = sorted(study.trials[0].intermediate_values.items())
+    assert [str(value) for _, value in by_step] == ["nan", "inf", "0.5"]
 
 
 def test_the_proxy_command_serves_a_database(tmp_path):
