@@ -127,9 +127,11 @@ class Stack:
         for x, targets, weight, masks in self._chunks():
             outputs = torch.empty_like(targets)
             # All views at once: made one by one, they are up to a tenth of a small network's step.
-            batches = [torch.split(rows, size, dim=1) for rows in (x, targets, outputs)]
-            weights = repeat(None) if weight is None else torch.split(weight, size, dim=1)
-            for rows, target, held, row_weight, mask in zip(*batches, weights, masks, strict=False):
+            batches = [torch.split(part, size, dim=2) for part in (targets, outputs)]
+            weights = repeat(None) if weight is None else torch.split(weight, size, dim=2)
+            for rows, target, held, row_weight, mask in zip(
+                torch.split(x, size, dim=1), *batches, weights, masks, strict=False
+            ):
                 out = self._tape.forward(rows, mask)
                 held.copy_(out)
                 self._tape.backward(self._loss.gradient(out, target, row_weight))
@@ -152,7 +154,7 @@ class Stack:
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Masks]]:
         """Yield the epoch's rows, some steps at a time.
 
-        They are x (K, r, I), targets (K, r, C), weights (K, r, 1) or None, and the dropout masks
+        They are x (K, r, I), targets (K, C, r), weights (K, 1, r) or None, and the dropout masks
         (K, B, H) of each step.
         """
         data, size, k = self._data, self._batch_size, len(self.members)
@@ -162,9 +164,9 @@ class Stack:
         rows = size * max(1, _CHUNK_BYTES // (4 * floats))
         for index in torch.split(order[:, : self._n_rows], rows, dim=1):
             flat, n = index.flatten(), index.shape[1]
-            weight = None if data.weight is None else data.weight[flat].view(k, n, 1)
-            x, targets = data.inputs(parts, index), data.targets[flat].view(k, n, -1)
-            yield x, targets, weight, self._masks(n)
+            weight = None if data.weight is None else data.weight[flat].view(k, 1, n)
+            targets = data.targets[flat].view(k, n, -1).transpose(1, 2).contiguous()
+            yield data.inputs(parts, index), targets, weight, self._masks(n)
 
     def _masks(self, n_rows: int) -> Masks:
         """Draw the dropout masks (K, B, H) for so many rows: for each step, one a hidden layer."""
@@ -189,9 +191,10 @@ class Stack:
             members = [k for k, member in enumerate(self.members) if member.part == part]
             batches = [net.outputs(x, members) for x in self._data.valid_batches(part)]
             outputs = torch.cat(batches, dim=1)  # (k, m, C)
-            targets = data.valid_targets.expand(len(outputs), -1, -1)
-            weight = None if data.valid_loss_weight is None else data.valid_loss_weight[None]
-            loss = self._loss.total(outputs, targets, weight) / len(data.valid_y)
+            targets = data.valid_targets.t().expand(len(outputs), -1, -1)
+            weight = None if data.valid_loss_weight is None else data.valid_loss_weight.t()[None]
+            columns = outputs.transpose(1, 2).contiguous()
+            loss = self._loss.total(columns, targets, weight) / len(data.valid_y)
             own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
             value = self._metric.batched(own_units, data.valid_y, data.valid_weight)
             for k, one_value, one_loss in zip(members, value.tolist(), loss.tolist(), strict=True):

@@ -19,6 +19,10 @@ from torch import Tensor, nn
 from objectives._messages import hint
 from objectives.training.kernels import ACTIVATIONS, Activation
 
+# Products that give fewer columns than a processor's vector has places take up to four times as
+# long as those that give so few rows. The last layer's are made that way round.
+_FEW = 16
+
 
 class Shape(TypedDict):
     """The layer arguments of `StackedMLP`, the same for all members of a stack."""
@@ -125,7 +129,7 @@ class StackedMLP(nn.Module):
         for (weight, bias), scale in zip(layers[:-1], self.scales(), strict=False):
             h = activate(torch.addmm(bias[0, 0], h, weight[0], alpha=scale))
         weight, bias = layers[-1]
-        return torch.addmm(bias[0, 0], h, weight[0], alpha=self.scales()[-1])
+        return torch.addmm(bias[0].t(), weight[0].t(), h.t(), alpha=self.scales()[-1]).t()
 
 
 class Tape:
@@ -159,7 +163,7 @@ class Tape:
             start = stop
 
     def forward(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
-        """Return the outputs (K, B, C) for ``x`` (K, B, I), and remember what `backward` needs.
+        """Return the outputs (K, C, B) for ``x`` (K, B, I), and remember what `backward` needs.
 
         Each hidden layer has a mask, dropout factors (K, B, H) of 0 or 1 / (1 - p), or None.
         """
@@ -174,18 +178,23 @@ class Tape:
             self._z.append(z)
             self._out.append(h)
             self._h.append(h if mask is None else h * mask)
-        weight, bias = self._layers[-1]
-        return torch.baddbmm(bias, self._h[-1], weight, alpha=self._scales[-1]).to(x.dtype)
+        weight, bias = (of_layer.transpose(1, 2) for of_layer in self._layers[-1])
+        h = self._h[-1].transpose(1, 2)
+        return torch.baddbmm(bias, weight, h, alpha=self._scales[-1]).to(x.dtype)
 
     def backward(self, grad: Tensor) -> None:
-        """Fill ``self.grad``, given the loss's gradient for the outputs (K, B, C)."""
-        grad = grad.to(self._rounded.dtype)
+        """Fill ``self.grad``, given the loss's gradient for the outputs (K, C, B)."""
+        grad = grad.to(self._rounded.dtype).transpose(1, 2)
         for layer in reversed(range(len(self._layers))):
             weight_grad, bias_grad = self._grads[layer]
             scale = self._scales[layer]
             torch.sum(grad, dim=1, keepdim=True, out=bias_grad)
             scaled = grad if scale == 1.0 else grad * scale
-            torch.bmm(self._h[layer].transpose(1, 2), scaled, out=weight_grad)
+            if scaled.shape[2] < _FEW:
+                turned = torch.bmm(scaled.transpose(1, 2), self._h[layer])
+                weight_grad.copy_(turned.transpose(1, 2))
+            else:
+                torch.bmm(self._h[layer].transpose(1, 2), scaled, out=weight_grad)
             if layer:
                 grad = torch.bmm(scaled, self._layers[layer][0].transpose(1, 2))
                 mask = self._masks[layer - 1]

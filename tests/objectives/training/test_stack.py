@@ -160,7 +160,7 @@ def test_hand_written_gradients_equal_autograd(
         for _ in range(n_layers)
     ]
     loss = Loss(task, smoothing)  # type: ignore[arg-type]
-    batch = targets.double().expand(len(acts), -1, -1)
+    batch = targets.double().t().expand(len(acts), -1, -1)
 
     tape = Tape(net)
     tape.backward(loss.gradient(tape.forward(x, masks), batch, None))
