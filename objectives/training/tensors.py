@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -19,6 +19,10 @@ from objectives.training.stacked_mlp import StackedMLP
 # Folds differ by a row or so. Up to this share a larger one passes over a few rows, others in each
 # epoch, so that all take the same steps and train as one stack.
 _ALIKE = 0.02
+
+# Tables whose inputs take no more than this are expanded once: what the processor's cache may hold
+# is fetched faster than it is made anew for each member and epoch.
+_KEPT_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,10 @@ class Parts:
             min(other for other in sizes if other >= size * (1 - _ALIKE) - 1 and other <= size)
             for size in sizes
         ]
+        n_rows = sum(sizes) + sum(len(part.valid_x) for part in parts)
+        self._is_kept = 4 * self.n_inputs * n_rows <= _KEPT_BYTES
+        self._kept: dict[int, Tensor] = {}
+        self._kept_valid: dict[int, list[Tensor]] = {}
 
     def __len__(self) -> int:
         """Return how many parts there are."""
@@ -101,11 +109,21 @@ class Parts:
         return torch.stack([self._expanded(*pair) for pair in zip(parts, index, strict=True)])
 
     def _expanded(self, part: int, index: Tensor) -> Tensor:
-        return self._parts[part].x.expand(index - self.first[part], self.n_inputs)
+        rows, own = self._parts[part].x, index - self.first[part]
+        if not self._is_kept:
+            return rows.expand(own, self.n_inputs)
+        if part not in self._kept:
+            self._kept[part] = rows.expand(width=self.n_inputs)
+        return self._kept[part].index_select(0, own)
 
-    def valid_batches(self, part: int) -> Iterator[Tensor]:
-        """Yield the validation inputs (r, I) of a part in order, some rows at a time."""
-        return self._parts[part].valid_x.batches(self.n_inputs)
+    def valid_batches(self, part: int) -> Iterable[Tensor]:
+        """Give the validation inputs (r, I) of a part in order, some rows at a time."""
+        batches = self._parts[part].valid_x.batches(self.n_inputs)
+        if not self._is_kept:
+            return batches
+        if part not in self._kept_valid:
+            self._kept_valid[part] = list(batches)
+        return self._kept_valid[part]
 
     def draw(self, part: int, generator: torch.Generator) -> Tensor:
         """Draw an epoch's order of a part's training rows, by their numbers."""

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from objectives.data.encoders import TableRows
+from objectives.mlp import MLPObjective
 from objectives.objective import EpochResult
 from objectives.scorers import get_metric
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
+from objectives.space.space import defaults
+from objectives.training import tensors
 from objectives.training.recipe import RECIPES, Loss, Recipe
 from objectives.training.stack import (
     Member,
@@ -171,6 +174,28 @@ def test_hand_written_gradients_equal_autograd(
     torch.testing.assert_close(tape.grad, net.flat.grad)
 
 
+@pytest.mark.parametrize("n_outputs", [1, 2, 15, 16, 20])
+def test_gradients_are_right_for_few_and_many_outputs(n_outputs: int) -> None:
+    net = StackedMLP(
+        activations=["tanh"] * 2, n_inputs=4, n_outputs=n_outputs, n_layers=1, hidden_units=5
+    ).double()
+    net.flat = torch.stack([he_init(net, torch.Generator().manual_seed(k)) for k in (0, 1)])
+    net.flat = net.flat.double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 7, 4, dtype=torch.float64, generator=generator)
+    grad = torch.randn(2, n_outputs, 7, dtype=torch.float64, generator=generator)
+
+    tape = Tape(net)
+    outputs = tape.forward(x, [None])
+    tape.backward(grad)
+
+    net.flat.requires_grad_()
+    expected = net(x).transpose(1, 2)
+    (expected * grad).sum().backward()
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(tape.grad, net.flat.grad)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_pass_in_bfloat16_gives_outputs_and_gradients_near_those_in_float32(
     activation: str,
@@ -277,6 +302,18 @@ def test_an_epoch_that_is_taken_back_goes_the_same_way_again(optimizer: str) -> 
 
     assert first == again
     assert curve(train(stack, 1)[0]) != first
+
+
+def test_inputs_that_are_kept_train_as_those_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = []
+    for kept_bytes in (0, tensors._KEPT_BYTES):
+        monkeypatch.setattr(tensors, "_KEPT_BYTES", kept_bytes)
+        objective = MLPObjective("iris", space={"epochs": 2, "hidden_units": 8}, folds=3)
+        cohort = objective.cohort(seed=0)
+        cohort.add(0, defaults(objective.space))
+        curves.append(curve([cohort.train_epoch()[0] for _ in range(2)]))
+
+    assert curves[0] == curves[1]
 
 
 @pytest.mark.gpu
