@@ -7,6 +7,7 @@ kernels beneath them. A release of torch that lacks one of them gets the public 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -19,41 +20,74 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
-Backward: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+Backward: TypeAlias = Callable[[Tensor, Tensor, Tensor], object]
 
 
 class Activation(NamedTuple):
-    """An activation: ``h = forward(z)``, and ``backward(grad_of_h, z, h)`` gives the grad of z."""
+    """An activation: ``h = forward(z)``, and ``forward_(z)`` puts h in the place of z.
+
+    ``backward_(grad, z, h)`` makes the gradient for h that for z, in its place; with ``needs_z``
+    False it reads h alone.
+    """
 
     forward: Forward
-    backward: Backward
+    forward_: Callable[[Tensor], object]
+    backward_: Backward
+    needs_z: bool = True
 
 
-def by_autograd(forward: Forward) -> Backward:
-    """Return the gradient of ``forward`` by way of a recorded graph."""
+def by_autograd(forward: Forward) -> Activation:
+    """Return ``forward`` with the gradient that a recorded graph gives."""
 
-    def backward(grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
+    def backward_(grad: Tensor, z: Tensor, h: Tensor) -> None:
         with torch.inference_mode(False), torch.enable_grad():
             leaf = z.clone().requires_grad_()
-            return torch.autograd.grad(forward(leaf), leaf, grad.clone())[0]
+            of_z = torch.autograd.grad(forward(leaf), leaf, grad.clone())[0]
+        grad.copy_(of_z)
 
-    return backward
+    return Activation(forward, lambda z: z.copy_(forward(z)), backward_)
 
 
-_ATEN = torch.ops.aten
-
-_ROWS: Mapping[str, tuple[Forward, str, Backward]] = {
-    "relu": (torch.relu, "threshold_backward", lambda g, z, h: _ATEN.threshold_backward(g, h, 0)),
-    "tanh": (torch.tanh, "tanh_backward", lambda g, z, h: _ATEN.tanh_backward(g, h)),
-    "sigmoid": (torch.sigmoid, "sigmoid_backward", lambda g, z, h: _ATEN.sigmoid_backward(g, h)),
-    "gelu": (functional.gelu, "gelu_backward", lambda g, z, h: _ATEN.gelu_backward(g, z)),
-    "silu": (functional.silu, "silu_backward", lambda g, z, h: _ATEN.silu_backward(g, z)),
+_FORWARD: Mapping[str, Forward] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
 }
+
+
+def _by_kernels() -> Mapping[str, Activation]:
+    """Return those activations whose kernels this torch has."""
+    aten, found = torch.ops.aten, {}
+    with contextlib.suppress(AttributeError):
+        of_relu = aten.threshold_backward.grad_input
+        found["relu"] = Activation(
+            torch.relu, torch.relu_, lambda g, z, h: of_relu(g, h, 0, grad_input=g), False
+        )
+        for name, forward_ in (("tanh", torch.tanh_), ("sigmoid", torch.sigmoid_)):
+            kernel = getattr(aten, f"{name}_backward").grad_input
+            found[name] = Activation(_FORWARD[name], forward_, partial(_of_h, kernel), False)
+        for name in ("gelu", "silu"):
+            kernel, forward_ = (
+                getattr(aten, f"{name}_backward").grad_input,
+                getattr(aten, f"{name}_"),
+            )
+            found[name] = Activation(_FORWARD[name], forward_, partial(_of_z, kernel))
+    return found
+
+
+def _of_h(kernel: Callable[..., object], grad: Tensor, z: Tensor, h: Tensor) -> None:
+    kernel(grad, h, grad_input=grad)
+
+
+def _of_z(kernel: Callable[..., object], grad: Tensor, z: Tensor, h: Tensor) -> None:
+    kernel(grad, z, grad_input=grad)
+
 
 ACTIVATIONS: Mapping[str, Activation] = {
-    name: Activation(forward, backward if hasattr(_ATEN, operator) else by_autograd(forward))
-    for name, (forward, operator, backward) in _ROWS.items()
-}
+    name: by_autograd(forward) for name, forward in _FORWARD.items()
+} | dict(_by_kernels())
 """The activations by name."""
 
 
@@ -80,8 +114,7 @@ def _counted(kernel: Callable[..., None]) -> Callable[..., None]:
         counts: Sequence[Tensor],
         **options: float | bool,
     ) -> None:
-        for count in counts:
-            count += 1
+        torch._foreach_add_(counts, 1)
         kernel(rows, grads, means, squares, largest, counts, **options)
 
     return step

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import partial
+from itertools import chain, repeat
 from typing import TypeAlias, TypedDict
 
 import torch
@@ -121,8 +122,7 @@ class Stack:
         n, size = self._n_rows, self._batch_size
         n_steps = math.ceil(n / size)
         total = torch.zeros(len(self.members), device=self._data.device)
-        grads = list(self._tape.grad.unbind())
-        rates = [0.0] * len(self.members)
+        groups = self._groups()
         step = 0
         for x, targets, weight, masks in self._chunks():
             outputs = torch.empty_like(targets)
@@ -135,21 +135,32 @@ class Stack:
                 out = self._tape.forward(rows, mask)
                 held.copy_(out)
                 self._tape.backward(self._loss.gradient(out, target, row_weight))
-                rates = self._rates(step / n_steps)
-                for member, grad, rate in zip(self.members, grads, rates, strict=True):
-                    member.optimizer.step(member.row, grad, rate)
+                for group in groups:
+                    group.step(step / n_steps)
                 step += 1
             total += self._loss.total(outputs, targets, weight)
-        return rates, (total / n).tolist()
+        rates = {number: group.rate for group in groups for number in group.places}
+        return [rates[place] for place in range(len(self.members))], (total / n).tolist()
 
-    def _rates(self, share: float) -> list[float]:
-        """Return each member's learning rate after this share of the epoch."""
-        schedule, rates = self._recipe.schedule, []
-        for member in self.members:
-            progress = (member.epoch + share) / int(member.params["epochs"])
-            factor = schedule_factor(schedule, progress)
-            rates.append(float(member.params["learning_rate"]) * factor)
-        return rates
+    def _groups(self) -> list[_Group]:
+        """Return the members by what their steps follow from: folds and repeats of a trial, or
+        trials that differ elsewhere, are one group.
+        """
+        names = ("optimizer", "learning_rate", "momentum", "weight_decay", "epochs")
+        places: dict[Hashable, list[int]] = {}
+        for place, member in enumerate(self.members):
+            key = (member.epoch, *(member.params[name] for name in names))
+            places.setdefault(key, []).append(place)
+        grads = self._tape.grad.unbind()
+        return [
+            _Group(
+                members=[self.members[place] for place in alike],
+                grads=[grads[place] for place in alike],
+                places=alike,
+                schedule=self._recipe.schedule,
+            )
+            for alike in places.values()
+        ]
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Masks]]:
         """Yield the epoch's rows, some steps at a time.
@@ -220,17 +231,24 @@ class RowOptimizer:
         decay = float(params["weight_decay"])
         self._options: dict[str, float | bool] = {"weight_decay": decay, "maximize": False}
         if kind == "sgd":
-            self._buffers = [[mean] if momentum > 0 else []]
+            self.buffers = [[mean] if momentum > 0 else []]
             nesterov = recipe.nesterov and momentum > 0
             self._options |= {"momentum": momentum, "dampening": 0.0, "nesterov": nesterov}
         else:
-            self._buffers = [[mean], [square], [], [count]]
+            self.buffers = [[mean], [square], [], [count]]
             betas = {"beta1": 0.9, "beta2": recipe.beta2}
             self._options |= {**betas, "eps": 1e-8, "amsgrad": False}
 
-    def step(self, row: Tensor, grad: Tensor, learning_rate: float) -> None:
-        """Change ``row`` (n_parameters,) in place by one step along ``grad``."""
-        self._step([row], [grad], *self._buffers, lr=learning_rate, **self._options)
+    def joined(
+        self, others: Sequence[RowOptimizer], rows: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> Callable[..., None]:
+        """Return a function ``step(lr=...)`` that changes ``rows`` (n_parameters,) in place along
+        ``grads``, all in one call: the first is this optimizer's, the next those of ``others``,
+        which are of the same hyperparameters.
+        """
+        buffers = zip(*(each.buffers for each in (self, *others)), strict=True)
+        lists = [list(chain(*of_all)) for of_all in buffers]
+        return partial(self._step, list(rows), list(grads), *lists, **self._options)
 
 
 class MemberState(TypedDict):
@@ -299,6 +317,37 @@ class Member:
             generator.set_state(saved)
 
 
+class _Group:
+    """Members of a stack whose optimizers are of the same hyperparameters: one call moves them.
+
+    Attributes:
+        places: of the members in the stack.
+        rate: the learning rate of the last step.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: Sequence[Member],
+        grads: Sequence[Tensor],
+        places: Sequence[int],
+        schedule: str,
+    ) -> None:
+        first = members[0]
+        optimizers = [member.optimizer for member in members]
+        rows = [member.row for member in members]
+        self._move = optimizers[0].joined(optimizers[1:], rows, grads)
+        self._epoch, self._epochs = first.epoch, int(first.params["epochs"])
+        self._first_rate, self._schedule = float(first.params["learning_rate"]), schedule
+        self.places, self.rate = places, 0.0
+
+    def step(self, share: float) -> None:
+        """Move the members after this share of their epoch."""
+        progress = (self._epoch + share) / self._epochs
+        self.rate = self._first_rate * schedule_factor(self._schedule, progress)
+        self._move(lr=self.rate)
+
+
 def fill_dropout_mask(mask: Tensor, p: float, generator: torch.Generator) -> None:
     """Fill ``mask`` (any shape) in place with 0, with probability ``p``, else with 1 / (1 - p).
 
@@ -313,4 +362,4 @@ def fill_dropout_mask(mask: Tensor, p: float, generator: torch.Generator) -> Non
     n_units = mask.numel()
     words = torch.empty((n_units + 3) // 4, dtype=torch.int64, device=mask.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:n_units]
-    mask.copy_((bits >= round(p * 65536) - 32768).view(mask.shape)).mul_(1 / (1 - p))
+    torch.ge(bits.view(mask.shape), round(p * 65536) - 32768, out=mask).mul_(1 / (1 - p))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives._messages import hint
-from objectives.training.kernels import ACTIVATIONS, Activation
+from objectives.training.kernels import ACTIVATIONS
 
 # Products that give fewer columns than a processor's vector has places take up to four times as
 # long as those that give so few rows. The last layer's are made that way round.
@@ -155,12 +155,10 @@ class Tape:
         self._grads = net.layers(self._rounded_grad)
         self._scales = net.scales()
         # Runs of neighbouring members with the same activation share one call for it.
-        self._runs: list[tuple[slice, Activation]] = []
-        start = 0
-        for name, members in groupby(net.config["activations"]):
-            stop = start + len(list(members))
-            self._runs.append((slice(start, stop), ACTIVATIONS[name]))
-            start = stop
+        runs = [(name, len(list(run))) for name, run in groupby(net.config["activations"])]
+        self._activations = [ACTIVATIONS[name] for name, _ in runs]
+        self._sizes = [size for _, size in runs]
+        self._needs_z = any(activation.needs_z for activation in self._activations)
 
     def forward(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
         """Return the outputs (K, C, B) for ``x`` (K, B, I), and remember what `backward` needs.
@@ -173,9 +171,10 @@ class Tape:
         for (weight, bias), scale, mask in zip(
             self._layers[:-1], self._scales, masks, strict=False
         ):
-            z = torch.baddbmm(bias, self._h[-1], weight, alpha=scale)
-            h = self._activate(z)
-            self._z.append(z)
+            h = torch.baddbmm(bias, self._h[-1], weight, alpha=scale)
+            self._z.append(h.clone() if self._needs_z else h)
+            for activation, run in zip(self._activations, self._runs(h), strict=True):
+                activation.forward_(run)
             self._out.append(h)
             self._h.append(h if mask is None else h * mask)
         weight, bias = (of_layer.transpose(1, 2) for of_layer in self._layers[-1])
@@ -199,19 +198,15 @@ class Tape:
                 grad = torch.bmm(scaled, self._layers[layer][0].transpose(1, 2))
                 mask = self._masks[layer - 1]
                 grad = grad if mask is None else grad.mul_(mask)
-                grad = self._activate_backward(grad, self._z[layer - 1], self._out[layer - 1])
+                runs = map(self._runs, (grad, self._z[layer - 1], self._out[layer - 1]))
+                for activation, *of_run in zip(self._activations, *runs, strict=True):
+                    activation.backward_(*of_run)
         if self._rounded_grad is not self.grad:
             self.grad.copy_(self._rounded_grad)
 
-    def _activate(self, z: Tensor) -> Tensor:
-        if len(self._runs) == 1:
-            return self._runs[0][1].forward(z)
-        return torch.cat([act.forward(z[rows]) for rows, act in self._runs])
-
-    def _activate_backward(self, grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
-        if len(self._runs) == 1:
-            return self._runs[0][1].backward(grad, z, h)
-        return torch.cat([act.backward(grad[rows], z[rows], h[rows]) for rows, act in self._runs])
+    def _runs(self, rows: Tensor) -> Sequence[Tensor]:
+        """Return views of the runs of members with the same activation."""
+        return (rows,) if len(self._sizes) == 1 else rows.split(self._sizes)
 
 
 def torch_init(net: StackedMLP, generator: torch.Generator) -> Tensor:

@@ -27,9 +27,15 @@ def test_gradients_by_kernel_and_by_autograd_are_equal(name: str) -> None:
         z = torch.linspace(-4, 4, 90).view(2, 3, 15)
         h, grad = activation.forward(z), torch.cos(z)
 
-        expected = by_autograd(activation.forward)(grad, z, h)
+        expected, found, in_place = grad.clone(), grad.clone(), z.clone()
+        by_autograd(activation.forward).backward_(expected, z, h)
 
-        torch.testing.assert_close(activation.backward(grad, z, h), expected, rtol=0, atol=1e-6)
+        activation.backward_(found, z if activation.needs_z else h, h)
+        activation.forward_(in_place)
+
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(in_place, h, rtol=0, atol=1e-6)
+        assert not torch.equal(found, grad)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -48,7 +54,7 @@ def test_steps_by_kernel_and_by_torch_optim_are_equal(
         for step in range(6):
             grad = torch.sin(torch.arange(40) * (step + 1.0))
             for optimiser, row in zip(pair, rows, strict=True):
-                optimiser.step(row, grad, 0.1 / (step + 1))
+                optimiser.joined([], [row], [grad])(lr=0.1 / (step + 1))
 
     assert not torch.equal(rows[0], torch.linspace(-1, 1, 40))
     torch.testing.assert_close(rows[0], rows[1], rtol=0, atol=1e-6)

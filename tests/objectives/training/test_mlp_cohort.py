@@ -104,6 +104,35 @@ def test_a_curve_in_a_cohort_equals_the_curve_alone(
         assert [r.stopped for r in curve] == [r.stopped for r in together[number]]
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_trials_that_one_call_of_the_optimizer_moves_come_out_as_alone(
+    recipe: str, optimizer: str, momentum: float
+) -> None:
+    objective = make_objective("multiclass", recipe=recipe)
+    alike = DEFAULTS | {"batch_size": 8, "optimizer": optimizer, "momentum": momentum}
+    trials = [alike | {"activation": name} for name in ("relu", "gelu", "tanh")]
+    alone = {}
+    for number, params in enumerate(trials):
+        cohort = objective.cohort(seed=1)
+        cohort.add(number, params)
+        alone |= run(cohort)
+
+    cohort = objective.cohort(seed=1)
+    for number, params in enumerate(trials[:2]):
+        cohort.add(number, params)
+    first = cohort.train_epoch()
+    cohort.add(2, trials[2])  # an epoch behind the others, so at another rate where it falls
+    rest = run(cohort)
+
+    assert not np.allclose(numbers(alone[0]), numbers(alone[1]))
+    for number, curve in alone.items():
+        together = ([first[number]] if number in first else []) + rest[number]
+        np.testing.assert_allclose(numbers(curve), numbers(together), rtol=2e-4, atol=1e-5)
+        assert [r.learning_rate for r in curve] == [r.learning_rate for r in together]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_a_trial_that_diverges_leaves_its_neighbours_alone(task: str, optimizer: str) -> None:
