@@ -6,7 +6,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -282,8 +282,7 @@ class TrialRecord:
         columns = ["value", "valid_loss", "train_loss", "learning_rate", "duration_s"]
         if any(result.value_std is not None for result in self.results):
             columns.append("value_std")
-        rows = [asdict(result) for result in self.results]
-        return {c: [_finite(row[c]) for row in rows] for c in columns}
+        return {c: [_finite(getattr(row, c)) for row in self.results] for c in columns}
 
 
 def _finite(value: float | None) -> float | None:

@@ -114,7 +114,8 @@ def _counted(kernel: Callable[..., None]) -> Callable[..., None]:
         counts: Sequence[Tensor],
         **options: float | bool,
     ) -> None:
-        torch._foreach_add_(counts, 1)
+        for count in counts:
+            count += 1
         kernel(rows, grads, means, squares, largest, counts, **options)
 
     return step

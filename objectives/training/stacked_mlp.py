@@ -206,7 +206,7 @@ class Tape:
 
     def _runs(self, rows: Tensor) -> Sequence[Tensor]:
         """Return views of the runs of members with the same activation."""
-        return (rows,) if len(self._sizes) == 1 else rows.split(self._sizes)
+        return (rows,) if len(self._sizes) == 1 else torch.split_with_sizes(rows, self._sizes)
 
 
 def torch_init(net: StackedMLP, generator: torch.Generator) -> Tensor:
