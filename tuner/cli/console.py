@@ -16,7 +16,7 @@ import threading
 import time
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -48,10 +48,18 @@ EXIT_CODES = (
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print the library's errors, and its warnings, as one line on stderr; errors exit with 2."""
+def one_line_errors(said: Callable[[str], str] = str) -> Iterator[None]:
+    """Print the library's errors, and its warnings, as one line on stderr; errors exit with 2.
+
+    Args:
+        said: puts a message in the command line's own words.
+    """
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        _complain(f"warning: {said(str(message))}", typer.colors.YELLOW)
+
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
             yield
         except KeyboardInterrupt:
@@ -68,12 +76,8 @@ def one_line_errors() -> Iterator[None]:
             expected = (ValueError, TypeError, ImportError, OSError, *filter(None, named))
             if not isinstance(error, expected):
                 raise
-            _complain(f"error: {error}", typer.colors.RED)
+            _complain(f"error: {said(str(error))}", typer.colors.RED)
             raise typer.Exit(USAGE_ERROR) from error
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _complain(f"warning: {message}", typer.colors.YELLOW)
 
 
 def _complain(text: str, color: str) -> None:

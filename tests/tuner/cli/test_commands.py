@@ -1,14 +1,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+import typer
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.tuner.commands import run
+from tuner.cli import app, as_typed
 from tuner.storage.backends import open_storage
 
 HEAVY = {"torch", "sklearn", "matplotlib"}
@@ -170,7 +173,10 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
         (["export", "study.txt", "--out", "t.csv"], "study.txt"),
         (["export", "study.journal", "--out", "t.doc"], "path must end in one of .csv"),
         (["export", "study.journal", "--out", "no/t.csv"], "path must be in a folder that exists"),
-        (["export", "study.journal", "--study-name", "x", "--out", "t.csv"], "study_name must be"),
+        (
+            ["export", "study.journal", "--study-name", "x", "--out", "t.csv"],
+            "--study-name must be",
+        ),
         (["show", "text.db"], "error:"),
         (["plot", "study.journal", "--kind", "curvs"], "did you mean 'curves'?"),
         (["plot", "study.journal", "--out", "no/f.png"], "--out must be in a folder that exists"),
@@ -183,7 +189,7 @@ def test_diagnose_gives_a_script_what_it_can_pass_on(journal):
         (["mlp", "iris", "--fix", "dropuot=1"], "did you mean 'dropout'?"),
         (["mlp", "none.csv", "--target", "y"], "none.csv"),
         (["mlp", "iris", "--sampler", "tpee"], "tpe"),
-        (["mlp", "iris", "--n-trials", "0"], "n_trials must be"),
+        (["mlp", "iris", "--n-trials", "0"], "--n-trials must be"),
         (["mlp", "iris", "--space", "{"], "--space must be JSON"),
         (["mlp", "iris", "--space", "[1]"], "--space must be an object"),
         (
@@ -268,12 +274,48 @@ def test_control_characters_of_a_study_do_not_reach_the_terminal(in_folder):
 
 
 @pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        (
+            "got encoding='a b'; give encoding='cp1252'",
+            "got --encoding 'a b'; give --encoding cp1252",
+        ),
+        ("give folds=None, or n_repeats=1", "give --folds none, or --n-repeats 1"),
+        (
+            "categorical must be columns, got categorical=['a', 'b']",
+            "--categorical must be columns, got --categorical a --categorical b",
+        ),
+        (
+            "give checkpoint=False and include_default=False",
+            "give --no-checkpoint and --no-include-default",
+        ),
+        ("dataset must be a file, got dataset='x.csv'", "DATA must be a file, got 'x.csv'"),
+        ("a larger valid_size or threshold=None", "a larger --valid-size or threshold=None"),
+        ("column 'seed=1' of y.encoding='x' has test_size='", None),
+        ("seed must be a whole number, got seed = 'x' in c.toml", None),
+    ],
+)
+def test_a_message_about_arguments_of_python_is_said_in_the_commands_options(said, typed):
+    parameters = {p.name: p for p in typer.main.get_command(app).commands["mlp"].params}
+
+    assert as_typed(said, parameters | {"dataset": parameters["data"]}) == (typed or said)
+
+
+def test_what_is_said_of_a_data_file_names_options_but_in_a_configuration_its_words(in_folder):
+    Path("t.csv").write_bytes("a,b\n1,é\n2,y\n".encode("latin-1"))
+    Path("c.toml").write_text('data = "t.csv"\ntarget = "b"\n')
+
+    assert "give --encoding latin-1, or what" in run("mlp", "t.csv", "--target", "b").stderr
+    assert "give encoding='latin-1', or what" in run("mlp", "--config", "c.toml").stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch.csv"], "dataset must be a file that exists, got dataset='nosuch.csv'"),
+        (["nosuch.csv"], "DATA must be a file that exists, got 'nosuch.csv'"),
         (["irsi"], "did you mean 'iris'?"),
         (["iris", "--sampler", "tpee"], "did you mean 'tpe'?"),
-        (["iris", "--n-trials", "0"], "n_trials must be a whole number of at least 1"),
+        (["iris", "--n-trials", "0"], "--n-trials must be a whole number of at least 1"),
         (["iris", "--config", "c.toml"], "did you mean 'n_trials'?"),
     ],
 )

@@ -41,8 +41,8 @@ def test_dashboard_serves_the_studies_of_a_storage(name, tmp_path):
 @pytest.mark.parametrize(
     ("storage", "message"),
     [
-        ("none.journal", "storage must be a file that exists, got 'none.journal'"),
-        ("s.txt", "storage must"),
+        ("none.journal", "STORAGE must be a file that exists, got 'none.journal'"),
+        ("s.txt", "STORAGE must"),
         ("postgresql://me:geheim@localhost:{port}/db?connect_timeout=1", "me:***@"),
     ],
 )
