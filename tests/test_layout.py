@@ -225,12 +225,12 @@ WRONG = {
     "report none.journal": "storage must be a file that exists, got 'none.journal'",
     "plot none.journal": "storage must be a file that exists, got 'none.journal'",
     "diagnose none.journal": "storage must be a file that exists, got 'none.journal'",
-    "mlp none.csv --target y": "dataset must be a file that exists, got dataset='none.csv'",
-    "mlp iris --storage none/s.db": "storage must lie in a folder that exists, got 'none/s.db'",
-    "mlp iris --storage s.txt": "storage must end in .journal or .db, or be a URL, got 's.txt'",
-    "mlp iris --sampler none": "sampler must be one of",
-    "mlp iris --space none=1": "space must name hyperparameters out of",
-    "mlp iris --epochs 0": "epochs must be a whole number at least 1",
+    "mlp none.csv --target y": "DATA must be a file that exists, got 'none.csv'",
+    "mlp iris --storage none/s.db": "--storage must lie in a folder that exists, got 'none/s.db'",
+    "mlp iris --storage s.txt": "--storage must end in .journal or .db, or be a URL, got 's.txt'",
+    "mlp iris --sampler none": "--sampler must be one of",
+    "mlp iris --space none=1": "--space must name hyperparameters out of",
+    "mlp iris --epochs 0": "--epochs must be a whole number at least 1",
 }
 
 
