@@ -113,6 +113,7 @@ class Stack:
             self._net = self.network([str(m.params["activation"]) for m in self.members])
             self._net.flat = torch.stack([m.row for m in self.members])
             self._tape = Tape(self._net, self._dtype)
+            self._noise = torch.empty(0)
             for member, row in zip(self.members, self._net.flat, strict=True):
                 member.row = row
         return self._net
@@ -186,13 +187,20 @@ class Stack:
         if all(m.params["dropout"] == 0 for m in self.members):
             return [[None] * n_layers] * n_steps
         size = (len(self.members), n_steps, n_layers, self._batch_size, width)
-        drawn = torch.empty(size, device=self._data.device, dtype=self._dtype)
+        drawn = self._room_for_noise(size)
         for member, mask in zip(self.members, drawn, strict=True):
             fill_dropout_mask(mask, float(member.params["dropout"]), member.noise)
         masks: Masks = [list(step.unbind(1)) for step in drawn.unbind(1)]
         n_last = n_rows - (n_steps - 1) * self._batch_size
         masks[-1] = [mask[:, :n_last] for mask in drawn[:, -1].unbind(1)]
         return masks
+
+    def _room_for_noise(self, size: tuple[int, ...]) -> Tensor:
+        # Memory that comes anew from the system for each chunk is a tenth of a small stack's time.
+        n = math.prod(size)
+        if n > len(self._noise):
+            self._noise = torch.empty(n, device=self._data.device, dtype=self._dtype)
+        return self._noise[:n].view(size)
 
     def _evaluate(self, net: StackedMLP) -> tuple[list[float], list[float]]:
         """Return each member's metric and mean loss on its part's validation rows."""

@@ -151,8 +151,13 @@ class Tape:
         self._flat = net.flat
         # `to` gives the same tensor where the type is its own: then nothing is copied below.
         self._rounded, self._rounded_grad = net.flat.to(dtype), self.grad.to(dtype)
+        self._is_rounded = self._rounded is not self._flat
         self._layers = net.layers(self._rounded)
         self._grads = net.layers(self._rounded_grad)
+        # Views are made once: in each step, they would be a tenth of a small network's time.
+        self._turned = [(w.transpose(1, 2), b.transpose(1, 2)) for w, b in self._layers]
+        self._few_outputs = net.widths[-1] < _FEW
+        self._last_grad = self._grads[-1][0].transpose(1, 2)
         self._scales = net.scales()
         # Runs of neighbouring members with the same activation share one call for it.
         runs = [(name, len(list(run))) for name, run in groupby(net.config["activations"])]
@@ -165,9 +170,11 @@ class Tape:
 
         Each hidden layer has a mask, dropout factors (K, B, H) of 0 or 1 / (1 - p), or None.
         """
-        if self._rounded is not self._flat:
+        own = x
+        if self._is_rounded:
             self._rounded.copy_(self._flat)
-        self._h, self._z, self._out, self._masks = [x.to(self._rounded.dtype)], [], [], masks
+            own = x.to(self._rounded.dtype)
+        self._h, self._z, self._out, self._masks = [own], [], [], masks
         for (weight, bias), scale, mask in zip(
             self._layers[:-1], self._scales, masks, strict=False
         ):
@@ -177,31 +184,33 @@ class Tape:
                 activation.forward_(run)
             self._out.append(h)
             self._h.append(h if mask is None else h * mask)
-        weight, bias = (of_layer.transpose(1, 2) for of_layer in self._layers[-1])
+        weight, bias = self._turned[-1]
         h = self._h[-1].transpose(1, 2)
-        return torch.baddbmm(bias, weight, h, alpha=self._scales[-1]).to(x.dtype)
+        out = torch.baddbmm(bias, weight, h, alpha=self._scales[-1])
+        return out.to(x.dtype) if self._is_rounded else out
 
     def backward(self, grad: Tensor) -> None:
         """Fill ``self.grad``, given the loss's gradient for the outputs (K, C, B)."""
-        grad = grad.to(self._rounded.dtype).transpose(1, 2)
-        for layer in reversed(range(len(self._layers))):
+        last = len(self._layers) - 1
+        grad = grad.to(self._rounded.dtype) if self._is_rounded else grad
+        grad = grad.transpose(1, 2)
+        for layer in range(last, -1, -1):
             weight_grad, bias_grad = self._grads[layer]
             scale = self._scales[layer]
             torch.sum(grad, dim=1, keepdim=True, out=bias_grad)
             scaled = grad if scale == 1.0 else grad * scale
-            if scaled.shape[2] < _FEW:
-                turned = torch.bmm(scaled.transpose(1, 2), self._h[layer])
-                weight_grad.copy_(turned.transpose(1, 2))
+            if layer == last and self._few_outputs:
+                self._last_grad.copy_(torch.bmm(scaled.transpose(1, 2), self._h[layer]))
             else:
                 torch.bmm(self._h[layer].transpose(1, 2), scaled, out=weight_grad)
             if layer:
-                grad = torch.bmm(scaled, self._layers[layer][0].transpose(1, 2))
+                grad = torch.bmm(scaled, self._turned[layer][0])
                 mask = self._masks[layer - 1]
                 grad = grad if mask is None else grad.mul_(mask)
                 runs = map(self._runs, (grad, self._z[layer - 1], self._out[layer - 1]))
                 for activation, *of_run in zip(self._activations, *runs, strict=True):
                     activation.backward_(*of_run)
-        if self._rounded_grad is not self.grad:
+        if self._is_rounded:
             self.grad.copy_(self._rounded_grad)
 
     def _runs(self, rows: Tensor) -> Sequence[Tensor]:

@@ -19,6 +19,7 @@ from objectives.objective import EpochResult
 from objectives.scorers import get_metric
 from objectives.space.hyperparameter import ACTIVATIONS, OPTIMIZERS
 from objectives.space.space import defaults
+from objectives.training import stack as stack_module
 from objectives.training import tensors
 from objectives.training.recipe import RECIPES, Loss, Recipe
 from objectives.training.stack import (
@@ -328,6 +329,21 @@ def test_inputs_that_are_kept_train_as_those_made_anew(monkeypatch: pytest.Monke
         curves.append(curve([cohort.train_epoch()[0] for _ in range(2)]))
 
     assert curves[0] == curves[1]
+
+
+def test_steps_do_not_depend_on_how_many_are_prepared_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves = []
+    for chunk_bytes in (1, 2 * 4 * 8 * (N_INPUTS + 2 * 6), stack_module._CHUNK_BYTES):
+        monkeypatch.setattr(stack_module, "_CHUNK_BYTES", chunk_bytes)
+        stack = make_stack(make_data("multiclass"), "multiclass", RECIPES["modern"])
+        for number, dropout in enumerate((0.0, 0.2, 0.5)):
+            stack.add(make_member(stack, RECIPES["modern"], number, dropout=dropout))
+        curves.append([curve(results) for results in train(stack, 3).values()])
+
+    np.testing.assert_allclose(curves[0], curves[2], rtol=1e-5)
+    np.testing.assert_allclose(curves[1], curves[2], rtol=1e-5)
 
 
 @pytest.mark.gpu
