@@ -69,6 +69,7 @@ def beginning(output: nbformat.NotebookNode) -> list[str]:
 def stored(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a notebook as it is kept: small pictures, no progress lines, no times of this run."""
     notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata.pop("widgets", None)  # of the progress lines
     for cell in code_cells(notebook):
         cell.metadata.pop("execution", None)
         cell.outputs = [output for output in cell.outputs if not is_widget(output)]

@@ -32,11 +32,13 @@ def test_every_notebook_ends_with_what_to_try_next(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_notebooks_are_stored_with_outputs_and_a_figure_in_little_space(path):
-    cells = code_cells(nbformat.read(path, as_version=4))
+    notebook = nbformat.read(path, as_version=4)
+    cells = code_cells(notebook)
 
     kinds = {kind for cell in cells for kinds, _ in shown(cell) for kind in kinds}
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert "image/png" in kinds
+    assert "widgets" not in notebook.metadata
     assert path.stat().st_size < 400_000
 
 
