@@ -6,6 +6,7 @@ Reading it loads neither torch nor Optuna, see `objectives.space.registry`.
 import difflib
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -288,21 +289,23 @@ def documented(
             vars(function)["__signature__"] = own.replace(parameters=parameters)
         if function.__doc__ is None:  # python -OO leaves none
             return function
+        before, indent, after = re.split(r"^( *)\{options\}$", function.__doc__, flags=re.M)
         filled = textwrap.TextWrapper(
             100,
-            initial_indent=" " * 8,
-            subsequent_indent=" " * 12,
+            initial_indent=indent,
+            subsequent_indent=indent + " " * 4,
             break_long_words=False,
             break_on_hyphens=False,
         )
         lines = "\n".join(filled.fill(f"{name}: {known[name].help}") for name in known)
-        text = function.__doc__.replace(f"{' ' * 8}{{options}}", lines)
+        text = before + lines + after
         if entry is not None:
             rows = "\n".join(
                 filled.fill(f"{row.name}: {row.help}; {search_range(row)}, default {row.default}.")
                 for row in entry.table.values()
             )
-            text = f"{text.rstrip()}\n\n    Hyperparameters:\n{rows}\n"
+            heading = indent[4:]  # none from Python 3.13 on, which takes off what all lines share
+            text = f"{text.rstrip()}\n\n{heading}Hyperparameters:\n{rows}\n"
         function.__doc__ = text
         return function
 
