@@ -108,7 +108,7 @@ class MLPCohort(ResumableCohort, Generic[Model]):
         if not self._stacks:
             return True
         stacks = [self._find(key) for key in set(self._keys(params))]
-        if self._is_heavy(params) or not all(stacks):
+        if not all(stacks) or self._is_heavy(params):
             return False
         n_here = sum(len(stack.members) for stack in stacks if stack is not None)
         return n_here + self._training.n_members <= self._max_members

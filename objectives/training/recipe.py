@@ -123,7 +123,7 @@ class Loss:
 
         Args:
             outputs: (K, C, B).
-            targets: (K, C, B): one-hot, 0 / 1, or standardised values.
+            targets: (K, C, B), as `smoothed` gives them.
             weight: (K, 1, B), or None.
         """
         rows = outputs.shape[2]
@@ -132,17 +132,24 @@ class Loss:
         else:
             binary = self.task == "binary"
             p = torch.sigmoid(outputs) if binary else torch.softmax(outputs, dim=1)
-            grad = p.sub_(self._smooth(targets)).div_(rows)
+            grad = p.sub_(targets).div_(rows)
         return grad if weight is None else grad.mul_(weight)
 
-    def _smooth(self, targets: Tensor) -> Tensor:
-        if self.label_smoothing == 0:
+    def smoothed(self, targets: Tensor) -> Tensor:
+        """Return what `gradient` compares with (K, C, n), given targets as for `total`."""
+        if self.label_smoothing == 0 or self.task == "regression":
             return targets
         n_classes = 2 if self.task == "binary" else targets.shape[1]
         return targets * (1 - self.label_smoothing) + self.label_smoothing / n_classes
 
     def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        """Return each member's loss (K,), summed over rows; arguments as for `gradient`."""
+        """Return each member's loss (K,), summed over rows.
+
+        Args:
+            outputs: (K, C, n).
+            targets: (K, C, n): one-hot, 0 / 1, or standardised values.
+            weight: (K, 1, n), or None.
+        """
         if self.task == "regression":
             rows = (outputs - targets).square().sum(dim=1)
         elif self.task == "binary":

@@ -128,14 +128,15 @@ class Stack:
         for x, targets, weight, masks in self._chunks():
             outputs = torch.empty_like(targets)
             # All views at once: made one by one, they are up to a tenth of a small network's step.
-            batches = [torch.split(part, size, dim=2) for part in (targets, outputs)]
+            aims = self._loss.smoothed(targets)
+            batches = [torch.split(part, size, dim=2) for part in (aims, outputs)]
             weights = repeat(None) if weight is None else torch.split(weight, size, dim=2)
-            for rows, target, held, row_weight, mask in zip(
+            for rows, aim, held, row_weight, mask in zip(
                 torch.split(x, size, dim=1), *batches, weights, masks, strict=False
             ):
                 out = self._tape.forward(rows, mask)
                 held.copy_(out)
-                self._tape.backward(self._loss.gradient(out, target, row_weight))
+                self._tape.backward(self._loss.gradient(out, aim, row_weight))
                 for group in groups:
                     group.step(step / n_steps)
                 step += 1

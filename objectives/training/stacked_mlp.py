@@ -158,7 +158,7 @@ class Tape:
         self._turned = [(w.transpose(1, 2), b.transpose(1, 2)) for w, b in self._layers]
         self._few_outputs = net.widths[-1] < _FEW
         self._last_grad = self._grads[-1][0].transpose(1, 2)
-        self._scales = net.scales()
+        self._scales, self._nothing = net.scales(), self._rounded.new_zeros(1, 1, 1)
         # Runs of neighbouring members with the same activation share one call for it.
         runs = [(name, len(list(run))) for name, run in groupby(net.config["activations"])]
         self._activations = [ACTIVATIONS[name] for name, _ in runs]
@@ -198,13 +198,13 @@ class Tape:
             weight_grad, bias_grad = self._grads[layer]
             scale = self._scales[layer]
             torch.sum(grad, dim=1, keepdim=True, out=bias_grad)
-            scaled = grad if scale == 1.0 else grad * scale
             if layer == last and self._few_outputs:
-                self._last_grad.copy_(torch.bmm(scaled.transpose(1, 2), self._h[layer]))
+                self._last_grad.copy_(self._product(grad.transpose(1, 2), self._h[layer], scale))
             else:
-                torch.bmm(self._h[layer].transpose(1, 2), scaled, out=weight_grad)
+                h = self._h[layer].transpose(1, 2)
+                torch.baddbmm(weight_grad, h, grad, beta=0, alpha=scale, out=weight_grad)
             if layer:
-                grad = torch.bmm(scaled, self._turned[layer][0])
+                grad = self._product(grad, self._turned[layer][0], scale)
                 mask = self._masks[layer - 1]
                 grad = grad if mask is None else grad.mul_(mask)
                 runs = map(self._runs, (grad, self._z[layer - 1], self._out[layer - 1]))
@@ -212,6 +212,11 @@ class Tape:
                     activation.backward_(*of_run)
         if self._is_rounded:
             self.grad.copy_(self._rounded_grad)
+
+    def _product(self, left: Tensor, right: Tensor, scale: float) -> Tensor:
+        if scale == 1.0:
+            return torch.bmm(left, right)
+        return torch.baddbmm(self._nothing, left, right, beta=0, alpha=scale)
 
     def _runs(self, rows: Tensor) -> Sequence[Tensor]:
         """Return views of the runs of members with the same activation."""
