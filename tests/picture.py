@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from objectives.space.tables import MLP_TABLE
 from tests.pages import DOCS
 from tests.tuner.browser import chromium
 from tuner import TuningResult, tune_mlp
@@ -26,10 +27,12 @@ WORDS = "Description"
 
 
 def words_of(figure: Figure) -> list[str]:
-    """Return what a figure says whatever its study: the first word of titles and of y labels."""
+    """Return what a figure says whatever its study: the first word of titles and of y labels, but
+    for labels that are hyperparameters.
+    """
     shown = [ax for ax in figure.axes if ax.get_title(loc="left")]
     texts = [text for ax in shown for text in (ax.get_title(loc="left"), ax.get_ylabel())]
-    return sorted({text.split()[0].strip(":") for text in texts if text})
+    return sorted({text.split()[0].strip(":") for text in texts if text and text not in MLP_TABLE})
 
 
 def figures(
