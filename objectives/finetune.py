@@ -20,6 +20,7 @@ from objectives.models.backbones import (
     pretrained,
 )
 from objectives.module import ModuleObjective
+from objectives.objective import Ensemble
 from objectives.space.hyperparameter import Params
 from objectives.space.tables import FINETUNE_TABLE
 from objectives.training.recipe import make_optimizer
@@ -55,6 +56,8 @@ class FinetuneObjective(CNNObjective):
             ``.safetensors`` file of a state dict, or None for random weights.
         image_size: height and width that images are stretched to; by default what the weights were
             trained with.
+        ensemble: a number for an ensemble of so many votes at most; ``"auto"`` is the best trial
+            alone here, as several large networks take long to predict.
         options: as of `objectives.cnn.CNNObjective`.
 
     Raises:
@@ -72,6 +75,7 @@ class FinetuneObjective(CNNObjective):
         backbone: str = "resnet18",
         weights: str | os.PathLike[str] | None = "DEFAULT",
         image_size: int | tuple[int, int] | None = None,
+        ensemble: Ensemble = "auto",
         **options: Any,
     ) -> None:
         self.backbone = backbone
@@ -79,7 +83,8 @@ class FinetuneObjective(CNNObjective):
         self._weights = describe_weights(weights)
         if not isinstance(dataset, ImageData):
             options["image_size"] = self._pretrained.size if image_size is None else image_size
-        ModuleObjective.__init__(self, build, dataset, **options)
+        ensemble = False if ensemble == "auto" else ensemble
+        ModuleObjective.__init__(self, build, dataset, ensemble=ensemble, **options)
 
     @property
     def hints(self) -> dict[str, object]:

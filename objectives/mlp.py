@@ -14,16 +14,9 @@ import torch
 from objectives._messages import check_choice, check_count
 from objectives.data.table import Split, TabularData, load_tabular
 from objectives.metrics import Metric
-from objectives.models.ensemble import (
-    MAX_MEMBERS,
-    Ensemble,
-    EnsembleModel,
-    Floats,
-    HeldOut,
-    check_ensemble,
-)
+from objectives.models.ensemble import MAX_MEMBERS, check_ensemble, check_threshold
 from objectives.models.mlp import FittedModel
-from objectives.objective import NetworkObjective, describe_data
+from objectives.objective import Ensemble, Floats, HeldOut, NetworkObjective, describe_data
 from objectives.scorers import AnyMetric, get_metric, task_of
 from objectives.space.hyperparameter import Params, Space, UserSpace, Value
 from objectives.space.space import complete, fits, holds, make_space
@@ -144,12 +137,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
         options = {"task": task_of(metric), **data_options}
         self.data: TabularData = load_tabular(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task, self.data.classes)
-        if threshold is not None and self.data.task != "binary":
-            raise ValueError(
-                f"threshold must be left out unless there are two classes, got {threshold!r} for "
-                f"task={self.data.task!r}"
-            )
-        self.threshold = threshold
+        self.threshold = check_threshold(threshold, self.data.task)
         self.patience, self.n_repeats, self.seed = patience, n_repeats, seed
         self.device = pick_device(device)
         self.precision = products_of(precision, self.device)
@@ -184,13 +172,7 @@ class MLPObjective(NetworkObjective[FittedModel]):
             **describe_data(self.data),
         }
 
-    def held_out(self, model: FittedModel) -> Floats:
-        """Return what a trial's model predicts for the rows that each of its networks did not see:
-        validation rows, or those of each fold one after another, as in ``held_out_rows``.
-        """
-        if isinstance(model, EnsembleModel):
-            of_members = [self.held_out(member) for member in model.members]
-            return np.tensordot(model.weights, of_members, axes=1).astype(np.float32)
+    def _held_out(self, model: FittedModel) -> Floats:
         width, parts = model.network.config["n_inputs"], []
         for number, part in enumerate(self.prepared):
             members = range(number * self.n_repeats, (number + 1) * self.n_repeats)

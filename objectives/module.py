@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +15,9 @@ from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.table import TabularData
 from objectives.images.data import ImageData
 from objectives.metrics import Metric
+from objectives.models.ensemble import check_ensemble, check_threshold
 from objectives.models.module import FittedModule, ImageSpec, TableInputs, accepted
-from objectives.objective import NetworkObjective, describe_data
+from objectives.objective import Ensemble, Floats, HeldOut, NetworkObjective, describe_data
 from objectives.scorers import AnyMetric, get_metric, task_of
 from objectives.space.hyperparameter import Params, Space, UserSpace
 from objectives.space.space import defaults, free_space, make_space
@@ -73,6 +75,8 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         clip: a function of the module's parameters that changes their gradients before each step,
             in place of the hyperparameter ``clip_norm``.
         patience: epochs without improvement after which a trial ends; None never ends it.
+        ensemble: what the result of a search predicts with, as of `objectives.mlp.MLPObjective`.
+        threshold: likewise.
         seed: of splits, weights, data order and noise.
         device: where to train; by default CUDA or MPS where there is one, else the CPU.
         data_options: of the loader: ``task``, ``valid_size``, ``test_size``, ``groups``, ...
@@ -110,11 +114,14 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         schedule: str | Callable[[float], float] | None = None,
         clip: Clip | None = None,
         patience: int | None = 10,
+        ensemble: Ensemble = "auto",
+        threshold: Literal["tune"] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
         **data_options: Any,
     ) -> None:
         check_count("patience", patience, or_none=True)
+        self.ensemble = check_ensemble(ensemble)
         self.build = build
         user_space = self._with_names(space or {}, optimizer=optimizer, schedule=schedule)
         self.space: Space = self._space(user_space)
@@ -122,6 +129,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         options = data_options if task is None else {"task": task, **data_options}
         self.data: ModuleData = self._load(dataset, target=target, seed=seed, **options)
         self.metric: Metric = get_metric(metric, self.data.task, self.data.classes)
+        self.threshold = check_threshold(threshold, self.data.task)
         self.loss = make_loss(loss, self.data.task)
         self.patience, self.seed = patience, seed
         self._optimizer = None if isinstance(optimizer, str) else optimizer
@@ -132,6 +140,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         self.n_classes = 1 if self.data.classes is None else len(self.data.classes)
         self._fit_preprocessing()
         self._train, self._valid = self._fed(self.data.train), self._fed(self.data.valid)
+        self.held_out_rows = HeldOut.of([self.data.valid])
         check_weighable(self.loss, self._train.weight)
         self._check_build()
 
@@ -311,6 +320,15 @@ class ModuleObjective(NetworkObjective[FittedModule]):
             device=self.device,
         )
         return ModuleCohort(training, self._fitted)
+
+    def _held_out(self, model: FittedModule) -> Floats:
+        model.module.to(self.device)
+        try:
+            average = model.average_of(self._valid.rows)
+        finally:
+            model.module.cpu()
+        own_units = average if self.scaler is None else self.scaler.inverse(average)
+        return own_units.astype(np.float32)
 
     def _fitted(self, module: nn.Module, params: Params) -> FittedModule:
         data, X = self.data, self.data.train.X

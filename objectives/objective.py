@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import numpy as np
+import numpy.typing as npt
 from optuna.exceptions import TrialPruned
 
 from objectives.space.hyperparameter import Params, Space
@@ -22,6 +34,10 @@ if TYPE_CHECKING:
     from objectives.metrics import Metric
 
 Model = TypeVar("Model", covariant=True)
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+Ensemble: TypeAlias = Literal["auto"] | bool | int | None
 
 PREFIX = "fusetune:"
 """How the name of every user attribute begins that this package writes; others are the user's."""
@@ -121,12 +137,59 @@ class RefitCohort(Cohort, Protocol[Model]):
         """Return the fitted model of a trial with its weights as they are now."""
 
 
+class HeldOut(NamedTuple):
+    """The rows that judge trials: of validation, or of all folds one after another.
+
+    ``y`` are class codes or values; ``weight`` and ``group`` are None where rows count the same and
+    come alone.
+    """
+
+    y: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None
+    group: npt.NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, splits: Sequence[Any]) -> HeldOut:
+        """Join the validation rows of one split or of several folds."""
+        weights = [split.weight for split in splits if split.weight is not None]
+        # Images and arrays have no group.
+        groups = [group for s in splits if (group := getattr(s, "group", None)) is not None]
+        return cls(
+            np.concatenate([split.y for split in splits]),
+            np.concatenate(weights) if weights else None,
+            np.concatenate(groups) if groups else None,
+        )
+
+
 class NetworkObjective(ABC, Generic[Model]):
-    """What objectives that train networks share: a trial of plain Optuna, and a refitted model."""
+    """What objectives that train networks share: a trial of plain Optuna, a refitted model, and
+    what models predict for the rows that judge them.
+
+    Attributes:
+        ensemble: what a search predicts with, see `objectives.space.registry.ChoiceArguments`.
+        threshold: likewise.
+        held_out_rows: that judge trials.
+    """
 
     seed: int
     space: Space
     metric: Metric
+    ensemble: Ensemble
+    threshold: Literal["tune"] | None
+    held_out_rows: HeldOut
+
+    def held_out(self, model: Any) -> Floats:
+        """Return what a model predicts for ``held_out_rows``, by networks that have not seen them:
+        the probabilities of classes, or values in the target's units.
+        """
+        if not hasattr(model, "members"):
+            return self._held_out(model)
+        of_members = [self.held_out(member) for member in model.members]
+        return np.tensordot(model.weights, of_members, axes=1).astype(np.float32)
+
+    @abstractmethod
+    def _held_out(self, model: Any) -> Floats:
+        """Return the same of a trial's own model."""
 
     @abstractmethod
     def _cohort(self, *, seed: int, refit: bool = False) -> RefitCohort[Model]:

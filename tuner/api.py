@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from objectives._messages import name_of
 from objectives.space.registry import (
     READY_MADE,
+    CNNArguments,
     FinetuneArguments,
-    ImageArguments,
     MLPArguments,
     ModuleArguments,
     Options,
@@ -46,7 +46,7 @@ class MLPSearch(SearchArguments, MLPArguments, total=False):
     """The arguments of `tune_mlp`."""
 
 
-class CNNSearch(SearchArguments, ImageArguments, total=False):
+class CNNSearch(SearchArguments, CNNArguments, total=False):
     """The arguments of `tune_cnn`."""
 
 

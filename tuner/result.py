@@ -69,7 +69,8 @@ class TuningResult:
         objective: what was tuned; None where ``rebuild`` gives it.
         model: the best trial's fitted model if this process has trained it, with the trial's
             number.
-        library: the best trials that this process has trained, from which `model` is chosen.
+        library: the best trials of this process and of its executor's workers, from which `model`
+            is chosen.
         finals: the best trials, trained again, from which `model` is chosen where they are of all
             trials.
         continue_search: runs one more configuration in the study.
@@ -171,8 +172,9 @@ class TuningResult:
     @property
     def model(self) -> FittedModel:
         """What predicts: the best trial's model or, where that is better on held-out rows, an
-        ensemble of trials, with a temperature where that is a sure gain. Of other processes' trials
-        only the best one and what an earlier call has chosen take part.
+        ensemble of trials, with a temperature where that is a sure gain. Of the trials of another
+        process, unless a worker of the call's executor trained them, only the best one and what an
+        earlier call has chosen take part.
         """
         return self._choice().model
 

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Never, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objectives.data.encoders import TableRows
+from objectives._messages import check_choice
 from objectives.data.files import check_target, replace_file
-from objectives.data.table import Split
 from objectives.metrics import Metric
 from objectives.models import load_model
 from objectives.models.export import Predictor
@@ -40,6 +39,7 @@ from objectives.models.held_out import (
 )
 from objectives.models.intervals import difference_interval
 from objectives.models.mlp import FittedModel
+from objectives.objective import Ensemble, Floats, HeldOut
 
 FORMAT, VERSION = "fusetune ensemble", 1
 
@@ -82,7 +82,7 @@ class EnsembleModel(FittedModel):
         self.task, self.metric, self.classes = first.task, first.metric, first.classes
         self.target_scaler = None  # members' values are in the target's units already
         self.params = dict(first.params)
-        for name in ("feature_names", "input_columns"):
+        for name in ("feature_names", "input_columns", "table", "images"):
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
 
@@ -129,8 +129,7 @@ class EnsembleModel(FittedModel):
             with tempfile.TemporaryDirectory() as folder:
                 members = list(_members(folder, contents, metric, build))
             for member, first in zip(members, index["encoded_as"], strict=True):
-                if hasattr(member, "encoders") and _same_columns(member, members[first]):
-                    member.encoders = members[first].encoders
+                member.share_inputs(members[first])
             _check(members, np.asarray(index["weights"], dtype=np.float64))
             temperature, threshold = read_temperature(index), read_threshold(index)
         model = cls(members, index["weights"]).at_temperature(temperature)
@@ -158,17 +157,22 @@ class EnsembleModel(FittedModel):
             f"metric={self.metric.name!r}, weights={np.round(self.weights, 3).tolist()})"
         )
 
-    def _average(self, X: Any) -> NDArray[np.float64]:
-        inputs: dict[int, list[TableRows]] = {}
+    def __getattr__(self, name: str) -> Never:
+        what = f"{type(self).__name__} has no attribute {name!r}"
+        if name in ("module", "network"):
+            what += f", as several networks predict; see result.best_model.{name}, or members"
+        raise AttributeError(what)
+
+    def rows(self, X: object) -> dict[int, Any]:
+        """Return the inputs for ``X`` by the first member that takes them so."""
+        firsts = sorted({self._group(k) for k in range(len(self.members))})
+        return {first: self.members[first].rows(X) for first in firsts}
+
+    def average_of(self, rows: Mapping[int, Any]) -> NDArray[np.float64]:
+        """Return what the members predict on average, by their weights, for what `rows` gives."""
         mean: Any = 0.0
         for k, (member, weight) in enumerate(zip(self.members, self.weights, strict=True)):
-            if not hasattr(member, "encoders"):  # a `FittedModule`, which reads its inputs itself
-                average = member._average(X)
-            else:
-                group = self._group(k)
-                if group not in inputs:
-                    inputs[group] = member.rows(X)
-                average = member.average_of(inputs[group])
+            average = member.average_of(rows[self._group(k)])
             if member.classes is None and member.target_scaler is not None:
                 average = member.target_scaler.inverse(average)
             mean = mean + weight * average
@@ -177,7 +181,8 @@ class EnsembleModel(FittedModel):
 
     def _group(self, k: int) -> int:
         """Return the first member that encodes a table as member ``k`` does."""
-        return next(j for j in range(k + 1) if _encodes_alike(self.members[j], self.members[k]))
+        own = self.members[k]
+        return next(j for j in range(k + 1) if own.takes_inputs_of(self.members[j]))
 
     def _need_one_encoder(self) -> None:
         if any(self._group(k) for k in range(len(self.members))):
@@ -203,25 +208,6 @@ class _WeightedMean(nn.Module):
         mean: Tensor = (self.weights @ predictions.flatten(1)).view(predictions.shape[1:])
         # The softmax of log shares is the shares.
         return mean[:, None] if self.is_regression else mean.clamp_min(1e-38).log()
-
-
-def _encodes_alike(first: FittedModel, second: FittedModel) -> bool:
-    if first is second:
-        return True
-    if not (hasattr(first, "encoders") and hasattr(second, "encoders")):
-        return False
-    same = len(first.encoders) == len(second.encoders) and all(
-        a is b for a, b in zip(first.encoders, second.encoders, strict=True)
-    )
-    # With one encoder a fold, the inputs are repeated for each network.
-    n_networks = (len(m.network.flat) for m in (first, second))
-    return same and (len(first.encoders) == 1 or len(set(n_networks)) == 1)
-
-
-def _same_columns(member: FittedModel, first: FittedModel) -> bool:
-    return [(e.columns, e.n_outputs) for e in member.encoders] == [
-        (e.columns, e.n_outputs) for e in first.encoders
-    ]
 
 
 def _check(members: Sequence[FittedModel], weights: NDArray[np.float64]) -> None:
@@ -273,10 +259,6 @@ def _members(
 MAX_BYTES = 256 * 2**20
 """Of weights and predictions that are kept; beyond it the worst trials are let go."""
 
-Ensemble: TypeAlias = Literal["auto"] | bool | int | None
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-
 
 def check_ensemble(ensemble: Ensemble) -> Ensemble:
     """Return what ``ensemble=`` may be: ``"auto"``, False, or a number of members up to 25.
@@ -293,27 +275,21 @@ def check_ensemble(ensemble: Ensemble) -> Ensemble:
     )
 
 
-class HeldOut(NamedTuple):
-    """The rows that judge trials: of validation, or of all folds one after another.
+def check_threshold(threshold: str | None, task: str) -> Literal["tune"] | None:
+    """Return what ``threshold=`` may be: ``"tune"`` where there are two classes, or None.
 
-    ``y`` are class codes or values; ``weight`` and ``group`` are None where rows count the same and
-    come alone.
+    Raises:
+        ValueError: for anything else.
     """
-
-    y: npt.NDArray[Any]
-    weight: npt.NDArray[np.float64] | None
-    group: npt.NDArray[np.int64] | None
-
-    @classmethod
-    def of(cls, splits: Sequence[Split]) -> HeldOut:
-        """Join the validation rows of one split or of several folds."""
-        weights = [split.weight for split in splits if split.weight is not None]
-        groups = [split.group for split in splits if split.group is not None]
-        return cls(
-            np.concatenate([split.y for split in splits]),
-            np.concatenate(weights) if weights else None,
-            np.concatenate(groups) if groups else None,
-        )
+    if threshold is not None:
+        check_choice("threshold", threshold, ("tune",))
+        if task != "binary":
+            raise ValueError(
+                f"threshold must be left out unless there are two classes, got {threshold!r} for "
+                f"task={task!r}"
+            )
+        return "tune"
+    return None
 
 
 class _Kept(NamedTuple):
@@ -323,11 +299,12 @@ class _Kept(NamedTuple):
     cost: float
     model: FittedModel
     predictions: Floats
+    stays: bool
 
     @property
     def n_bytes(self) -> int:
         """What weights and predictions take."""
-        return self.predictions.nbytes + self.model.network.flat.nbytes
+        return self.predictions.nbytes + self.model.n_bytes
 
 
 class Comparison(NamedTuple):
@@ -342,18 +319,18 @@ class Comparison(NamedTuple):
 
 
 class Library:
-    """The best trials so far, at most 25 and 256 MB of them, and the default one.
+    """The best trials so far, at most 25 and 256 MB of them, and what the default one predicts.
 
     Args:
         direction: ``"minimize"`` or ``"maximize"``.
-        max_bytes: of weights and predictions; the best trial and the default one stay in any case.
+        max_bytes: of weights and predictions; the best trial stays in any case.
     """
 
     def __init__(self, direction: str, *, max_bytes: int = MAX_BYTES) -> None:
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._max_bytes = max_bytes
         self._kept: list[_Kept] = []
-        self._default: _Kept | None = None
+        self._default: tuple[int, Floats] | None = None  # number and predictions
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -372,7 +349,8 @@ class Library:
 
     def would_keep(self, value: float) -> bool:
         """Say whether a trial of that value is among the best."""
-        return len(self._kept) < MAX_MEMBERS or self._sign * value < self._kept[-1].cost
+        is_full = len(self._kept) >= MAX_MEMBERS or self._n_bytes >= self._max_bytes
+        return not (self._kept and is_full) or self._sign * value < self._kept[-1].cost
 
     def add(
         self,
@@ -382,6 +360,7 @@ class Library:
         predictions: Floats,
         *,
         is_default: bool = False,
+        stays: bool = False,
     ) -> None:
         """Take in a trial, and let the worst go where there are too many.
 
@@ -392,17 +371,33 @@ class Library:
             value: of the trial.
             model: at its best epoch.
             predictions: of the held-out rows.
-            is_default: whether it ran the default configuration, which stays to compare with.
+            is_default: whether it ran the default configuration, to compare with.
+            stays: whether it is kept though others may have better values.
         """
-        if self._kept:
-            model.encoders = self._kept[0].model.encoders
-        trial = _Kept(number, self._sign * value, model, predictions)
         if is_default and self._default is None:
-            self._default = trial
-        self._kept = sorted([*self._kept, trial], key=lambda kept: (kept.cost, kept.number))
+            self._default = number, predictions
+        self._keep(_Kept(number, self._sign * value, model, predictions, stays))
+
+    def merge(self, other: Library) -> None:
+        """Take in what another process has kept of the same study."""
+        for kept in other._kept:
+            if kept.number not in self:
+                self._keep(kept)
+        defaults = [found for found in (self._default, other._default) if found is not None]
+        self._default = min(defaults, key=lambda found: found[0], default=None)
+
+    def _keep(self, trial: _Kept) -> None:
+        if self._kept:
+            trial.model.share_inputs(self._kept[0].model)
+        every = [*self._kept, trial]
+        self._kept = sorted(every, key=lambda kept: (not kept.stays, kept.cost, kept.number))
         n_bytes = np.cumsum([kept.n_bytes for kept in self._kept])
         n_fitting = int((n_bytes <= self._max_bytes).sum())
         del self._kept[max(1, min(n_fitting, MAX_MEMBERS)) :]
+
+    @property
+    def _n_bytes(self) -> int:
+        return sum(kept.n_bytes for kept in self._kept)
 
     def choose(
         self,
@@ -473,7 +468,7 @@ class Library:
     ) -> Comparison | None:
         if self._default is None:
             return None
-        default = self._default.predictions.astype(np.float64)
+        default = self._default[1].astype(np.float64)
         if default.ndim == 2:
             default /= default.sum(axis=1, keepdims=True)
         interval = difference_interval(

@@ -267,8 +267,6 @@ class FittedModel(Frozen):
             **self._record(),
             "feature_names": list(self.feature_names),
             "input_columns": list(self.input_columns),
-            "temperature": self.temperature,
-            "threshold": self.threshold,
         }
         write_model(path, record=record, network=self.network, encoders=self.encoders)
 
@@ -293,12 +291,35 @@ class FittedModel(Frozen):
             chosen = get_metric(metric, record["task"], record["classes"])
         return cls(**record | {"metric": chosen})
 
+    @property
+    def n_bytes(self) -> int:
+        """What the weights take in memory."""
+        return self.network.flat.nbytes
+
+    def takes_inputs_of(self, other: FittedModel) -> bool:
+        """Say whether what ``other.rows(X)`` gives are the inputs of this model, too."""
+        if self is other or type(self) is not type(other):
+            return self is other
+        same = len(self.encoders) == len(other.encoders) and all(
+            a is b for a, b in zip(self.encoders, other.encoders, strict=True)
+        )
+        # With one encoder a fold, the inputs are repeated for each network.
+        n_networks = (len(m.network.flat) for m in (self, other))
+        return same and (len(self.encoders) == 1 or len(set(n_networks)) == 1)
+
+    def share_inputs(self, other: FittedModel) -> None:
+        """Take the encoders of another model of the same search, which are fitted alike."""
+        if type(self) is type(other) and _shape(self.encoders) == _shape(other.encoders):
+            self.encoders = other.encoders
+
     def encode(self, X: object) -> Tensor:
         """Return the network's inputs for ``X``: (n, I), or (K, n, I) where encoders differ."""
         return torch.cat(list(self._batches(self.rows(X))), dim=-2)
 
-    def rows(self, X: object) -> list[TableRows]:
-        """Return the rows of ``X`` as each encoder has them, to be expanded in batches."""
+    def rows(self, X: object) -> Any:
+        """Return the inputs for ``X``, for `average_of`: its rows as each encoder has them, to be
+        expanded in batches.
+        """
         # Encoded as a whole: a batch could be read otherwise, such as one with unlike date formats.
         frame = frame_from(X, self.feature_names, input_columns=self.input_columns)
         return [encoder.rows(frame) for encoder in self.encoders]
@@ -340,12 +361,14 @@ class FittedModel(Frozen):
             "params": self.params,
             "classes": pack_labels(self.classes),
             "target_scaler": None if self.target_scaler is None else vars(self.target_scaler),
+            "temperature": self.temperature,
+            "threshold": self.threshold,
         }
 
     def _average(self, X: object) -> NDArray[np.float64]:
         return self.average_of(self.rows(X))
 
-    def average_of(self, rows: Sequence[TableRows]) -> NDArray[np.float64]:
+    def average_of(self, rows: Any) -> NDArray[np.float64]:
         """Return what the networks predict on average for the rows that `rows` gives."""
         with torch.inference_mode():
             batches = [self._mean(self.network(x).double()) for x in self._batches(rows)]
@@ -383,6 +406,10 @@ class FittedModel(Frozen):
             cell = column.tolist()[row]
             raise ValueError(f"y must hold finite numbers, got {cell!r} in row {row}; drop the row")
         return values
+
+
+def _shape(encoders: Sequence[TabularEncoder]) -> list[tuple[object, ...]]:
+    return [(encoder.columns, encoder.n_outputs) for encoder in encoders]
 
 
 def _column(y: ArrayLike) -> pd.Series:

@@ -24,7 +24,11 @@ from objectives.models.files import (
     Labels,
     Path_,
     Record,
+    is_ensemble,
+    read_ensemble,
     read_module,
+    read_temperature,
+    read_threshold,
     refusing,
     unpack_labels,
     unpack_scaler,
@@ -72,6 +76,11 @@ class TableInputs:
     input_columns: tuple[str, ...]
     encoder: TabularEncoder
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What encoders that are fitted alike have in common."""
+        return self.columns, self.input_columns, self.encoder.columns, self.encoder.n_outputs
+
     def __call__(self, X: object) -> TableRows:
         """Return the inputs for ``X``, to be expanded in batches."""
         frame = frame_from(X, self.columns, input_columns=self.input_columns)
@@ -105,6 +114,8 @@ class FittedModule(FittedModel):
         kind: ``"module"``, or the name of a network of ours.
         example: one row of inputs (1, ...), of which only shape and type are kept; None for several
             inputs.
+        temperature: as of `FittedModel`.
+        threshold: likewise.
     """
 
     suffix = ".safetensors"
@@ -123,26 +134,47 @@ class FittedModule(FittedModel):
         table: TableInputs | None = None,
         kind: str = "module",
         example: Tensor | None = None,
+        temperature: float = 1.0,
+        threshold: float = 0.5,
     ) -> None:
         self.module = module.eval()
         self.task: Task = task
         self.metric, self.classes, self.target_scaler = metric, classes, target_scaler
         self.params, self.hints = dict(params or {}), dict(hints or {})
         self.images, self.table, self.kind = images, table, kind
+        self.temperature, self.threshold = temperature, threshold
         example = example if images is None else images.example()
         self.example = None if example is None else example.to("meta")
 
-    def _average(self, X: object) -> NDArray[np.float64]:
+    @property
+    def n_bytes(self) -> int:
+        """What the weights take in memory."""
+        return sum(tensor.nbytes for tensor in self.module.state_dict().values())
+
+    def takes_inputs_of(self, other: FittedModel) -> bool:
+        """Say whether what ``other.rows(X)`` gives are the inputs of this model, too."""
+        if not isinstance(other, FittedModule):
+            return False
+        return self.table is other.table and self.images == other.images
+
+    def share_inputs(self, other: FittedModel) -> None:
+        """Take the encoder of another model of the same search, which is fitted alike."""
+        mine, its = self.table, getattr(other, "table", None)
+        if mine is not None and its is not None and mine.shape == its.shape:
+            self.table = its
+
+    def average_of(self, rows: Rows) -> NDArray[np.float64]:
+        """Return what the module predicts for the rows that `rows` gives."""
         n_classes = 1 if self.classes is None else len(self.classes)
         batches = [
-            columns(outputs, self.task, n_classes)
-            for _, outputs in predictions(self.module, self._rows(X))
+            columns(outputs, self.task, n_classes) for _, outputs in predictions(self.module, rows)
         ]
-        outputs = torch.cat(batches).double()
+        outputs = torch.cat(batches).cpu().double()
         average = outputs[:, 0] if self.classes is None else probabilities(outputs)
         return average.numpy()
 
-    def _rows(self, X: object) -> Rows:
+    def rows(self, X: object) -> Rows:
+        """Return the module's inputs for ``X``, for `average_of`."""
         if self.images is not None:
             return self.images.rows(X)
         return TensorRows(as_inputs(X)) if self.table is None else self.table(X)
@@ -174,7 +206,8 @@ class FittedModule(FittedModel):
         build: Callable[..., nn.Module] | None = None,
         metric: Metric | None = None,
     ) -> Self:
-        """Read a model that `save` wrote. Nothing in the file is run.
+        """Read a model that `save` wrote. Nothing in the file is run. An ensemble's file gives an
+        `objectives.models.ensemble.EnsembleModel`.
 
         Args:
             path: the file.
@@ -185,6 +218,8 @@ class FittedModule(FittedModel):
             ValueError: if there is no such file, it is no such model or damaged, or its weights
                 are of another module than ``build`` makes.
         """
+        if is_ensemble(path):
+            return read_ensemble(path, metric=metric, build=build)  # type: ignore[no-any-return]
         with refusing(path, "FittedModule.save"):
             content = Path(path).read_bytes()
             record, state, encoder = read_module(content)
@@ -199,7 +234,7 @@ class FittedModule(FittedModel):
 
     def encode(self, X: object) -> Tensor:
         """Return the module's inputs for ``X``: pixels, an array, or an encoded table."""
-        order = torch.arange(len(rows := self._rows(X)))
+        order = torch.arange(len(rows := self.rows(X)))
         (inputs,) = rows.stream(order, max(1, len(order)))
         if not isinstance(inputs, Tensor):
             raise ValueError("export must be of a module of one input, got one of several")
@@ -248,6 +283,8 @@ def _arguments(record: Record, encoder: TabularEncoder | None, n_bytes: int) -> 
         "images": images,
         "table": table,
         "example": example,
+        "temperature": read_temperature(record),
+        "threshold": read_threshold(record),
     }
 
 

@@ -158,7 +158,28 @@ class ImageArguments(DataArguments, total=False):
     n_workers: Annotated[int | None, Argument(None, "a whole number")]
 
 
-class MLPArguments(TableArguments, total=False):
+class ChoiceArguments(TypedDict, total=False):
+    """What the result's ``model`` is, of the trials that a search has run.
+
+    Args:
+        ensemble: Whether the result's ``model`` is an ensemble of trials. With ``auto`` it is where
+            that beats the best trial on held-out rows; a number gives the votes at most; False or
+            none is the best trial. The best 25 trials of this process, or of the workers of an
+            executor, are kept for it, up to 256 MB. Fine-tuned networks are slow to predict, so for
+            them ``auto`` is the best trial.
+        threshold: ``tune`` to choose the probability from which on ``predict`` of the result's
+            ``model`` names the second of two classes, for a metric of labels such as ``f1_macro``;
+            by default 0.5. It is chosen on held-out rows, and kept where it helps on rows that did
+            not choose it.
+    """
+
+    ensemble: Annotated[
+        Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
+    ]
+    threshold: Annotated[Literal["tune"] | None, Argument(None, "a text", ("tune",))]
+
+
+class MLPArguments(TableArguments, ChoiceArguments, total=False):
     """What `objectives.mlp.MLPObjective` takes besides the search space.
 
     Args:
@@ -174,14 +195,6 @@ class MLPArguments(TableArguments, total=False):
             is best, and the result's ``model`` predicts by these networks. ``auto`` is one in ten
             trials, 2 at most, where up to 6,000 such rows are judged by one split, else none. Of a
             ``timeout`` it takes up to a third.
-        ensemble: Whether the result's ``model`` is an ensemble of trials. With ``auto`` it is where
-            that beats the best trial on held-out rows; a number gives the votes at most; False or
-            none is the best trial. The best 25 trials of this process are kept for it, up to
-            256 MB.
-        threshold: ``tune`` to choose the probability from which on ``predict`` of the result's
-            ``model`` names the second of two classes, for a metric of labels such as ``f1_macro``;
-            by default 0.5. It is chosen on held-out rows, and kept where it helps on rows that did
-            not choose it.
         recipe: What surrounds the tuned hyperparameters: ``modern``, or ``plain`` for the
             textbook's network.
         precision: Of the matrix products of training: ``float32``, or ``bfloat16`` for those of
@@ -196,15 +209,15 @@ class MLPArguments(TableArguments, total=False):
     confirm: Annotated[
         Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
     ]
-    ensemble: Annotated[
-        Literal["auto"] | bool | int | None, Argument("auto", "auto, none or a whole number")
-    ]
-    threshold: Annotated[Literal["tune"] | None, Argument(None, "a text", ("tune",))]
     recipe: Annotated[str, Argument("modern", "a text", RECIPES)]
     precision: Annotated[Precision, Argument("auto", "a text", PRECISIONS)]
 
 
-class FinetuneArguments(ImageArguments, total=False):
+class CNNArguments(ImageArguments, ChoiceArguments, total=False):
+    """What `objectives.cnn.CNNObjective` takes besides the search space."""
+
+
+class FinetuneArguments(CNNArguments, total=False):
     """What `objectives.finetune.FinetuneObjective` takes besides the search space.
 
     Args:
@@ -219,7 +232,7 @@ class FinetuneArguments(ImageArguments, total=False):
     weights: Annotated[str | os.PathLike[str] | None, Argument("DEFAULT", "a text")]
 
 
-class ModuleArguments(TableArguments, ImageArguments, total=False):
+class ModuleArguments(TableArguments, CNNArguments, total=False):
     """What `objectives.module.ModuleObjective` takes besides the search space.
 
     Args:
@@ -324,8 +337,8 @@ class ReadyMade:
         return frozenset(arguments_of(*self.definitions))
 
 
-_OF_TABLES = (DataArguments, TableArguments)
-_OF_IMAGES = (DataArguments, ImageArguments)
+_OF_TABLES = (DataArguments, TableArguments, ChoiceArguments)
+_OF_IMAGES = (DataArguments, ImageArguments, ChoiceArguments)
 _ALL = (
     ReadyMade(
         kind="mlp",

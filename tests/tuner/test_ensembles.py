@@ -1,18 +1,26 @@
 """What a search predicts with: an ensemble of trials where that is better, else the best one."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import f1_score
+from torch import nn
 
-from objectives import FittedModel, MLPObjective
-from objectives.models.ensemble import EnsembleModel, Library
+from objectives import CNNObjective, FittedModel, FittedModule, MLPObjective, ModuleObjective
+from objectives.metrics import METRICS
+from objectives.models.ensemble import EnsembleModel, HeldOut, Library
 from objectives.models.held_out import scale_temperature
+from objectives.models.mlp import Frozen
+from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_flat
 from tests.tuner.commands import run
 from tests.tuner.reports import Page
-from tuner import load_result, tune_mlp
+from tuner import load_result, tune_cnn, tune_finetune, tune_mlp, tune_module
 from tuner.storage.view import view_of
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -85,6 +93,202 @@ def test_a_continued_search_may_choose_what_an_earlier_one_has_chosen(tmp_path):
     known = {8, *first.ensemble_weights()["trial"], more.best_trial.number}
     assert set(more.ensemble_weights()["trial"]) <= known
     assert (load_result(call["storage"]).model.predict(X) == more.model.predict(X)).all()
+
+
+def perceptron(n_inputs, width):
+    return nn.Sequential(nn.Linear(n_inputs, width), nn.Tanh(), nn.Linear(width, 1))
+
+
+def curve(n_outputs, width):
+    return nn.Sequential(nn.Flatten(), perceptron(4, width))
+
+
+class Pair(nn.Module):
+    """A module of numbers and further numbers."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.out = curve(1, width)
+
+    def forward(self, some, others):
+        return self.out(torch.cat([some, others], dim=1))
+
+
+# As `ALIKE`: values that are mostly noise, and networks that know little of them.
+MANY = NOISE.normal(size=(160, 4))
+VALUES = 2 * MANY[:, 0] + 2 * np.sin(3 * MANY[:, 1]) + NOISE.normal(size=160)
+FRAME = pd.DataFrame(MANY, columns=list("abcd")).assign(kind=np.where(VALUES > 0, "up", "down"))
+PAIR = {"some": MANY[:, :1].astype(np.float32), "others": MANY[:, 1:].astype(np.float32)}
+PIXELS = (MANY.repeat(16, axis=1).reshape(-1, 8, 8) * 40 + 128).clip(0, 255).astype(np.uint8)
+UNLIKE = {
+    "n_trials": 8,
+    "epochs": 5,
+    "valid_size": 0.65,
+    "test_size": 0.15,
+    "sampler": "random",
+    "pruner": "none",
+    "ensemble": 5,
+    "show_progress_bar": False,
+}
+RATES = {"learning_rate": (0.05, 0.1), "batch_size": 8}
+WIDE = RATES | {"width": 16}
+MODULES = {
+    "table": (
+        lambda **o: tune_module(perceptron, (FRAME, VALUES), space=WIDE, **o),
+        perceptron,
+        FRAME,
+    ),
+    "arrays": (lambda **o: tune_module(curve, (MANY, VALUES), space=WIDE, **o), curve, MANY),
+    "several inputs": (
+        lambda **o: tune_module(Pair, (PAIR, VALUES), space=WIDE, **o),
+        Pair,
+        PAIR,
+    ),
+    "images": (
+        lambda **o: tune_cnn(
+            (PIXELS, VALUES), space=RATES | {"hidden_units": 4, "n_layers": 1}, **o
+        ),
+        None,
+        PIXELS,
+    ),
+}
+
+
+def prediction(model, inputs):
+    return model.predict(inputs) if model.classes is None else model.predict_proba(inputs)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_networks_of_ones_own_and_of_images_predict_together_too(name, tmp_path):
+    tuned, build, inputs = MODULES[name]
+    storage = tmp_path / "s.journal"
+
+    result = tuned(storage=storage, **UNLIKE)
+
+    model, weights = result.model, result.ensemble_weights()
+    assert len(weights) > 1
+    members = [prediction(result.model_of(n), inputs) for n in weights["trial"]]
+    expected = np.average(members, axis=0, weights=weights["weight"])
+    together = EnsembleModel(model.members, model.weights)  # as they are without a temperature
+    np.testing.assert_allclose(prediction(together, inputs), expected, rtol=1e-4, atol=1e-6)
+    assert isinstance(result.best_model, FittedModule)
+    assert isinstance(result.refit(), FittedModule)
+    assert "held-out" in result.comparison()
+    assert np.isfinite(float(result.test_score()))
+    assert "The model that predicts: ensemble" in Page(result.report(tmp_path / "r.html")).text
+    model.save(tmp_path / "model.zip")
+    loaded = FittedModule.load(tmp_path / "model.zip", build=build)
+    for other in (loaded, load_result(storage, build=build).model):
+        assert (prediction(other, inputs) == prediction(model, inputs)).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CNNObjective((PICTURES, SHADES), space={"hidden_units": 4, "epochs": 3}),
+        lambda: ModuleObjective(build_flat, (SIGNALS, KINDS), space={"epochs": 3}),
+        lambda: ModuleObjective(perceptron, (FRAME, VALUES), space={"epochs": 3, "width": 8}),
+    ],
+)
+def test_the_held_out_rows_of_a_module_give_its_trials_value(make):
+    objective = make()
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, {name: row.default for name, row in objective.space.items()})
+    values = [cohort.train_epoch()[0].value for _ in range(3)]
+
+    predictions = objective.held_out(cohort.model(0))
+
+    best = max(values) if objective.metric.direction == "maximize" else min(values)
+    score = objective.metric.score(objective.held_out_rows.y, predictions)
+    assert score == pytest.approx(best, rel=1e-4)
+
+
+def test_a_table_is_encoded_once_for_modules_that_predict_together():
+    model = MODULES["table"][0](**UNLIKE).model
+
+    assert len(model.members) > 1
+    assert list(model.rows(FRAME)) == [0]
+    assert model.feature_names_in_.tolist() == [*"abcd", "kind"]
+
+
+def test_an_ensemble_says_where_the_network_of_one_trial_is():
+    model = MODULES["arrays"][0](**UNLIKE).model
+
+    assert isinstance(model, EnsembleModel)
+    with pytest.raises(
+        AttributeError, match=r"several networks predict; see result.best_model.mod"
+    ):
+        _ = model.module
+
+
+def test_a_fine_tuned_network_predicts_alone_unless_a_number_is_given():
+    options = {"backbone": "mobilenet_v3_small", "weights": None, "image_size": 16}
+    call = UNLIKE | {"n_trials": 3, "epochs": 1, **options}
+
+    alone = tune_finetune((PICTURES, SHADES), **call | {"ensemble": "auto"})
+    both = tune_finetune((PICTURES, SHADES), **call | {"ensemble": 2})
+
+    assert alone.ensemble_weights()["trial"].tolist() == [alone.best_trial.number]
+    assert 1 <= len(both.ensemble_weights()) <= 2
+    assert both.best_trial.number == alone.best_trial.number
+
+
+def test_a_module_keeps_temperature_and_threshold_in_its_file(tmp_path):
+    call = UNLIKE | {"n_trials": 1, "ensemble": False, "space": {"hidden_units": 4}}
+    model = tune_cnn((PICTURES, SHADES), **call).best_model
+
+    model.at_temperature(2.0).at_threshold(0.3).save(tmp_path / "model.safetensors")
+
+    loaded = FittedModule.load(tmp_path / "model.safetensors")
+    expected = scale_temperature(model.predict_proba(PICTURES), 2.0)
+    np.testing.assert_allclose(loaded.predict_proba(PICTURES), expected)
+    labels = model.classes[(expected[:, 1] >= 0.3).astype(int)]
+    assert (loaded.predict(PICTURES) == labels).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["perceptrons", "modules"])
+def test_trials_of_an_executors_workers_predict_together(kind, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
+        call = {"executor": executor, "n_jobs": 2, "storage": tmp_path / "s.journal"}
+        if kind == "modules":
+            result = MODULES["arrays"][0](**UNLIKE | call)
+        else:
+            result = tune_mlp(NOISY, **ALIKE | call | {"n_trials": 8, "confirm": False})
+
+    weights = result.ensemble_weights()
+    assert len(weights) > 1
+    inputs = MANY if kind == "modules" else X
+    members = [prediction(result.model_of(n), inputs) for n in weights["trial"]]
+    expected = np.average(members, axis=0, weights=weights["weight"])
+    together = EnsembleModel(result.model.members, result.model.weights)
+    np.testing.assert_allclose(prediction(together, inputs), expected, rtol=1e-4, atol=1e-6)
+
+
+def gated(n_outputs=3):
+    module = build_flat(n_outputs=n_outputs)
+    module.gate = lambda x: x  # which cannot be sent to another process
+    return module
+
+
+@pytest.mark.slow
+def test_models_that_a_worker_cannot_send_are_left_out_with_a_warning(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, mp_context=context) as executor,
+        pytest.warns(UserWarning, match="the models of a worker cannot be sent here"),
+    ):
+        result = tune_module(
+            gated,
+            (SIGNALS, KINDS),
+            space={"batch_size": 16},
+            executor=executor,
+            storage=tmp_path / "s.journal",
+            **UNLIKE | {"n_trials": 2},
+        )
+
+    assert result.ensemble_weights()["trial"].tolist() == [result.best_trial.number]
 
 
 def test_without_an_ensemble_the_best_trial_predicts():
@@ -178,6 +382,55 @@ def test_a_library_keeps_the_best_within_its_memory():
         library.add(number, value, model, np.zeros(10, np.float32))
 
     assert library.numbers == {1, 3, 4}
+
+
+class Constant(Frozen):
+    """A model of 100 bytes that predicts one number."""
+
+    n_bytes = 100
+
+    def share_inputs(self, other):
+        pass
+
+
+def constants(values, **options):
+    library = Library("minimize", **options)
+    for number, value in values.items():
+        library.add(number, value, Constant(), np.full(4, value, np.float32))
+    return library
+
+
+def test_a_library_without_room_takes_only_what_is_better():
+    library = constants({0: 2.0}, max_bytes=0)
+
+    assert [library.would_keep(value) for value in (1.0, 2.0, 3.0)] == [True, False, False]
+    assert constants({0: 2.0, 1: 1.0, 2: 3.0}, max_bytes=0).numbers == {1}
+
+
+def test_a_best_trial_that_is_not_of_the_best_value_stays_and_predicts():
+    library = constants({0: 1.0, 1: 2.0}, max_bytes=0)
+    best = Constant()
+
+    library.add(2, 5.0, best, np.full(4, 5.0, np.float32), stays=True)
+
+    rows = HeldOut(np.zeros(4), None, None)
+    choice = library.choose(METRICS["rmse"], rows, best=2, ensemble=False, seed=0)
+    assert choice.model is best
+
+
+def test_libraries_of_several_workers_are_as_good_as_one():
+    values = {number: float(number % 7) for number in range(60)}
+    whole, parts = (
+        constants(values),
+        [constants({n: v for n, v in values.items() if n % 3 == k}) for k in range(3)],
+    )
+
+    merged = Library("minimize")
+    for part in [*parts, parts[0]]:
+        merged.merge(part)
+
+    assert merged.numbers == whole.numbers
+    assert len(merged) == len(whole) == 25
 
 
 @pytest.mark.parametrize("ensemble", [True, 0, 26, "yes", 1.5])

@@ -340,15 +340,17 @@ def _judged(result: _Result | optuna.Study, *, test: bool) -> _Judged | None:
         return None
     from objectives.models.held_out import scale_temperature
 
-    model, divided = result.model, (judge.data.fingerprint, judge.data.split, judge.seed)
+    model = result.model
+    divided: tuple[object, ...] = (judge.data.fingerprint, judge.data.split, judge.seed)
     if not test and hasattr(judge, "held_out"):
         # By the networks that did not see a row; in single precision.
+        divided = (*divided, getattr(judge, "folds", None))
         prediction, (y, weight, group) = judge.held_out(model), judge.held_out_rows
         prediction = prediction.astype(np.float64)
         if prediction.ndim == 2:
             shares = prediction / prediction.sum(axis=1, keepdims=True)
             prediction = scale_temperature(shares, model.temperature)
-        return _Judged(judge.metric, y, prediction, weight, group, (*divided, judge.folds))
+        return _Judged(judge.metric, y, prediction, weight, group, divided)
     if test:
         result.test_score()  # records that it is open
     rows = judge.data.open_test() if test else judge.data.valid

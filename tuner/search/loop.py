@@ -102,11 +102,11 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
     may_be_best = value is not None and _may_be_best(running, value)
     keeps = value is not None and running.would_keep(value, record)
     model = cohort.model(number) if may_be_best or keeps else None
+    cohort.drop(number)  # before its model predicts, which takes memory as well
     if keeps and value is not None and model is not None:
         running.keep(number, value, record, model)
     if may_be_best and model is not None:
         running.artifacts.keep_model(trial, model)
-    cohort.drop(number)
     running.finish(number, state, stopped, value)
     if may_be_best and model is not None:
         best = best_complete(running.study)

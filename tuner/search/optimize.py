@@ -30,7 +30,7 @@ from tuner.search.progress import ProgressBar
 from tuner.search.samplers import LISTED, make_pruner
 from tuner.search.start_from import HasStudy, open_study
 from tuner.search.trial_queue import enqueue
-from tuner.search.worker import Share, Worker, check_executor, run_elsewhere
+from tuner.search.worker import Share, Worker, check_executor, library_for, run_elsewhere
 from tuner.storage.artifacts import Artifacts, ArtifactStore, check_artifact_store, default_folder
 from tuner.storage.backends import storage_errors
 from tuner.storage.study import Session, load_study, quiet_optuna
@@ -83,7 +83,8 @@ class Outcome:
         session: of the study, which has all trials.
         objective: what was tuned.
         model: number and fitted model of the best trial, if this process trained it.
-        library: the best trials that this process has trained; None where none are kept.
+        library: the best trials of this process, or of the executor's workers; None where none are
+            kept.
         interrupted: whether Ctrl-C ended the search.
         try_params: runs one more configuration in the study; returns its number and model if it is
             the best.
@@ -152,7 +153,7 @@ def optimize(
         objective=objective,
         session=session,
         callbacks=callbacks,
-        library=_library(objective),
+        library=library_for(objective),
         watch=watch,
     )
     model = None
@@ -179,12 +180,13 @@ def optimize(
                 storage=location if "://" in location else str(Path(location).absolute()),
                 study_name=study_name,
                 n_trials=total,
+                n_workers=plan.n_jobs,
             )
             with ProgressBar(
                 total=total, timeout=plan.timeout, metric=plan.metric, enabled=show_progress_bar
             ) as progress:
                 worker.interrupted = run_elsewhere(
-                    executor, plan.n_jobs, share, session, progress, watch
+                    executor, share, session, progress, watch=watch, library=worker.library
                 )
     return Outcome(
         session=session,
@@ -270,14 +272,6 @@ def _typical(plan: Plan, planned: Sequence[Params]) -> list[Params]:
     sampler = RandomSampler(seed=plan.seed)
     drawn = [from_stored(plan.space, sample(plan.space, sampler, study)) for _ in range(_N_TIMED)]
     return [*planned[:1], *drawn][:_N_TIMED]
-
-
-def _library(objective: Tuned) -> Library | None:
-    if not (has_cohorts(objective) and hasattr(objective, "held_out")):
-        return None
-    from objectives.models.ensemble import Library  # torch is loaded, as the objective needs it
-
-    return Library(objective.metric.direction)
 
 
 def _artifact_store(plan: Plan, storage: Any) -> str | ArtifactStore | None:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from objectives._messages import nearest, warn_caller
 from objectives.space.space import stored_space
@@ -197,7 +197,7 @@ class Worker:
 class Executor(Protocol):
     """What runs functions elsewhere, as those of `concurrent.futures` do."""
 
-    def submit(self, function: Callable[[Share], int], share: Share, /) -> Any:
+    def submit(self, function: Callable[[Share], Ended], share: Share, /) -> Any:
         """Run the function, and return a future of its result."""
 
 
@@ -211,6 +211,7 @@ class Share:
         storage: path or URL of the study's storage, which the worker can reach.
         study_name: of the study.
         n_trials: finished trials in the study at which to stop.
+        n_workers: of the call.
         run: what the workers of one call have in common.
         index: of the worker in this call, which makes each share another.
     """
@@ -220,6 +221,7 @@ class Share:
     storage: str
     study_name: str
     n_trials: int
+    n_workers: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     index: int = 0
 
@@ -228,11 +230,40 @@ class Share:
         return f"Share(study_name={self.study_name!r}, index={self.index})"
 
 
-def work(share: Share) -> int:
-    """Train trials of the study until it is done; return how many this worker has ended.
+class Ended(NamedTuple):
+    """What a worker gives back.
+
+    Args:
+        n_trials: how many it has ended.
+        library: the best of them, pickled, as an executor may know less of pickling than a process
+            does; None where none are kept.
+        problem: why they cannot be sent, if they cannot.
+    """
+
+    n_trials: int
+    library: bytes | None = None
+    problem: str = ""
+
+
+def library_for(objective: Tuned, *, n_workers: int = 1) -> Library | None:
+    """Return where one of some processes keeps its best trials, which share the memory; None for an
+    objective that has no use for it.
+    """
+    if not (has_cohorts(objective) and hasattr(objective, "held_out")):
+        return None
+    from objectives.models.ensemble import MAX_BYTES, Library  # torch is loaded for the objective
+
+    # Without an ensemble, the best one suffices.
+    max_bytes = MAX_BYTES // n_workers if getattr(objective, "ensemble", None) else 0
+    return Library(objective.metric.direction, max_bytes=max_bytes)
+
+
+def work(share: Share) -> Ended:
+    """Train trials of the study until it is done; return what came of it.
 
     This is what an executor runs, in another process and perhaps on another machine.
     """
+    library = library_for(share.objective, n_workers=share.n_workers)
     ended: list[int] = []
     with quiet_optuna(), share.plan.session(share.storage, share.study_name) as session:
         worker = Worker(
@@ -240,9 +271,15 @@ def work(share: Share) -> int:
             objective=share.objective,
             session=session,
             callbacks=[lambda _, trial: ended.append(trial.number)],
+            library=library,
         )
         worker.run(share.n_trials, timeout=share.plan.timeout, run=share.run)
-    return len(ended)
+    if not library:
+        return Ended(len(ended))
+    try:
+        return Ended(len(ended), pickle.dumps(library))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        return Ended(len(ended), problem=str(error))
 
 
 def check_executor(
@@ -281,11 +318,12 @@ def check_executor(
 
 def run_elsewhere(
     executor: Executor,
-    n_workers: int,
     share: Share,
     session: Session,
     progress: ProgressBar,
+    *,
     watch: Watch | None = None,
+    library: Library | None = None,
 ) -> bool:
     """Submit a share to each worker and wait for them; Ctrl-C stops them and returns.
 
@@ -293,11 +331,11 @@ def run_elsewhere(
 
     Args:
         executor: with ``submit``, whose results have ``done`` and ``result``.
-        n_workers: shares to submit.
         share: of the first worker; the others differ in the index.
         session: of the study that they work on.
         progress: shows how far they are.
         watch: called here with the session when trials may have ended.
+        library: takes in the best trials of the workers that end without an error.
 
     Returns:
         Whether it was Ctrl-C that ended them.
@@ -305,7 +343,7 @@ def run_elsewhere(
     Raises:
         Exception: of a worker, if all of them failed.
     """
-    shares = [replace(share, index=index) for index in range(n_workers)]
+    shares = [replace(share, index=index) for index in range(share.n_workers)]
     futures = [executor.submit(work, each) for each in shares]
     interrupted = False
     try:
@@ -322,7 +360,25 @@ def run_elsewhere(
             f"a worker ended with an error, the others continued: {type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''}"
         )
+    if library is not None:
+        for future in futures:
+            if _error_of(future) is None:
+                _take_in(library, future.result())
     return interrupted
+
+
+def _take_in(library: Library, ended: Ended) -> None:
+    problem = ended.problem
+    if ended.library is not None:
+        try:
+            library.merge(pickle.loads(ended.library))  # from a worker that this call has started
+        except Exception as error:  # a module of the user's own may raise anything
+            problem = f"{type(error).__name__}: {error}"
+    if problem:
+        warn_caller(
+            f"the models of a worker cannot be sent here ({problem}), so an ensemble does without "
+            "its trials; define the module's class and functions at the top of an importable file"
+        )
 
 
 def _wait(futures: list[Any], session: Session, progress: ProgressBar, watch: Watch | None) -> None:

@@ -14,9 +14,9 @@ from tuner.storage.artifacts import Artifacts
 from tuner.storage.trial_attrs import CHOSEN, study_attr
 
 if TYPE_CHECKING:
-    from objectives.mlp import MLPObjective
     from objectives.models.ensemble import Choice, Library
     from objectives.models.mlp import FittedModel
+    from objectives.objective import NetworkObjective
 
 
 class Recorded(NamedTuple):
@@ -57,7 +57,7 @@ def n_complete(study: optuna.Study) -> int:
 def choose(
     study: optuna.Study,
     library: Library,
-    objective: MLPObjective,
+    objective: NetworkObjective[FittedModel],
     members: Mapping[int, FittedModel],
     best: int,
 ) -> Choice:
@@ -65,7 +65,8 @@ def choose(
     for number in sorted(members.keys() - library.numbers):
         value = study.get_trials(deepcopy=False)[number].value
         assert value is not None, "a complete trial has a value"
-        library.add(number, value, members[number], objective.held_out(members[number]))
+        predictions = objective.held_out(members[number])
+        library.add(number, value, members[number], predictions, stays=number == best)
     return library.choose(
         objective.metric,
         objective.held_out_rows,
