@@ -283,28 +283,31 @@ def noise(view: StudyView) -> Noise | None:
         error = math.sqrt(max(share * (1 - share), 0.0) / (n_valid + 4))
         return Noise(error, f"the standard error of accuracy on {n_valid} validation rows")
     numbers = view.ranked["number"].head(_JITTER_TRIALS)
-    jitters = [jitter(view.curves[n]) for n in numbers if n in view.curves]
+    jitters = [jitter(view.curves[n]["cost"]) for n in numbers if n in view.curves]
     known = [value for value in jitters if value is not None and value > 0]
     if not known:
         return None
     return Noise(float(np.median(known)), "what neighbouring epochs of the best trials differ by")
 
 
-def jitter(curve: pd.DataFrame) -> float | None:
+def jitter(costs: npt.ArrayLike) -> float | None:
     """Standard deviation of the metric from one epoch to the next, around the best epoch.
 
     Differences of neighbours have twice the variance of one value, and leave a trend out.
 
     Args:
-        curve: with a column ``cost``, one row an epoch.
+        costs: of each epoch, lower being better; NaN where there is none.
 
     Example:
-        >>> round(jitter(pd.DataFrame({"cost": [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]})), 3)
+        >>> round(jitter([1.0, 2.0, 1.0, 2.0, 1.0, 2.0]), 3)
         0.775
     """
-    costs = curve["cost"].dropna()
-    if len(costs) < _MIN_JITTER_EPOCHS:
+    known = np.asarray(costs, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if len(known) < _MIN_JITTER_EPOCHS:
         return None
-    best = int(costs.to_numpy().argmin())
-    near = costs.iloc[max(best - _JITTER_EPOCHS, 0) : best + _JITTER_EPOCHS + 1]
-    return float(near.diff().std() / math.sqrt(2)) if len(near) >= _MIN_JITTER_EPOCHS else None
+    best = int(known.argmin())
+    near = known[max(best - _JITTER_EPOCHS, 0) : best + _JITTER_EPOCHS + 1]
+    if len(near) < _MIN_JITTER_EPOCHS:
+        return None
+    return float(np.std(np.diff(near), ddof=1) / math.sqrt(2))

@@ -15,10 +15,12 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pandas as pd
+from optuna.trial import TrialState
 
 from objectives._messages import short
 from objectives.space.hyperparameter import Value
 from tuner.diagnosis.evidence import Finding, Levels, Range, Side, ranges
+from tuner.storage.optuna_internals import StudyOfTrials
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView
 
@@ -36,6 +38,7 @@ _NO_DIFFERENCE = 0.05
 # Half of Optuna's trees, and 256 leaves at most where it has one for each trial: of 1,000 trials, a
 # second instead of fifteen, and the effect of one hyperparameter needs no more.
 _N_TREES, _DEPTH = 32, 8
+_MAX_IN_FOREST = 1000
 
 # Loeppky, Sacks & Welch 2009, "Choosing the sample size of a computer experiment".
 TRIALS_A_DIMENSION = 10
@@ -90,10 +93,13 @@ def no_difference(view: StudyView) -> list[Finding]:
     narrow = view.importances
     if len(narrow) < 2 or min(narrow.values()) >= _NO_DIFFERENCE:
         return []
+    # Of a large study every so many trials: a forest of 10,000 takes seconds and says the same.
+    every = math.ceil(n / _MAX_IN_FOREST)
+    complete = view.in_memory.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         wide = get_param_importances(
-            view.in_memory,
+            StudyOfTrials(complete[::every], view.direction),
             evaluator=FanovaImportanceEvaluator(n_trees=_N_TREES, max_depth=_DEPTH, seed=0),
         )
     overall = {name.removeprefix("log2_"): share for name, share in wide.items()}

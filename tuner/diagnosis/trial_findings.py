@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from objectives._messages import short
 from tuner.diagnosis.evidence import Finding, jitter, noise, ranges
 from tuner.storage.trial_attrs import PRUNED
 from tuner.storage.view import StudyView
+
+Costs: TypeAlias = npt.NDArray[np.float64]
 
 _MANY = 0.1  # Share of the trials from which on breaking down is worth a finding.
 _MIN_CASES = 2
@@ -233,9 +237,9 @@ def impatient(view: StudyView) -> Finding | None:
         return None
     complete = view.ranked.head(math.ceil(len(view.ranked) / 2))
     stopped = complete["stopped"] == "patience"
-    curves = {n: view.curves[n] for n in complete["number"] if n in view.curves}
+    curves = {n: view.curves.costs(n) for n in complete["number"] if n in view.curves}
     rising = sum(_was_rising(curves[n], patience) for n in complete["number"][stopped])
-    near = sum(_longest_wait(curve) >= _NEAR_MISS * patience for curve in curves.values())
+    near = sum(_waited(costs, _NEAR_MISS * patience) for costs in curves.values())
     if max(rising, near) < max(_MIN_IMPATIENT, _SHARE * len(complete)):
         return None
     return Finding(
@@ -247,12 +251,12 @@ def impatient(view: StudyView) -> Finding | None:
     )
 
 
-def _was_rising(curve: pd.DataFrame, patience: int) -> bool:
+def _was_rising(costs: Costs, patience: int) -> bool:
     """Whether the second half of the wait was better than the first by more than jitter explains.
 
     No epoch of it beat the best one, which may have been a lucky spike.
     """
-    wait = curve["cost"].dropna().tail(patience).to_numpy()
+    wait = costs[~np.isnan(costs)][-patience:]
     half = len(wait) // 2
     if half < 2:
         return False
@@ -261,13 +265,14 @@ def _was_rising(curve: pd.DataFrame, patience: int) -> bool:
     return bool(gain > _STILL_BETTER * error and gain > 0)
 
 
-def _longest_wait(curve: pd.DataFrame) -> int:
-    """Epochs from one best epoch so far to the next that is better by more than jitter, at most."""
-    costs = curve["cost"].to_numpy()
+def _waited(costs: Costs, n_epochs: float) -> bool:
+    """Whether so many epochs lay between a best epoch so far and the next that is better by more
+    than jitter.
+    """
     before = np.fmin.accumulate(np.concatenate([[np.inf], costs[:-1]]))
     better = np.flatnonzero(costs < before)
-    clear = before[better[1:]] - costs[better[1:]] > (jitter(curve) or 0.0)
-    return int(np.diff(better)[clear].max(initial=0))
+    late = better[1:][np.diff(better) >= n_epochs]
+    return bool(len(late) and (before[late] - costs[late] > (jitter(costs) or 0.0)).any())
 
 
 def overfitting(view: StudyView) -> Finding | None:

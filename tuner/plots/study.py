@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.lines import Line2D
 
 from objectives._messages import short
@@ -304,8 +304,15 @@ def plot_timeline(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
         here = data.state == state
         start, edges = data.start_s[here] / seconds, 0.4 if len(width) < _MANY else 0
         height = max(0.8, (np.ptp(data.lane) + 1) / _ROWS)
-        bars = ax.barh(data.lane[here], width[here], height, start, color=look.color)
-        plt.setp(bars, edgecolor="white", linewidth=edges)
+        # As one collection: of 10,000 bars on their own each takes half a millisecond.
+        left, right = start, start + width[here]
+        low, high = data.lane[here] - height / 2, data.lane[here] + height / 2
+        corners = np.stack([left, low, left, high, right, high, right, low], axis=1)
+        bars = PolyCollection(list(corners.reshape(-1, 4, 2)), facecolors=look.color)
+        bars.set(edgecolor="white", linewidth=edges)
+        bars.sticky_edges.x.append(0.0)
+        ax.add_collection(bars)
+    ax.autoscale_view()
     ax.set_xlabel(f"{unit} since the first trial began")
     workers = np.unique(data.worker)
     if len(workers) == 1:

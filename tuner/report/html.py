@@ -14,19 +14,21 @@ import hashlib
 import io
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import optuna
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -34,7 +36,7 @@ from objectives._messages import short
 from objectives.data.files import check_target, replace_file
 from tuner import plots
 from tuner.plots.figures import plot_predictions
-from tuner.report.content import MAX_PANELS, page_values
+from tuner.report.content import MAX_PANELS, Row, TrialTable, page_values
 from tuner.storage.backends import redacted
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView, view_of
@@ -119,11 +121,29 @@ def _page(values: Mapping[str, object]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: redacted(value) if type(value) is str else value,
+        finalize=_without_passwords,
     )
     return environment.from_string(page).render(
-        values, style=Markup(style), script=Markup(script), policy=policy
+        values,
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy,
+        cells=partial(_cells, cast(TrialTable, values["table"])),
     )
+
+
+def _without_passwords(value: object) -> object:
+    return redacted(value) if type(value) is str and "://" in value else value
+
+
+def _cells(table: TrialTable, row: Row) -> Markup:
+    """Return the cells of a trial, of which a large study has more than a template is fit for."""
+    cells = []
+    for column, cell in zip(table.columns, row.cells, strict=True):
+        kind = ' class="number"' if column.is_number else ""
+        exact = f' data-exact="{escape(cell.exact)}"' if cell.exact else ""
+        cells.append(f"<td{kind}{exact}>{escape(str(_without_passwords(cell.text)))}</td>")
+    return Markup("".join(cells))
 
 
 def _hash_of(text: str) -> Markup:
@@ -304,22 +324,36 @@ def picture(
     is_wide = caption == _WIDE
     width, height = size
     # Not through pyplot, which would keep the figure, and in a notebook show it.
-    figure = Figure(figsize=(2 * width if is_wide else width, height), layout="constrained")
-    file = io.BytesIO()
+    shape = (2 * width if is_wide else width, height)
+    figure = Figure(figsize=shape, layout="constrained", dpi=_DPI)
     with warnings.catch_warnings():
         # A label in a script that the font lacks: the table beside has it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from (current )?font")
         draw(figure.subplots())
-        figure.savefig(file, format="png", dpi=_DPI)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
     # A third of the bytes, and no difference that an eye sees: colours of few points stay.
     image = (
-        Image.open(file)
+        Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
         .convert("RGB")
         .quantize(_N_COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     )
-    light, palette = _address(image), image.getpalette() or []
-    image.putpalette(_for_dark_page(palette))
-    return Picture(caption, alt, light, _address(image), image.width, image.height, is_wide)
+    file = io.BytesIO()
+    image.save(file, format="png", optimize=True)
+    light, palette = file.getvalue(), image.getpalette() or []
+    dark = _address(_with_palette(light, _for_dark_page(palette)))
+    return Picture(caption, alt, _address(light), dark, image.width, image.height, is_wide)
+
+
+def _with_palette(png: bytes, palette: list[int]) -> bytes:
+    """Return a PNG with other colours, whose points need not be compressed again.
+
+    A chunk is its length, its name, its content and a sum of the last two.
+    """
+    start = png.index(b"PLTE")
+    end = start + 4 + int.from_bytes(png[start - 4 : start], "big")
+    chunk = b"PLTE" + bytes(palette[: end - start - 4])
+    return png[:start] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + png[end + 4 :]
 
 
 def _for_dark_page(palette: list[int]) -> list[int]:
@@ -331,7 +365,5 @@ def _for_dark_page(palette: list[int]) -> list[int]:
     return shades
 
 
-def _address(image: Image.Image) -> str:
-    content = io.BytesIO()
-    image.save(content, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+def _address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 import pandas as pd
 from optuna.distributions import (
@@ -229,12 +230,21 @@ class StudyView:
     @cached_property
     def curves_table(self) -> pd.DataFrame:
         """See `tuner.tables.curves_dataframe`."""
-        rows = [row for trial in self.trials for row in _curve_rows(trial)]
+        epochs, columns = list[int](), [list[float | None]() for _ in range(1 + len(_CURVES))]
+        n_rows = []
+        for trial in self.trials:
+            steps, recorded = _curve(trial)
+            n_rows.append(len(steps))
+            epochs += steps
+            for column, cells in zip(columns, recorded, strict=True):
+                column += cells
+        numbers = np.repeat([trial.number for trial in self.trials], n_rows)
         # A foreign study may call its metric "loss": its column must not be the recorded loss's.
         value = "valid_value" if f"valid_{self.metric}" in _CURVES else f"valid_{self.metric}"
         names = ("number", "epoch", value, *_CURVES)
-        frame = pd.DataFrame(rows, columns=list(names))
-        return frame.astype(dict.fromkeys(names, "float64") | {"number": "int64", "epoch": "int64"})
+        kept = [np.array(column, dtype=np.float64) for column in columns]
+        whole = [np.array(column, dtype=np.int64) for column in (numbers, epochs)]
+        return pd.DataFrame(dict(zip(names, [*whole, *kept], strict=True)))
 
     @cached_property
     def ended(self) -> pd.DataFrame:
@@ -255,11 +265,11 @@ class StudyView:
         return ranked.drop(columns="is_other")
 
     @cached_property
-    def curves(self) -> Mapping[int, pd.DataFrame]:
+    def curves(self) -> Curves:
         """Learning curves by trial number, with columns ``value`` and ``cost`` of the metric."""
         table = self.curves_table
         value = table.iloc[:, 2]
-        return _Curves(table.assign(value=value, cost=self.sign * value))
+        return Curves(table.assign(value=value, cost=self.sign * value))
 
     @property
     def best_curve(self) -> pd.DataFrame | None:
@@ -294,15 +304,15 @@ class StudyView:
         return list(dict.fromkeys([*ranked, *varied]))
 
 
-class _Curves(Mapping[int, pd.DataFrame]):
+class Curves(Mapping[int, pd.DataFrame]):
     """Parts of a table by trial number, each cut out when it is asked for: a study may have 10,000.
 
     Args:
-        table: with a column ``number``, in which a trial's rows lie together.
+        table: with columns ``number`` and ``cost``, in which a trial's rows lie together.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
-        self._table = table
+        self._table, self._costs = table, table["cost"].to_numpy()
         numbers, starts, counts = np.unique(
             table["number"].to_numpy(), return_index=True, return_counts=True
         )
@@ -311,6 +321,10 @@ class _Curves(Mapping[int, pd.DataFrame]):
 
     def __getitem__(self, number: int) -> pd.DataFrame:
         return self._table.iloc[self._rows[number]]
+
+    def costs(self, number: int) -> npt.NDArray[np.float64]:
+        """Return the column ``cost`` of a trial."""
+        return self._costs[self._rows[number]]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._rows)
@@ -399,17 +413,18 @@ def _trial_row(trial: FrozenTrial, direction: str) -> dict[str, object]:
     }
 
 
-def _curve_rows(trial: FrozenTrial) -> Iterable[tuple[float | None, ...]]:
+def _curve(trial: FrozenTrial) -> tuple[list[int], list[list[float | None]]]:
+    """Return the epochs of a trial, and the columns of its curve, all as long."""
     curve = records(trial).get("curve", {})
-    recorded = [curve.get(name, ()) for name in ("value", *_CURVES)]
+    recorded = [curve.get(name) for name in ("value", *_CURVES)]
     columns = [column if isinstance(column, list) else [] for column in recorded]
-    n_epochs = max(map(len, columns))
-    for epoch in range(n_epochs):
-        cells = (column[epoch] if epoch < len(column) else None for column in columns)
-        yield (trial.number, epoch, *cells)
-    if n_epochs == 0:
-        for step, value in sorted(trial.intermediate_values.items()):
-            yield (trial.number, step, value if math.isfinite(value) else None, *[None] * 4)
+    if n_epochs := max(map(len, columns)):
+        filled = [column + [None] * (n_epochs - len(column)) for column in columns]
+        return list(range(n_epochs)), filled
+    reports = sorted(trial.intermediate_values.items())
+    values = [value if math.isfinite(value) else None for _, value in reports]
+    nothing: list[float | None] = [None] * len(reports)
+    return [step for step, _ in reports], [values, *[nothing] * len(_CURVES)]
 
 
 def _param_column(values: Sequence[object]) -> pd.Series:
