@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from objectives._messages import short
 from objectives.space.hyperparameter import Value
 from tuner.diagnosis.evidence import Finding, Levels, Range, Side, ranges
-from tuner.storage.optuna_internals import StudyOfTrials
+from tuner.storage.study import StudyOfTrials
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView
 

@@ -35,7 +35,6 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives._messages import check_choice, hint
-from tuner.storage.optuna_internals import last_rung, percentile
 from tuner.storage.trial_attrs import PRUNED
 
 SamplerName: TypeAlias = Literal["tpe", "random", "grid", "manual", "gp", "cmaes", "qmc", "auto"]
@@ -339,7 +338,7 @@ def why_pruned(study: optuna.Study, trial: FrozenTrial, *, step: str = "epoch") 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     reported = [t.intermediate_values.get(last, math.nan) for t in complete]
     others = [value for value in reported if not math.isnan(value)]
-    share, bound = percentile(study.pruner), math.nan
+    share, bound = _percentile(study.pruner), math.nan
     if share is not None and others:
         bound = float(np.percentile(others, 100 - share if is_max else share))
     if best < bound if is_max else best > bound:
@@ -349,6 +348,21 @@ def why_pruned(study: optuna.Study, trial: FrozenTrial, *, step: str = "epoch") 
             f"{PRUNED} at {step} {last}: {best:.{digits}g} {'below' if is_max else 'above'} "
             f"{bound:.{digits}g}, {name} of {len(others)} trials"
         )
-    rung = "" if (reached := last_rung(trial)) is None else f" at rung {reached}"
+    rung = "" if (reached := _last_rung(trial)) is None else f" at rung {reached}"
     value = trial.intermediate_values[last]
     return f"{PRUNED} at {step} {last} (value {value:.4g}) by {type(study.pruner).__name__}{rung}"
+
+
+def _percentile(pruner: BasePruner) -> float | None:
+    """Return the share of trials, in percent, that a percentile or median pruner lets pass; None
+    for another pruner.
+    """
+    share = getattr(pruner, "_percentile", None)
+    return share if isinstance(pruner, optuna.pruners.PercentilePruner) else None
+
+
+def _last_rung(trial: FrozenTrial) -> int | None:
+    """Return the last rung of successive halving that a trial has reached; None if none."""
+    prefix = "completed_rung_"
+    rungs = [int(k.removeprefix(prefix)) for k in trial.system_attrs if k.startswith(prefix)]
+    return max(rungs, default=None)

@@ -20,8 +20,7 @@ from tuner.search.plan import Params, distinct
 from tuner.search.samplers import KnownSpaceSampler
 from tuner.storage import optuna_internals
 from tuner.storage.heartbeat import Heartbeat
-from tuner.storage.optuna_internals import View
-from tuner.storage.study import Session, TunedStudy
+from tuner.storage.study import Session, TunedStudy, View
 from tuner.storage.trial_attrs import (
     PARAMS,
     RECORD_OF_TRIAL,

@@ -13,8 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.storage.optuna_internals import StudyOfTrials
-from tuner.storage.study import quiet_optuna
+from tuner.storage.study import StudyOfTrials, quiet_optuna
 
 MIN_FOR_IMPORTANCES = 5
 """Fewer trials rank hyperparameters by chance."""

@@ -1,4 +1,5 @@
-"""Calls to Optuna that its documentation does not promise. They are all in this file.
+"""Calls to Optuna that its documentation does not promise. They are all in this file, but for
+the studies of `tuner.storage.study`.
 
 A search needs them to start a trial of a given number, so that its seed follows from the number,
 and to return a trial to the queue under its own number. Where an Optuna lacks them (`AVAILABLE`),
@@ -12,20 +13,24 @@ import copy
 import datetime
 import json
 import math
-import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, cast
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.pruners import BasePruner
-from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, JournalStorage
+from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import (
+    BaseStorage,
+    GrpcStorageProxy,
+    InMemoryStorage,
+    JournalStorage,
+    RDBStorage,
+)
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal._storage import JournalOperation
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.objective import PREFIX
@@ -53,89 +58,15 @@ class Session(Protocol):
         """The study."""
 
 
-View: TypeAlias = Callable[[FrozenTrial], FrozenTrial | None]
-"""How a trial looks to those who may not see all of it; None for one that is not to be seen."""
-
-
-class ViewedStudy(optuna.Study):
-    """A study of which samplers and pruners can be shown a part."""
-
-    # What one thread sees: that of the signs of life sees all.
-    _seen: tuple[int, View, Sequence[FrozenTrial] | None] | None = None
-
-    @contextmanager
-    def seen_through(
-        self, view: View | None, trials: Sequence[FrozenTrial] | None = None
-    ) -> Iterator[None]:
-        """Show trials through ``view`` for a while in this thread; None shows all as they are.
-
-        Args:
-            view: how each trial looks.
-            trials: of the study, where they have just been read.
-        """
-        before = self._seen
-        self._seen = None if view is None else (threading.get_ident(), view, trials)
-        try:
-            yield
-        finally:
-            self._seen = before
-
-    @property
-    def _is_viewed(self) -> bool:
-        return self._seen is not None and self._seen[0] == threading.get_ident()
-
-    def renew(self) -> None:
-        """Forget the trials that were read, as one of them has ended."""
-        self._thread_local.cached_all_trials = None
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        # Samplers of Optuna ask for trials by this name.
-        if not self._is_viewed or self._seen is None:
-            return super()._get_trials(deepcopy, states, use_cache)
-        _, view, trials = self._seen
-        seen = map(view, super()._get_trials(deepcopy=False) if trials is None else trials)
-        shown = [t for t in seen if t is not None and (states is None or t.state in states)]
-        return copy.deepcopy(shown) if deepcopy else shown
-
-
-class StudyOfTrials(optuna.Study):
-    """A study of trials at hand, for what Optuna computes from one.
-
-    To add trials to a study in memory copies each of them with all it has, which for 10,000 takes
-    seconds.
-
-    Args:
-        trials: whatever they are.
-        direction: ``"minimize"`` or ``"maximize"``.
-        name: of the study.
-    """
-
-    def __init__(self, trials: Sequence[FrozenTrial], direction: str, name: str = "trials") -> None:
-        storage = InMemoryStorage()
-        storage.create_new_study([StudyDirection[direction.upper()]], name)
-        super().__init__(name, storage)
-        self._trials = list(trials)
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        found = [t for t in self._trials if states is None or t.state in states]
-        return copy.deepcopy(found) if deepcopy else found
-
-
 # Reports are written this many seconds after the first one that is not, for dashboards and for the
 # pruners of other processes that look at trials under way.
 _WRITE_AFTER_S = 5.0
 
 _BATCH = f"{PREFIX}batch"
+
+
+End: TypeAlias = tuple[TrialState, list[float] | None]
+"""The state that a trial ends in, and its value."""
 
 
 class _HeldReports:
@@ -165,10 +96,10 @@ class _HeldReports:
         if time.monotonic() - self._since >= _WRITE_AFTER_S:
             self.write({})
 
-    def write(self, attributes: Mapping[str, Any]) -> None:
-        """Write the reports that are held back, and user attributes, at once."""
+    def write(self, attributes: Mapping[str, Any], end: End | None = None) -> None:
+        """Write the reports that are held back, user attributes and how the trial ends, at once."""
         reports, self._reports = self._reports, {}
-        write_batch(self._storage, self._trial_id, reports, attributes)
+        write_batch(self._storage, self._trial_id, reports, attributes, end)
 
 
 class RunningTrial(optuna.Trial):
@@ -193,6 +124,9 @@ class RunningTrial(optuna.Trial):
     def write(self, attributes: Mapping[str, Any]) -> None:
         """Write what is held back, together with user attributes of plain JSON types."""
         self._held.write(attributes)
+        self._know(attributes)
+
+    def _know(self, attributes: Mapping[str, Any]) -> None:
         known = self._cached_frozen_trial
         known.user_attrs = {**known.user_attrs, **attributes}
 
@@ -207,9 +141,7 @@ class RunningTrial(optuna.Trial):
         Raises:
             UpdateFinishedTrialError: if another process has ended it, or put it back.
         """
-        if self.storage.get_trial(self._trial_id).state is not TrialState.RUNNING:
-            raise UpdateFinishedTrialError(f"trial {self.number} was taken over")
-        self.write(attributes)
+        self._know(attributes)
         trial = self._get_latest_trial()
         if state is TrialState.PRUNED and trial.last_step is not None:
             last = trial.intermediate_values[trial.last_step]
@@ -219,9 +151,8 @@ class RunningTrial(optuna.Trial):
         try:
             study.sampler.after_trial(study, trial, state, values)
         finally:
-            self.storage.set_trial_state_values(self._trial_id, state, values)
-            if isinstance(self.study, ViewedStudy):
-                self.study.renew()
+            self._held.write(attributes, (state, values))
+            getattr(self.study, "renew", lambda: None)()
         trial.state, trial.values = state, values
         trial.datetime_complete = datetime.datetime.now()
         return trial
@@ -343,25 +274,40 @@ def write_batch(
     trial_id: int,
     reports: Mapping[int, float],
     attributes: Mapping[str, Any],
+    end: End | None = None,
 ) -> None:
-    """Write reports and user attributes of a trial in one message, where the storage can do so."""
-    if not reports and not attributes:
-        return
-    try:
-        if isinstance(storage, JournalStorage):
-            return _write_to_journal(storage, trial_id, reports, attributes)
+    """Write reports and user attributes of a trial, and how it ends, in one message, where the
+    storage can do so.
+
+    Raises:
+        UpdateFinishedTrialError: if it has ended, or is to end and no longer runs.
+    """
+    if not reports and not attributes and end is None:
+        return None
+    with suppress(AttributeError, ImportError):  # of another Optuna
         if isinstance(storage, _CachedStorage):
-            return _write_to_database(storage, trial_id, reports, attributes)
-    except (AttributeError, ImportError):  # of another Optuna
-        pass
-    if isinstance(storage, GrpcStorageProxy) and _takes_batches(storage):
+            return _write_to_database(storage, trial_id, reports, attributes, end)
+    level = _batches_of(storage) if isinstance(storage, GrpcStorageProxy) else 0
+    if end is not None and level < 2:
+        if storage.get_trial(trial_id).state is not TrialState.RUNNING:
+            raise UpdateFinishedTrialError(f"trial {trial_id} was taken over")
+        write_batch(storage, trial_id, reports, attributes)
+        storage.set_trial_state_values(trial_id, *end)
+    elif level:
         texts = {str(step): repr(float(value)) for step, value in reports.items()}
-        batch = {"reports": texts, "attributes": dict(attributes)}
-        return storage.set_trial_system_attr(trial_id, _BATCH, batch)
-    for step, value in reports.items():
-        storage.set_trial_intermediate_value(trial_id, step, value)
-    for name, attribute in attributes.items():
-        storage.set_trial_user_attr(trial_id, name, attribute)
+        batch: dict[str, Any] = {"reports": texts, "attributes": dict(attributes)}
+        if end is not None:
+            values = None if end[1] is None else [repr(value) for value in end[1]]
+            batch |= {"state": end[0].name, "values": values}
+        storage.set_trial_system_attr(trial_id, _BATCH, batch)
+    else:
+        with suppress(AttributeError, ImportError):  # as above
+            if isinstance(storage, JournalStorage):
+                return _write_to_journal(storage, trial_id, reports, attributes)
+        for step, value in reports.items():
+            storage.set_trial_intermediate_value(trial_id, step, value)
+        for name, attribute in attributes.items():
+            storage.set_trial_user_attr(trial_id, name, attribute)
     return None
 
 
@@ -398,6 +344,7 @@ def _write_to_database(
     trial_id: int,
     reports: Mapping[int, float],
     attributes: Mapping[str, Any],
+    end: End | None,
 ) -> None:
     """Write all rows in one transaction."""
     from optuna.storages._rdb import models
@@ -405,58 +352,120 @@ def _write_to_database(
 
     database, Value = storage._backend, models.TrialIntermediateValueModel
     with _create_scoped_session(database.scoped_session, True) as session:
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=end is not None)
         database.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
+        if end is not None and trial.state != TrialState.RUNNING:
+            raise UpdateFinishedTrialError(f"trial {trial_id} was taken over")
         known = {cast(int, row.step): row for row in Value.where_trial_id(trial_id, session)}
         for step, value in reports.items():
             stored, kind = Value.intermediate_value_to_stored_repr(value)
             if (row := known.get(step)) is None:
-                session.add(
-                    Value(
-                        trial_id=trial_id,
-                        step=step,
-                        intermediate_value=stored,
-                        intermediate_value_type=kind,
-                    )
-                )
-            else:
-                row.intermediate_value, row.intermediate_value_type = stored, kind
+                session.add(row := Value(trial_id=trial_id, step=step))
+            row.intermediate_value, row.intermediate_value_type = stored, kind
         for name, attribute in attributes.items():
             database._set_trial_attr_without_commit(
                 session, models.TrialUserAttributeModel, trial_id, name, attribute
             )
+        if end is not None:
+            for objective, value in enumerate(end[1] or ()):
+                database._set_trial_value_without_commit(session, trial, objective, value)
+            trial.state, trial.datetime_complete = end[0], datetime.datetime.now()
 
 
-def _takes_batches(proxy: GrpcStorageProxy) -> bool:
-    """Whether a proxy is one of ours, which says so of a study that no storage has."""
+def _batches_of(proxy: GrpcStorageProxy) -> int:
+    """Return what batches a proxy takes, which it says of a study that no storage has: 0 none, as
+    those that are not ours, 1 reports and attributes, 2 a trial's end as well.
+    """
     if (known := vars(proxy).get(_BATCH)) is None:
-        known = False
+        known = 0
         with suppress(KeyError):
-            known = _BATCH in proxy.get_study_user_attrs(_NO_STUDY)
+            known = int(proxy.get_study_user_attrs(_NO_STUDY).get(_BATCH, 0))
         vars(proxy)[_BATCH] = known
-    return bool(known)
+    return int(known)
 
 
 _NO_STUDY = -1
 
 
 class BatchedStorage(_CachedStorage):
-    """Optuna's storage in a database, which also takes a trial's reports in one message.
+    """Optuna's storage in a database, with fewer statements for a trial, and fewer messages.
 
     `optuna.storages.run_grpc_proxy_server` has a message for a system attribute, and none for
     several reports; so they come as one, and are written as what they are.
     """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._fresh: dict[int, FrozenTrial] = {}
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial; whoever has just made it is given what it was made as."""
+        return self._fresh.pop(trial_id, None) or super().get_trial(trial_id)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Create a trial; one that has but parameters like the others' takes few statements."""
+        if template_trial is None or not self._is_plain(study_id, template_trial):
+            return super().create_new_trial(study_id, template_trial)
+        trial = copy.deepcopy(template_trial)
+        # Of another Optuna, or a deadlock, after which Optuna's way tries again.
+        with suppress(AttributeError, ImportError, StorageInternalError):
+            self._create_at_once(study_id, trial)
+            with self._lock:
+                self._add_trials_to_cache(study_id, [trial])
+            if trial.state is TrialState.RUNNING:
+                self._fresh[trial._trial_id] = copy.deepcopy(trial)
+            return trial._trial_id
+        return super().create_new_trial(study_id, template_trial)
+
+    def _is_plain(self, study_id: int, trial: FrozenTrial) -> bool:
+        rest = trial.values or trial.system_attrs or trial.intermediate_values
+        with self._lock:
+            study = self._studies.get(study_id)
+            first = None if study is None else next(iter(study.trials.values()), None)
+        return not rest and first is not None and first.distributions == trial.distributions
+
+    def _create_at_once(self, study_id: int, trial: FrozenTrial) -> None:
+        from optuna.storages._rdb import models
+        from optuna.storages._rdb.storage import _create_scoped_session
+
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            # As Optuna does: the number is that of the trials before.
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            row = models.TrialModel(study_id=study_id, number=None, state=trial.state)
+            row.datetime_start = trial.datetime_start
+            session.add(row)
+            session.flush()
+            session.add_all(
+                models.TrialParamModel(
+                    trial_id=row.trial_id,
+                    param_name=name,
+                    param_value=distribution.to_internal_repr(trial.params[name]),
+                    distribution_json=distribution_to_json(distribution),
+                )
+                for name, distribution in trial.distributions.items()
+            )
+            session.add_all(
+                models.TrialUserAttributeModel(
+                    trial_id=row.trial_id, key=name, value_json=json.dumps(value)
+                )
+                for name, value in trial.user_attrs.items()
+            )
+            row.number = row.count_past_trials(session)
+            trial.number, trial._trial_id = cast(int, row.number), cast(int, row.trial_id)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Write a batch, or a system attribute as Optuna does."""
         if key != _BATCH:
             return super().set_trial_system_attr(trial_id, key, value)
         reports = {int(step): float(text) for step, text in value["reports"].items()}
-        return write_batch(self, trial_id, reports, value["attributes"])
+        end, values = None, value.get("values")
+        if "state" in value:
+            end = TrialState[value["state"]], values and list(map(float, values))
+        return write_batch(self, trial_id, reports, value["attributes"], end)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return a study's user attributes, or say that batches are taken."""
-        return {_BATCH: True} if study_id == _NO_STUDY else super().get_study_user_attrs(study_id)
+        return {_BATCH: 2} if study_id == _NO_STUDY else super().get_study_user_attrs(study_id)
 
 
 def requeue_trial(session: Session, number: int) -> None:
@@ -483,18 +492,3 @@ def read_anew(storage: BaseStorage) -> None:
         with lock:  # the signs of life use the storage as well
             storage.__setstate__(storage.__getstate__())
             storage.__dict__["_thread_lock"] = lock  # what another thread may be waiting for
-
-
-def percentile(pruner: BasePruner) -> float | None:
-    """Return the share of trials, in percent, that a percentile or median pruner lets pass; None
-    for another pruner.
-    """
-    share = getattr(pruner, "_percentile", None)
-    return share if isinstance(pruner, optuna.pruners.PercentilePruner) else None
-
-
-def last_rung(trial: FrozenTrial) -> int | None:
-    """Return the last rung of successive halving that a trial has reached; None if none."""
-    prefix = "completed_rung_"
-    rungs = [int(k.removeprefix(prefix)) for k in trial.system_attrs if k.startswith(prefix)]
-    return max(rungs, default=None)

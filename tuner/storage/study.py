@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,7 +24,6 @@ from objectives._messages import warn_caller
 from objectives.space.hyperparameter import Space
 from tuner.storage.artifacts import Artifacts, ArtifactStore
 from tuner.storage.backends import open_storage, storage_errors
-from tuner.storage.optuna_internals import ViewedStudy
 from tuner.storage.trial_attrs import CALL, RECORD, study_attr
 
 OWN = "own"
@@ -58,9 +58,7 @@ _COMPARED = (
 )
 
 
-# Reading the complete trials for the pruner is to take a twentieth of the time at most, unless they
-# would then be older than this, in seconds.
-_READING_SHARE = 20
+# The complete trials that the pruner compares with are read again once they are so old, in seconds.
 _MAX_AGE_S = 5.0
 
 
@@ -68,12 +66,91 @@ class StudyMismatchError(ValueError):
     """The study in the storage is not the one that was asked for."""
 
 
+View: TypeAlias = Callable[[FrozenTrial], FrozenTrial | None]
+"""How a trial looks to those who may not see all of it; None for one that is not to be seen."""
+
+
+class ViewedStudy(optuna.Study):
+    """A study of which samplers and pruners can be shown a part."""
+
+    # What one thread sees: that of the signs of life sees all.
+    _seen: tuple[int, View, Sequence[FrozenTrial] | None] | None = None
+
+    @contextmanager
+    def seen_through(
+        self, view: View | None, trials: Sequence[FrozenTrial] | None = None
+    ) -> Iterator[None]:
+        """Show trials through ``view`` for a while in this thread; None shows all as they are.
+
+        Args:
+            view: how each trial looks.
+            trials: of the study, where they have just been read.
+        """
+        before = self._seen
+        self._seen = None if view is None else (threading.get_ident(), view, trials)
+        try:
+            yield
+        finally:
+            self._seen = before
+
+    @property
+    def _is_viewed(self) -> bool:
+        return self._seen is not None and self._seen[0] == threading.get_ident()
+
+    def renew(self) -> None:
+        """Forget the trials that were read, as one of them has ended."""
+        self._thread_local.cached_all_trials = None
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        # Samplers of Optuna ask for trials by this name.
+        if not self._is_viewed or self._seen is None:
+            return super()._get_trials(deepcopy, states, use_cache)
+        _, view, trials = self._seen
+        seen = map(view, super()._get_trials(deepcopy=False) if trials is None else trials)
+        shown = [t for t in seen if t is not None and (states is None or t.state in states)]
+        return copy.deepcopy(shown) if deepcopy else shown
+
+
+class StudyOfTrials(optuna.Study):
+    """A study of trials at hand, for what Optuna computes from one.
+
+    To add trials to a study in memory copies each of them with all it has, which for 10,000 takes
+    seconds.
+
+    Args:
+        trials: whatever they are.
+        direction: ``"minimize"`` or ``"maximize"``.
+        name: of the study.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], direction: str, name: str = "trials") -> None:
+        storage = InMemoryStorage()
+        storage.create_new_study([StudyDirection[direction.upper()]], name)
+        super().__init__(name, storage)
+        self._trials = list(trials)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        found = [t for t in self._trials if states is None or t.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
 class TunedStudy(ViewedStudy):
     """An `optuna.Study` whose `stop` also ends our loop, so that Optuna's callbacks work in it.
 
     While it `searches`, what the pruners ask for at each report, the complete trials, is read from
-    the storage again only after twenty times as long as the last reading took, or once this study
-    itself has ended a trial. Through Optuna's proxy each reading brings all trials under way along.
+    the storage again only after some seconds, or once this study itself has ended a trial; what is
+    read to choose the next trial serves them, too. Through Optuna's proxy each reading brings all
+    trials under way along.
     """
 
     stop_requested = False
@@ -100,15 +177,16 @@ class TunedStudy(ViewedStudy):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials as `optuna.Study.get_trials` does."""
-        is_cached = self._searching and not self._is_viewed
-        if deepcopy or not is_cached or states != (TrialState.COMPLETE,):
+        if deepcopy or not self._searching or self._is_viewed:
             return super().get_trials(deepcopy, states)
-        start = time.monotonic()
-        if self._complete is None or start >= self._complete[0]:
-            trials = super().get_trials(deepcopy, states)
-            now = time.monotonic()
-            self._complete = now + min(_READING_SHARE * (now - start), _MAX_AGE_S), trials
-        return list(self._complete[1])
+        is_good = self._complete is not None and time.monotonic() < self._complete[0]
+        if states == (TrialState.COMPLETE,) and self._complete is not None and is_good:
+            return list(self._complete[1])
+        trials = super().get_trials(deepcopy, states)
+        if states in (None, (TrialState.COMPLETE,)):
+            complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+            self._complete = time.monotonic() + _MAX_AGE_S, complete
+        return trials
 
     def renew(self) -> None:
         """Forget the trials that were read, as one of them has ended."""

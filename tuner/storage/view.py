@@ -31,8 +31,7 @@ from objectives.space.registry import READY_MADE
 from objectives.space.space import defaults, make_space
 from tuner.storage.chosen import Recorded, in_words, recorded_choice
 from tuner.storage.importances import study_importances
-from tuner.storage.optuna_internals import StudyOfTrials
-from tuner.storage.study import quiet_optuna
+from tuner.storage.study import StudyOfTrials, quiet_optuna
 from tuner.storage.trial_attrs import (
     Confirmed,
     best_complete,

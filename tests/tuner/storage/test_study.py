@@ -215,7 +215,7 @@ COMPLETE = {"deepcopy": False, "states": (TrialState.COMPLETE,)}
 
 
 def test_pruning_checks_of_a_search_share_a_reading_until_it_has_ended_a_trial(monkeypatch):
-    monkeypatch.setattr("tuner.storage.study._READING_SHARE", 1e9)
+    monkeypatch.setattr("tuner.storage.study._MAX_AGE_S", 1e9)
     storage = CountingStorage()
     study = open_session(storage).study
     with study.searches():
@@ -230,6 +230,21 @@ def test_pruning_checks_of_a_search_share_a_reading_until_it_has_ended_a_trial(m
 
         assert found == [1, 1, 1]
         assert len(study.get_trials(**COMPLETE)) == 4
+
+
+def test_what_is_read_for_the_next_trial_serves_the_pruning_checks(monkeypatch):
+    monkeypatch.setattr("tuner.storage.study._MAX_AGE_S", 1e9)
+    storage = CountingStorage()
+    study = open_session(storage).study
+    study.tell(study.ask(), 1.0)
+    with study.searches():
+        running = study.ask()
+        storage.n_reads = 0
+
+        assert len(study.get_trials(deepcopy=False)) == 2
+        assert [t.number for t in study.get_trials(**COMPLETE)] == [0]
+        assert running.number == 1
+        assert storage.n_reads == 1
 
 
 def test_trials_of_other_processes_come_into_sight_of_pruning_checks(monkeypatch):
