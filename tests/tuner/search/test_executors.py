@@ -73,6 +73,48 @@ def check(frame, n_trials):
     assert not frame.duplicated(params).any()
 
 
+def take_gpu(numbers):
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get())
+
+
+def note_gpu(trial):
+    """Note what this worker sees, once all workers have a trial."""
+    folder = os.environ["FUSETUNE_TEST_FOLDER"]
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    while len(os.listdir(folder)) < N_GPUS:
+        time.sleep(0.02)
+    trial.set_user_attr("seen", [os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]])
+    return trial.params["x"] ** 2
+
+
+N_GPUS = 3  # as if there were so many
+
+
+def test_each_worker_of_a_pool_sees_a_gpu_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "workers").mkdir()
+    monkeypatch.setenv("FUSETUNE_TEST_FOLDER", str(tmp_path / "workers"))
+    spawn = multiprocessing.get_context("spawn")
+    numbers = spawn.Queue()
+    for number in range(N_GPUS):
+        numbers.put(number)
+
+    with ProcessPoolExecutor(N_GPUS, spawn, take_gpu, (numbers,)) as executor:
+        result = tune(
+            note_gpu,
+            space={"x": (0.0, 1.0)},
+            n_trials=9,
+            storage=tmp_path / "s.journal",
+            executor=executor,
+            n_jobs=N_GPUS,
+            show_progress_bar=False,
+        )
+
+    finished = [trial for trial in result.study.trials if trial.state.is_finished()]
+    seen = {tuple(trial.user_attrs["seen"]) for trial in finished}
+    assert sorted(gpu for _, gpu in seen) == ["0", "1", "2"]
+    assert len({process for process, _ in seen}) == N_GPUS
+
+
 @pytest.mark.parametrize("make", [pool, dask, slurm_like])
 def test_workers_of_any_executor_share_a_study(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
