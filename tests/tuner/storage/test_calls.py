@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import GrpcStorageProxy, get_storage
+from optuna.trial import TrialState, create_trial
 
 from tests.tuner.servers import free_port, grpc_proxy
 from tuner import tune
 from tuner.storage.backends import open_storage
+from tuner.storage.optuna_internals import _BATCH, RunningTrial
 
 N_REPORTS = 20
 CALL = {
@@ -84,6 +89,71 @@ def test_plain_optuna_finds_all_that_was_reported(kind, address, tmp_path):
         expected = {step: trial.params["x0"] / (step + 1) for step in range(N_REPORTS)}
         assert trial.intermediate_values == pytest.approx(expected)
         assert trial.user_attrs["fusetune:record"]["stopped"] == "returned"
+
+
+@pytest.fixture(params=["memory", "journal", "db", "grpc", "grpc of before"])
+def storage(request, tmp_path):
+    """A storage of each kind, also a proxy that has no message for a trial's end."""
+    if not request.param.startswith("grpc"):
+        yield open_storage(None if request.param == "memory" else tmp_path / f"s.{request.param}")
+        return
+    opened = open_storage(request.getfixturevalue("address"))
+    if request.param == "grpc of before":
+        vars(opened)[_BATCH] = 1
+    yield opened
+
+
+def begun(storage, name):
+    """Return a trial that runs in a study, which has one that is finished."""
+    study = optuna.create_study(storage=storage, study_name=f"{name} {time.time_ns()}")
+    space = {"x": FloatDistribution(0.0, 1.0)}
+    study.add_trial(create_trial(params={"x": 0.5}, distributions=space, value=1.0))
+    template = create_trial(
+        state=TrialState.RUNNING, params={"x": 0.25}, distributions=space, user_attrs={"a": [1]}
+    )
+    return study, RunningTrial(study, storage.create_new_trial(study._study_id, template))
+
+
+def test_a_trial_ends_with_all_that_it_was_made_with_and_has_written(storage):
+    study, trial = begun(storage, "whole")
+    trial.report(0.5, 0)
+    trial.report(float("nan"), 1)
+
+    trial.end(TrialState.COMPLETE, float("inf"), {"b": "two"})
+
+    ended = study.get_trials()[1]
+    assert (ended.number, ended.state, ended.value) == (1, TrialState.COMPLETE, float("inf"))
+    assert ended.params == {"x": 0.25}
+    assert ended.distributions == study.get_trials()[0].distributions
+    assert ended.user_attrs == {"a": [1], "b": "two"}
+    assert str(ended.intermediate_values) == "{0: 0.5, 1: nan}"
+    assert ended.datetime_start <= ended.datetime_complete
+
+
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.FAIL])
+def test_a_trial_that_another_process_took_over_is_not_ended_a_second_time(state, storage):
+    study, trial = begun(storage, "taken")
+    trial.report(0.5, 0)
+    storage.set_trial_state_values(trial._trial_id, state=state)
+
+    with pytest.raises(UpdateFinishedTrialError):
+        trial.end(TrialState.COMPLETE, 2.0, {"b": "two"})
+
+    left = study.get_trials()[1]
+    assert (left.state, left.value, left.user_attrs) == (state, None, {"a": [1]})
+
+
+def test_a_parameter_whose_kind_has_changed_is_refused_as_by_optuna(tmp_path):
+    storage = open_storage(tmp_path / "s.db")
+    study, _ = begun(storage, "kinds")
+    other = create_trial(
+        state=TrialState.RUNNING, params={"x": 1}, distributions={"x": IntDistribution(0, 3)}
+    )
+
+    with pytest.raises(ValueError, match="distribution"):
+        storage.create_new_trial(study._study_id, other)
+
+    assert len(study.get_trials()) == 2
 
 
 def test_values_that_are_not_finite_come_through_the_proxy(address):
