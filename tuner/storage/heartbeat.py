@@ -32,6 +32,9 @@ _MISSED = 6
 # Two readings of when a machine or a process began differ by the clock's corrections.
 _CLOCK_S = 2.0
 
+# In which few processes that begin at once find their numbers.
+_FEW_ROUNDS = 4
+
 # Between two looks whether it is one's turn.
 _TURN_S = 0.1
 
@@ -233,21 +236,26 @@ class Heartbeat:
         """Take the lowest number that is free, and clear away the signs of the dead.
 
         If two processes claim the same number, each sees the other's sign and picks again after a
-        random pause.
+        random pause. Of many that begin at once so none would ever be alone, so after some rounds
+        each takes another of the free numbers, by its rank among those who claim the same.
         """
         _ACTIVE.add(self._token)
         signs = self._signs()  # once: who signs in between two looks would be taken for dead
         others = self._living(signs)
         for token in signs.keys() - others.keys() - {self._token}:
             self._study.set_user_attr(_PREFIX + token, None)
-        while True:
+        rank = 0
+        for n_rounds in itertools.count(1):
             taken = {sign["number"] for sign in others.values()}
             first = 0 if self._task is None else _ASIDE
-            self.number = next(n for n in itertools.count(first) if n not in taken)
+            free = (n for n in itertools.count(first) if n not in taken)
+            self.number = next(itertools.islice(free, rank, None))
             self._write()
             others = self._others()
-            if all(sign["number"] != self.number for sign in others.values()):
+            rivals = [t for t, sign in others.items() if sign["number"] == self.number]
+            if not rivals:
                 return
+            rank = sum(t < self._token for t in rivals) if n_rounds >= _FEW_ROUNDS else 0
             time.sleep(random.uniform(0, 0.1))
 
     def _wait_for_signs(self) -> None:

@@ -103,6 +103,46 @@ def test_processes_that_sign_in_at_the_same_moment_get_numbers_of_their_own(sess
     assert sorted(numbers) == [0, 1, 2, 3]
 
 
+N_ROUNDS = 8
+
+
+class InStep(Heartbeat):
+    """Signs in as the others do at the same moments: all write, then all read."""
+
+    def __init__(self, session, barrier):
+        super().__init__(session)
+        self._barrier, self.n_rounds = barrier, 0
+
+    def _others(self, attrs=None):
+        if self.n_rounds >= N_ROUNDS:
+            return super()._others(attrs)
+        self._barrier.wait(60)
+        others = super()._others(attrs)
+        self._barrier.wait(60)
+        self.n_rounds += 1
+        return others
+
+    def join(self):
+        self._sign_in()
+        while self.n_rounds < N_ROUNDS:
+            self._others()
+
+
+def test_many_processes_that_always_act_at_the_same_moment_get_numbers_all_the_same(tmp_path):
+    path, barrier = tmp_path / "s.journal", threading.Barrier(12)
+    open_session(open_storage(path))
+    hearts = [InStep(open_session(open_storage(path)), barrier) for _ in range(12)]
+    threads = [threading.Thread(target=heart.join) for heart in hearts]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({heart.number for heart in hearts}) == 12
+    assert max(heart._beat for heart in hearts) <= N_ROUNDS
+
+
 def test_a_process_that_signs_in_while_another_clears_away_the_dead_is_not_cleared_away(
     session, study
 ):
