@@ -42,7 +42,7 @@ MAX_LEVELS = 256
 MIN_LEVEL_ROWS = 2
 """Levels that fewer training rows have share the output of rare levels. With benchmarks/levels.py,
 2 was within noise of 1; 5 and 10 were worse by 7 and 25% for 200 levels, and by 5 and 9% for 5,000;
-so were at most 64 outputs. Learned embeddings were within 4% of one-hot, to either side."""
+so were at most 64 outputs. Learned embeddings were within 5% of one-hot, to either side."""
 
 MAX_PARTS = 4096
 """Piecewise-linear parts of all columns together at most: from 129 numeric columns on, each has
