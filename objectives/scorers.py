@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from objectives._messages import hint, name_of
 from objectives.metrics import METRICS, QUICK_SCORERS, Array, Metric
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from objectives.data.targets import Task
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+Judge: TypeAlias = Callable[[Floats], Floats]
+"""Costs (k,), lower is better, of k predictions (k, n, ...)."""
 
 AnyMetric: TypeAlias = str | Metric | Callable[..., float]
 """A metric's name or itself, a scorer of scikit-learn's `make_scorer`, or a function of yours."""
@@ -289,3 +296,74 @@ def _parameters_of(function: object) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(function).parameters if callable(function) else {}
     except ValueError:  # of C, without a signature
         return {}
+
+
+def is_built_in(metric: Metric, name: str) -> bool:
+    """Say whether it is our own metric of that name, not another one that is called so."""
+    return metric is METRICS[name]
+
+
+def judge_for(metric: Metric, y: np.ndarray, weight: Floats) -> Judge:
+    """Return what gives the costs of many predictions at once: of probabilities (k, n, n_classes),
+    of values (k, n), or of the part of either that the metric looks at.
+    """
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    truth, weights = torch.from_numpy(np.ascontiguousarray(y)), torch.from_numpy(weight)
+
+    def costs(p: Floats) -> Floats:
+        if not len(y) or not weight.any():
+            return np.full(len(p), np.nan)
+        if is_built_in(metric, "log_loss"):
+            own = p if p.ndim == 2 else p[:, np.arange(len(y)), y]
+            eps = np.finfo(np.float64).eps  # the bound that scikit-learn sets
+            losses: Floats = -(np.log(own.clip(eps, 1 - eps)) @ weight) / weight.sum()
+            return losses
+        if is_built_in(metric, "roc_auc"):
+            return -_areas(p[..., 1] if p.ndim == 3 and p.shape[2] == 2 else p, y, weight)
+        if metric.is_quick:
+            outputs = torch.from_numpy(p if p.ndim == 3 else p[..., None])
+            scores: Floats = metric.batched_scorer(
+                outputs, truth, weights.to(outputs.dtype)
+            ).numpy()
+            return sign * scores
+        return sign * np.array([metric.score(y, member, weight) for member in p])
+
+    return costs
+
+
+def _areas(p: Floats, y: np.ndarray, weight: Floats) -> Floats:
+    """Return the area under the ROC curve of each prediction: (k, n), or (k, n, n_classes) for the
+    mean over classes, each against the rest.
+    """
+    if p.ndim == 2:
+        return _area(p, y == 1, weight)
+    parts = [_area(p[..., c], y == c, weight) for c in range(p.shape[2]) if (y == c).any()]
+    known: Floats = np.array(parts)
+    mean: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
+    return mean if len(parts) > 1 else known[0]
+
+
+def _area(p: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> Floats:
+    """Return areas (k,): the chance that a positive row stands above a negative one.
+
+    Only the negative rows are sorted; each positive one is looked up among them, as ties count one
+    half (Mann & Whitney 1947).
+    """
+    n_positive = weight[positive].sum()
+    if not 0 < n_positive < weight.sum():
+        return np.full(len(p), np.nan)
+    is_even = bool((weight == weight[0]).all())
+    areas = []
+    for row in p:
+        below, above = row[~positive], row[positive]
+        if is_even:
+            below.sort()
+            total = np.arange(len(below) + 1) * weight[0]
+        else:
+            order = below.argsort()
+            below = below[order]
+            total = np.concatenate([[0.0], weight[~positive][order].cumsum()])
+        left, right = (np.searchsorted(below, above, side=side) for side in ("left", "right"))
+        gained = (total[left] + total[right]) / 2
+        areas.append(gained @ weight[positive] / (n_positive * total[-1]))
+    return np.array(areas)

@@ -421,7 +421,7 @@ class Library:
             threshold: ``"tune"`` for one that is chosen for the metric; else it is 0.5.
         """
         weights = self._weights(metric, rows, best, ensemble, seed)
-        members = [(k, float(w)) for k, w in zip(self._kept, weights, strict=True) if w > 0]
+        members = [(k, float(w)) for k, w in zip(self._candidates, weights, strict=True) if w]
         mean = np.sum([w * kept.predictions.astype(np.float64) for kept, w in members], axis=0)
         model = members[0][0].model
         if len(members) > 1:
@@ -443,14 +443,19 @@ class Library:
         by_number = {kept.number: weight for kept, weight in members}
         return Choice(model, by_number, self._compared(metric, rows, mean))
 
+    @property
+    def _candidates(self) -> list[_Kept]:
+        """The best trials, and the default one if it is not among them."""
+        is_apart = self._default is not None and self._default.number not in self
+        return [*self._kept, self._default] if self._default and is_apart else self._kept
+
     def _weights(
         self, metric: Metric, rows: HeldOut, best: int, ensemble: Ensemble, seed: int
     ) -> npt.NDArray[np.float64]:
-        alone = np.array([float(kept.number == best) for kept in self._kept])
-        if ensemble in (None, False) or len(self._kept) == 1:
-            return alone
-        predictions = [kept.predictions for kept in self._kept]
-        if not any(np.isfinite(p).all() for p in predictions):
+        numbers = [kept.number for kept in self._candidates]
+        predictions = [kept.predictions for kept in self._candidates]
+        alone = np.equal(numbers, best).astype(np.float64)
+        if ensemble in (None, False) or not any(np.isfinite(p).all() for p in predictions):
             return alone
         chosen = select_ensemble(
             predictions,
@@ -458,10 +463,12 @@ class Library:
             metric,
             sample_weight=rows.weight,
             groups=rows.group,
+            default=numbers.index(self._default.number) if self._default else None,
             max_size=MAX_SIZE if ensemble == "auto" else int(ensemble or 1),
             seed=seed,
         )
-        return alone if chosen.is_single else chosen.weights
+        is_default = self._default and numbers[chosen.weights.argmax()] == self._default.number
+        return alone if chosen.is_single and not is_default else chosen.weights
 
     def _compared(
         self, metric: Metric, rows: HeldOut, mean: npt.NDArray[np.float64]

@@ -6,30 +6,25 @@ not choose it: one number learned on a few rows can make things worse.
 Trials that predict together are found by greedy selection (Caruana, Niculescu-Mizil, Crew & Ksikes
 2004, "Ensemble selection from libraries of models"): start from the best model, then add, again and
 again and with replacement, the one whose vote improves the mean prediction most. How often a model
-was added is its weight.
+was added is its weight. Where a lead over the default configuration may be luck, the default has
+half of the votes, or all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from objectives._messages import check_count
-from objectives.metrics import METRICS, Metric
-from objectives.scorers import ByScorer
-
-Floats: TypeAlias = npt.NDArray[np.float64]
+from objectives.metrics import Metric
+from objectives.scorers import ByScorer, Floats, Judge, is_built_in, judge_for
 
 Halves: TypeAlias = Iterator[tuple[np.ndarray, np.ndarray]]
-
-Judge: TypeAlias = Callable[[Floats], Floats]
-"""Costs (k,), lower is better, of k predictions (k, n, ...)."""
 
 MAX_SIZE = 25
 
@@ -40,7 +35,17 @@ or better (Caruana, Munson & Niculescu-Mizil 2006, "Getting the most out of ense
 # A scorer of scikit-learn takes milliseconds, and a choice among 25 trials some 6,000 looks.
 _SLOW_CANDIDATES = 10
 
-_N_SPLITS, _MANY_ROWS = 5, 2000  # halvings; of more rows than that, one tells as much
+_N_SPLITS = 5  # halvings that judge a temperature or a threshold
+
+# Halvings that judge an ensemble: at most so many, and so many rows in all, as of many rows a few
+# tell as much.
+_MOST_SPLITS, _ROWS_JUDGED = 10, 10_000
+
+# The lead over the default configuration on rows that did not choose, in standard errors: not above
+# the first, the default has half of the votes, and below the second it has all of them. With less
+# caution small tables are sold a worse model more often, and with more they gain less
+# (benchmarks/never_worse.py).
+_SURE, _WORSE = 0.25, -0.5
 
 # Cells of predictions with many classes: rows beyond are left out.
 _CELLS = {"roc_auc": 200_000, "f1_macro": 800_000}
@@ -56,10 +61,10 @@ class Selection:
 
     Args:
         weights: one a trial, multiples of 1 / ``size`` that sum to 1; one alone is 1 where no
-            ensemble beats the single best.
+            ensemble beats the single best. The default configuration may have half or all.
         size: how many votes there are.
         value: the metric of the weighted mean on all rows, those that it was chosen on.
-        held_out: the metric of ensembles of this size on rows that did not choose them.
+        held_out: the metric of ensembles of such a size on rows that did not choose them.
         held_out_single: the same of the single best; NaN, as the former, if there are too few rows
             to judge.
     """
@@ -83,15 +88,20 @@ def select_ensemble(
     *,
     sample_weight: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
+    default: int | None = None,
     max_size: int = MAX_SIZE,
     seed: int = 0,
 ) -> Selection:
     """Choose the weights of trials from their validation or out-of-fold predictions.
 
-    The rows are halved five times. On one half an ensemble of each size is chosen, size 1 being
-    the single best; on the other half it is judged, and the other way round. The size that is best
-    on average over rows that did not choose is then chosen on all rows. So a small split, on which
-    any ensemble looks good, decides for the single best unless there is something to gain.
+    The rows are halved up to ten times. On one half an ensemble of each size is chosen, size 1 the
+    single best; on the other half it is judged, and the other way round. The size that is best on
+    average over rows that did not choose is then chosen on all rows. So a small split, on which any
+    ensemble looks good, decides for the single best unless there is something to gain.
+
+    No row has chosen the ``default`` configuration, which has this place among the trials. What is
+    chosen shares its votes with the default unless it leads by more than a quarter of a standard
+    error on rows that did not choose it, and makes way for it if it is worse by half of one.
 
     A trial predicts probabilities (n, n_classes) or values (n,); one that is not finite somewhere
     gets no weight. Rows of one group choose together or judge together. There are at most
@@ -116,6 +126,8 @@ def select_ensemble(
     costs[~np.isfinite(costs) | ~finite] = np.inf
     slow = isinstance(metric.scorer, ByScorer)
     order = costs.argsort(kind="stable")[: _SLOW_CANDIDATES if slow else MAX_CANDIDATES]
+    if default is not None and default not in order:
+        order = np.append(order, default)
     order = order[np.isfinite(costs[order])]
     if not len(order):
         raise ValueError(
@@ -125,24 +137,29 @@ def select_ensemble(
     rows = _enough_rows(metric, stacked[order].shape, np.random.default_rng(seed))
     truth, weight = truth[rows], weight[rows]
     prepared = _prepare(metric, stacked[order][:, rows], truth)
-    curve = np.full(max_size, np.nan)
+    is_default = order == default
+    curves = np.full((1, max_size + 1), np.nan)
     if max_size > 1 and len(order) > 1 and len(truth) >= _MIN_ROWS:
-        unit = None if groups is None else np.unique(groups, return_inverse=True)[1][rows]
+        unit = _units(len(truth), None if groups is None else np.asarray(groups)[rows])
         labels = None if "regression" in metric.tasks else truth
-        n_splits = _N_SPLITS if len(truth) <= _MANY_ROWS and not slow else 1
-        parts = halves(labels, np.arange(len(truth)) if unit is None else unit, n_splits, seed)
-        curve = _held_out_costs(metric, prepared, truth, weight, parts, max_size)
-    size = 1
+        n_splits = 1 if slow else min(_MOST_SPLITS, max(1, _ROWS_JUDGED // len(truth)))
+        parts = halves(labels, unit, n_splits, seed)
+        curves = _held_out_costs(metric, prepared, truth, weight, parts, max_size, is_default)
+    curve, size = curves[:, 1:].mean(axis=0), 1
     if not np.isnan(curve).any():  # the smallest that is best but for rounding
         size = int((curve <= curve.min() + 1e-9 * abs(curve.min())).argmax()) + 1
-    judge = judge_for(metric, truth, weight)
-    counts = np.bincount(_greedy(judge, prepared, size)[0], minlength=len(order))
+    counts = _votes(
+        _greedy(judge_for(metric, truth, weight), prepared, size),
+        is_default,
+        lead=curves[:, 0] - curves[:, size],
+        max_size=max_size,
+    )
     weights = np.zeros(len(costs))
-    weights[order] = counts / size
+    weights[order] = counts / counts.sum()
     sign = -1.0 if metric.direction == "maximize" else 1.0
     return Selection(
         weights=weights,
-        size=size,
+        size=int(counts.sum()),
         value=metric.score(
             np.asarray(y),
             np.tensordot(weights[order], stacked[order], axes=1),
@@ -179,7 +196,7 @@ def _stack(predictions: Sequence[npt.ArrayLike], n: int) -> Floats:
 def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return which rows choose and judge: all, unless a look at them would take seconds."""
     n = shape[1]
-    if len(shape) == 3 and not _is(metric, "log_loss"):
+    if len(shape) == 3 and not is_built_in(metric, "log_loss"):
         cells = _CELLS.get(metric.name, _OTHER_CELLS)
         n = min(n, max(_MIN_ROWS, cells // (shape[0] * shape[2])))
     return np.arange(shape[1]) if n == shape[1] else np.sort(rng.permutation(shape[1])[:n])
@@ -187,11 +204,31 @@ def _enough_rows(metric: Metric, shape: tuple[int, ...], rng: np.random.Generato
 
 def _prepare(metric: Metric, stacked: Floats, y: np.ndarray) -> Floats:
     """Return the part of the predictions that the metric looks at."""
-    if _is(metric, "log_loss"):  # the mean of an ensemble's shares for the class that each row has
+    if is_built_in(metric, "log_loss"):  # of each row, the share for the class that it has
         return stacked[:, np.arange(len(y)), y]
-    if _is(metric, "roc_auc") and stacked.shape[2] == 2:
+    if is_built_in(metric, "roc_auc") and stacked.shape[2] == 2:
         return stacked[..., 1]
     return stacked.astype(np.float32) if stacked.ndim == 3 else stacked
+
+
+def _votes(
+    chosen: Sequence[int], is_default: npt.NDArray[np.bool_], *, lead: Floats, max_size: int
+) -> npt.NDArray[np.int64]:
+    """Return the votes of each candidate: of those chosen, of the default one, or half and half.
+
+    ``lead`` is by how much the chosen ones' cost is lower than the default's, half by half.
+    """
+    counts = np.bincount(chosen, minlength=len(is_default))
+    if np.isnan(lead).any():
+        return counts
+    # Two halves of the same rows are independent, and further halvings are of the same rows again.
+    error = lead.std(ddof=1) / np.sqrt(2)
+    if lead.mean() > _SURE * error:
+        return counts
+    if lead.mean() < _WORSE * error:
+        return is_default.astype(np.int64)
+    shared = chosen[: max_size // 2]
+    return np.bincount(shared, minlength=len(is_default)) + len(shared) * is_default
 
 
 def _held_out_costs(
@@ -201,21 +238,24 @@ def _held_out_costs(
     weight: Floats,
     halves: Iterator[tuple[np.ndarray, np.ndarray]],
     max_size: int,
+    is_default: npt.NDArray[np.bool_],
 ) -> Floats:
-    """Return the mean cost (max_size,) of each size on rows that did not choose the ensemble."""
+    """Return the costs (n_halves, 1 + max_size) of the default configuration, NaN without one, and
+    of each size, on rows that did not choose the ensemble.
+    """
     curves = []
     for choosing, judging in halves:
         chooser = judge_for(metric, y[choosing], weight[choosing])
-        _, means = _greedy(chooser, prepared[:, choosing], max_size, also=prepared[:, judging])
-        curves.append(judge_for(metric, y[judging], weight[judging])(means))
-    mean: Floats = np.mean(curves, axis=0)
-    return mean
+        added = prepared[_greedy(chooser, prepared[:, choosing], max_size)][:, judging]
+        sizes = np.arange(1, max_size + 1).reshape(-1, *[1] * (added.ndim - 1))
+        judge = judge_for(metric, y[judging], weight[judging])
+        before = judge(prepared[is_default][:, judging]) if is_default.any() else [np.nan]
+        curves.append([*before, *judge(added.cumsum(axis=0) / sizes)])
+    return np.array(curves)
 
 
-def _greedy(
-    judge: Judge, prepared: Floats, size: int, also: Floats | None = None
-) -> tuple[list[int], Floats]:
-    """Return which candidates are added, and the mean of ``also`` after each.
+def _greedy(judge: Judge, prepared: Floats, size: int) -> list[int]:
+    """Return which candidates are added.
 
     Of candidates that are equally good the first one is added: they come the best first.
     """
@@ -225,10 +265,7 @@ def _greedy(
         costs = judge((total + prepared) / votes)
         chosen.append(int(np.where(np.isfinite(costs), costs, np.inf).argmin()))
         total += prepared[chosen[-1]]
-    if also is None:
-        return chosen, total[None] / size
-    sums = np.cumsum(also[chosen], axis=0)
-    return chosen, sums / np.arange(1, size + 1).reshape(-1, *[1] * (sums.ndim - 1))
+    return chosen
 
 
 def halves(y: np.ndarray | None, unit: np.ndarray, n_splits: int, seed: int) -> Halves:
@@ -251,76 +288,6 @@ def halves(y: np.ndarray | None, unit: np.ndarray, n_splits: int, seed: int) -> 
         yield second, first
 
 
-def _is(metric: Metric, name: str) -> bool:
-    return metric is METRICS[name]
-
-
-def judge_for(metric: Metric, y: np.ndarray, weight: Floats) -> Judge:
-    """Return what gives the costs of many predictions at once: of probabilities (k, n, n_classes),
-    of values (k, n), or of the part of either that the metric looks at.
-    """
-    sign = -1.0 if metric.direction == "maximize" else 1.0
-    truth, weights = torch.from_numpy(np.ascontiguousarray(y)), torch.from_numpy(weight)
-
-    def costs(p: Floats) -> Floats:
-        if not len(y) or not weight.any():
-            return np.full(len(p), np.nan)
-        if _is(metric, "log_loss"):
-            own = p if p.ndim == 2 else p[:, np.arange(len(y)), y]
-            eps = np.finfo(np.float64).eps  # the bound that scikit-learn sets
-            losses: Floats = -(np.log(own.clip(eps, 1 - eps)) @ weight) / weight.sum()
-            return losses
-        if _is(metric, "roc_auc"):
-            return -_areas(p[..., 1] if p.ndim == 3 and p.shape[2] == 2 else p, y, weight)
-        if metric.is_quick:
-            outputs = torch.from_numpy(p if p.ndim == 3 else p[..., None])
-            scores: Floats = metric.batched_scorer(
-                outputs, truth, weights.to(outputs.dtype)
-            ).numpy()
-            return sign * scores
-        return sign * np.array([metric.score(y, member, weight) for member in p])
-
-    return costs
-
-
-def _areas(p: Floats, y: np.ndarray, weight: Floats) -> Floats:
-    """Return the area under the ROC curve of each prediction: (k, n), or (k, n, n_classes) for the
-    mean over classes, each against the rest.
-    """
-    if p.ndim == 2:
-        return _area(p, y == 1, weight)
-    parts = [_area(p[..., c], y == c, weight) for c in range(p.shape[2]) if (y == c).any()]
-    known: Floats = np.array(parts)
-    mean: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
-    return mean if len(parts) > 1 else known[0]
-
-
-def _area(p: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> Floats:
-    """Return areas (k,): the chance that a positive row stands above a negative one.
-
-    Only the negative rows are sorted; each positive one is looked up among them, as ties count one
-    half (Mann & Whitney 1947).
-    """
-    n_positive = weight[positive].sum()
-    if not 0 < n_positive < weight.sum():
-        return np.full(len(p), np.nan)
-    is_even = bool((weight == weight[0]).all())
-    areas = []
-    for row in p:
-        below, above = row[~positive], row[positive]
-        if is_even:
-            below.sort()
-            total = np.arange(len(below) + 1) * weight[0]
-        else:
-            order = below.argsort()
-            below = below[order]
-            total = np.concatenate([[0.0], weight[~positive][order].cumsum()])
-        left, right = (np.searchsorted(below, above, side=side) for side in ("left", "right"))
-        gained = (total[left] + total[right]) / 2
-        areas.append(gained @ weight[positive] / (n_positive * total[-1]))
-    return np.array(areas)
-
-
 _EPS = 1e-12
 
 _LARGEST = np.log(20.0)  # of a temperature or its inverse, on a log scale
@@ -331,6 +298,10 @@ _LARGEST = np.log(20.0)  # of a temperature or its inverse, on a log scale
 _SPREAD = 0.5
 
 _MIN_STEPS = 2.0  # standard errors that the gain in log loss must have
+
+# What one more row, had it been wrong, would have asked for is taken from here on. Networks that had
+# every row right can be so sure that one error on other rows costs more than all they gained.
+_FAR_TOO_SURE = 2.0
 
 
 def scale_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
@@ -366,7 +337,8 @@ def fit_temperature(
     Probabilities (n, n_classes) are held-out: of validation rows or out-of-fold. Rows are halved
     five times, those of one group together; one half chooses a temperature, the other judges it.
     The gain in log loss there, a mean over rows, or over groups, must be two standard errors above
-    0. The temperature returned is then chosen on all rows.
+    0. The temperature returned is then chosen on all rows. Probabilities that are surer than so few
+    rows can show have another one, in any case: the best as if one more row had been wrong.
 
     Example:
         >>> y = np.arange(200) % 10 == 0
@@ -388,9 +360,10 @@ def fit_temperature(
         gains[judging] += (loss - _losses(logits[judging], truth[judging], t)) / _N_SPLITS
     by_unit = np.bincount(unit, gains * weight)
     error = by_unit.std(ddof=1) / np.sqrt(len(by_unit)) if len(by_unit) > 1 else np.inf
-    if not by_unit.mean() > _MIN_STEPS * error:
-        return 1.0
-    return _best_temperature(logits, truth, weight)
+    if by_unit.mean() > _MIN_STEPS * error:
+        return _best_temperature(logits, truth, weight)
+    doubtful = _best_temperature(logits, truth, weight, n_wrong=1.0)
+    return doubtful if doubtful > _FAR_TOO_SURE else 1.0
 
 
 def fit_threshold(
@@ -474,13 +447,22 @@ def _called(p: Floats, thresholds: Floats) -> Floats:
     return called
 
 
-def _best_temperature(logits: Floats, y: np.ndarray, weight: Floats) -> float:
+def _best_temperature(
+    logits: Floats, y: np.ndarray, weight: Floats, *, n_wrong: float = 0.0
+) -> float:
+    """Return the temperature of the least log loss, with so many further rows that are like the
+    others but of another class, the likeliest one.
+    """
     from scipy.optimize import minimize_scalar  # as predictions alone need no SciPy
 
+    others = np.where(np.arange(logits.shape[1]) == y[:, None], -np.inf, logits).argmax(axis=1)
+    n = np.count_nonzero(weight)
+
     def loss(log_temperature: float) -> float:
-        losses = _losses(logits, y, float(np.exp(log_temperature)))
-        surprise = (log_temperature / _SPREAD) ** 2 / 2 / np.count_nonzero(weight)
-        return float((losses * weight).sum() / weight.sum()) + surprise
+        temperature = float(np.exp(log_temperature))
+        right, wrong = (_losses(logits, label, temperature) @ weight for label in (y, others))
+        surprise = (log_temperature / _SPREAD) ** 2 / 2 / n
+        return float((right + wrong * n_wrong / n) / weight.sum()) + surprise
 
     best = minimize_scalar(loss, bounds=(-_LARGEST, _LARGEST), method="bounded")
     return float(np.exp(best.x))

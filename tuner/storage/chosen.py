@@ -125,6 +125,11 @@ def in_words(choice: Choice | Recorded, metric: str, direction: str) -> str:
         return ""
     default, value, low, high = choice.comparison
     numbers = list(choice.weights)
+    if low == high == 0:  # it is the very same
+        return (
+            f"model: trial {numbers[0]}, the default configuration, as no other is surely better: "
+            f"held-out {metric} {short(value)}"
+        )
     what = f"ensemble of {len(numbers)} trials" if len(numbers) > 1 else f"trial {numbers[0]}"
     words = "no better than the default configuration, as far as the held-out rows can tell"
     if low > 0 or high < 0:

@@ -42,7 +42,7 @@ def test_equally_good_models_with_errors_of_their_own_predict_together(metric, n
 def test_far_better_model_predicts_alone_or_nearly(metric):
     predictions, y = world(metric, [6.0, 0.8, 6.0, 6.0])
 
-    assert select_ensemble(predictions, y, METRICS[metric]).weights[1] >= 0.8
+    assert select_ensemble(predictions, y, METRICS[metric]).weights[1] >= 0.75
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss", "roc_auc", "rmse"])
