@@ -299,8 +299,9 @@ _SPREAD = 0.5
 
 _MIN_STEPS = 2.0  # standard errors that the gain in log loss must have
 
-# What one more row, had it been wrong, would have asked for is taken from here on. Networks that had
-# every row right can be so sure that one error on other rows costs more than all they gained.
+# From here on the temperature is taken that one more row, had it been wrong, would have asked for.
+# Networks that had every row right can be so sure that one error on other rows costs more than all
+# they have gained.
 _FAR_TOO_SURE = 2.0
 
 
@@ -337,8 +338,9 @@ def fit_temperature(
     Probabilities (n, n_classes) are held-out: of validation rows or out-of-fold. Rows are halved
     five times, those of one group together; one half chooses a temperature, the other judges it.
     The gain in log loss there, a mean over rows, or over groups, must be two standard errors above
-    0. The temperature returned is then chosen on all rows. Probabilities that are surer than so few
-    rows can show have another one, in any case: the best as if one more row had been wrong.
+    0. The temperature returned is then chosen on all rows. Where they find no fault in
+    probabilities that are surer than so few rows can show, it is the best one as if one more row
+    had been wrong.
 
     Example:
         >>> y = np.arange(200) % 10 == 0
@@ -360,10 +362,11 @@ def fit_temperature(
         gains[judging] += (loss - _losses(logits[judging], truth[judging], t)) / _N_SPLITS
     by_unit = np.bincount(unit, gains * weight)
     error = by_unit.std(ddof=1) / np.sqrt(len(by_unit)) if len(by_unit) > 1 else np.inf
-    if by_unit.mean() > _MIN_STEPS * error:
-        return _best_temperature(logits, truth, weight)
+    best = _best_temperature(logits, truth, weight)
     doubtful = _best_temperature(logits, truth, weight, n_wrong=1.0)
-    return doubtful if doubtful > _FAR_TOO_SURE else 1.0
+    if best <= 1 and doubtful > _FAR_TOO_SURE:
+        return doubtful
+    return best if by_unit.mean() > _MIN_STEPS * error else 1.0
 
 
 def fit_threshold(

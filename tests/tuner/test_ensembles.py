@@ -21,6 +21,7 @@ from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_fl
 from tests.tuner.commands import run
 from tests.tuner.reports import Page
 from tuner import load_result, tune_cnn, tune_finetune, tune_mlp, tune_module
+from tuner.storage.chosen import in_words
 from tuner.storage.view import view_of
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -477,3 +478,19 @@ def test_a_test_score_is_of_the_labels_that_the_threshold_gives():
 def test_a_threshold_is_of_two_classes():
     with pytest.raises(ValueError, match="threshold must be left out unless there are two classes"):
         MLPObjective("iris", threshold="tune")
+
+
+def test_the_default_configuration_may_predict_although_others_seemed_better():
+    model = tune_mlp("wine", ensemble=False, n_trials=1, **FAST).best_model
+    rng, library = np.random.default_rng(0), Library("minimize", max_bytes=1)
+    y = rng.normal(size=60)
+    rows = HeldOut(y, None, None)
+
+    library.add(0, 1.0, model, np.float32(y + 0.3 * rng.normal(size=60)), is_default=True)
+    library.add(1, 0.9, model, np.float32(y + 2 * rng.normal(size=60)))  # the only one that stays
+    choice = library.choose(METRICS["rmse"], rows, best=1, ensemble="auto", seed=0)
+
+    assert choice.weights == {0: 1.0}
+    assert "model: trial 0, the default configuration, as no other is surely better" in in_words(
+        choice, "rmse", "minimize"
+    )

@@ -46,6 +46,19 @@ def test_few_rows_that_are_all_predicted_right_do_not_ask_for_certainty():
     assert 0.3 < fit_temperature(p, np.zeros(40)) <= 1
 
 
+@pytest.mark.parametrize("sureness", [15.0, 20.0, 30.0])
+def test_certainty_that_few_rows_cannot_show_is_taken_back(sureness):
+    y = np.arange(60) % 3
+    p = np.exp(sureness * np.eye(3)[y])
+    p /= p.sum(axis=1, keepdims=True)
+
+    scaled = scale_temperature(p, fit_temperature(p, y))
+
+    chance_of_another = 1 - scaled.max(axis=1)
+    assert (chance_of_another > 0.001).all()
+    assert (chance_of_another < 0.05).all()
+
+
 @pytest.mark.parametrize("sureness", [1.0, 1.3, 3.0])
 @pytest.mark.parametrize("n", [30, 100, 1000])
 def test_log_loss_on_fresh_rows_does_not_rise(n, sureness):

@@ -141,6 +141,55 @@ def test_rows_of_a_group_choose_together_so_that_copies_do_not_judge():
     assert by_groups.held_out > by_rows.held_out
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "rmse", "mae"])
+def test_default_configuration_has_no_vote_where_others_clearly_lead(metric):
+    predictions, y = world(metric, [6.0, 1.0, 1.0, 1.0], n=300)
+
+    assert select_ensemble(predictions, y, METRICS[metric], default=0).weights[0] == 0
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "roc_auc", "rmse", "mae"])
+def test_trials_that_are_worse_make_way_for_the_default_configuration(metric):
+    predictions, y = world(metric, [6.0, 6.0, 6.0, 1.0], n=300)
+
+    assert select_ensemble(predictions, y, METRICS[metric], default=3).weights[3] >= 0.5
+
+
+def noisy_copies(prediction, seed):
+    """The prediction, and what twelve trials make of it that know nothing more."""
+    noise = np.random.default_rng(seed).normal(size=(12, *prediction.shape))
+    if prediction.ndim == 1:
+        return [prediction, *(prediction + 0.5 * noise)]
+    raised = prediction * np.exp(0.6 * noise)
+    return [prediction, *(raised / raised.sum(axis=2, keepdims=True))]
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "rmse"])
+def test_a_lead_that_is_luck_costs_less_once_the_default_configuration_is_known(metric):
+    own, losses = METRICS[metric], {None: [], 0: []}
+    for seed in range(10):
+        (first,), y = world(metric, [1.5], n=80, seed=seed)
+        (fresh,), truth = world(metric, [1.5], n=2000, seed=100 + seed)
+        held_out, unseen = noisy_copies(first, seed), noisy_copies(fresh, seed)
+        for default, found in losses.items():
+            weights = select_ensemble(held_out, y, own, default=default).weights
+            mean = np.tensordot(weights, unseen, axes=1)
+            found.append(own.score(truth, mean) / own.score(truth, fresh) - 1)
+
+    assert np.mean(losses[0]) < 0.7 * np.mean(losses[None])
+
+
+def test_votes_of_the_default_configuration_count_among_the_most_there_may_be():
+    (first,), y = world("log_loss", [1.5], n=40)
+    found = [
+        select_ensemble(noisy_copies(first, k), y, METRICS["log_loss"], default=0, max_size=4)
+        for k in range(10)
+    ]
+
+    assert any(selection.weights[0] == 0.5 for selection in found)
+    assert all(selection.size <= 4 for selection in found)
+
+
 @pytest.mark.parametrize(
     ("predictions", "options", "message"),
     [
