@@ -409,7 +409,7 @@ class Library:
         seed: int,
         threshold: str | None = None,
     ) -> Choice:
-        """Return the model to predict with: the best trial's, or an ensemble.
+        """Return the model to predict with: the best trial's, an ensemble, or the default one's.
 
         Args:
             metric: the tuned one.
@@ -421,7 +421,7 @@ class Library:
             threshold: ``"tune"`` for one that is chosen for the metric; else it is 0.5.
         """
         weights = self._weights(metric, rows, best, ensemble, seed)
-        members = [(k, float(w)) for k, w in zip(self._candidates, weights, strict=True) if w]
+        members = [(k, float(w)) for k, w in zip(self._kept, weights, strict=True) if w]
         mean = np.sum([w * kept.predictions.astype(np.float64) for kept, w in members], axis=0)
         model = members[0][0].model
         if len(members) > 1:
@@ -443,31 +443,27 @@ class Library:
         by_number = {kept.number: weight for kept, weight in members}
         return Choice(model, by_number, self._compared(metric, rows, mean))
 
-    @property
-    def _candidates(self) -> list[_Kept]:
-        """The best trials, and the default one if it is not among them."""
-        is_apart = self._default is not None and self._default.number not in self
-        return [*self._kept, self._default] if self._default and is_apart else self._kept
-
     def _weights(
         self, metric: Metric, rows: HeldOut, best: int, ensemble: Ensemble, seed: int
     ) -> npt.NDArray[np.float64]:
-        numbers = [kept.number for kept in self._candidates]
-        predictions = [kept.predictions for kept in self._candidates]
+        numbers = [kept.number for kept in self._kept]
+        predictions = [kept.predictions for kept in self._kept]
         alone = np.equal(numbers, best).astype(np.float64)
         if ensemble in (None, False) or not any(np.isfinite(p).all() for p in predictions):
             return alone
+        is_here = self._default is not None and self._default[0] in numbers
+        default = numbers.index(self._default[0]) if self._default and is_here else None
         chosen = select_ensemble(
             predictions,
             rows.y,
             metric,
             sample_weight=rows.weight,
             groups=rows.group,
-            default=numbers.index(self._default.number) if self._default else None,
+            default=default,
             max_size=MAX_SIZE if ensemble == "auto" else int(ensemble or 1),
             seed=seed,
         )
-        is_default = self._default and numbers[chosen.weights.argmax()] == self._default.number
+        is_default = chosen.weights.argmax() == default
         return alone if chosen.is_single and not is_default else chosen.weights
 
     def _compared(

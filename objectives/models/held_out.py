@@ -112,6 +112,7 @@ def select_ensemble(
             no whole number of at least 1.
 
     Example:
+        >>> from objectives.metrics import METRICS
         >>> y = np.arange(40) % 2
         >>> right, wrong = np.eye(2)[y], np.eye(2)[1 - y]
         >>> select_ensemble([wrong, right], y, METRICS["log_loss"]).weights.tolist()
@@ -420,6 +421,7 @@ def called(
     labels alone, as ``f1_macro`` does, those at the threshold, as certain probabilities.
 
     Example:
+        >>> from objectives.metrics import METRICS
         >>> called(METRICS["accuracy"], [1, 0], [[0.7, 0.3], [0.9, 0.1]], 0.2).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """

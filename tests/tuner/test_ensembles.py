@@ -482,12 +482,12 @@ def test_a_threshold_is_of_two_classes():
 
 def test_the_default_configuration_may_predict_although_others_seemed_better():
     model = tune_mlp("wine", ensemble=False, n_trials=1, **FAST).best_model
-    rng, library = np.random.default_rng(0), Library("minimize", max_bytes=1)
+    rng, library = np.random.default_rng(0), Library("minimize")
     y = rng.normal(size=60)
     rows = HeldOut(y, None, None)
 
     library.add(0, 1.0, model, np.float32(y + 0.3 * rng.normal(size=60)), is_default=True)
-    library.add(1, 0.9, model, np.float32(y + 2 * rng.normal(size=60)))  # the only one that stays
+    library.add(1, 0.9, model, np.float32(y + 2 * rng.normal(size=60)))
     choice = library.choose(METRICS["rmse"], rows, best=1, ensemble="auto", seed=0)
 
     assert choice.weights == {0: 1.0}
