@@ -72,6 +72,18 @@ def listed(names: Iterable[object], *, quote: bool = True) -> str:
     return ", ".join(every[:SHOWN]) + rest
 
 
+def by_number(names: Collection[object], one: str, many: str) -> str:
+    """Say a sentence of one name or of several.
+
+    Example:
+        >>> by_number(["a"], "column {} is empty", "columns {} are empty")
+        "column 'a' is empty"
+        >>> by_number(["a", "b"], "column {} is empty", "columns {} are empty")
+        "columns 'a', 'b' are empty"
+    """
+    return (one if len(names) == 1 else many).format(listed(names))
+
+
 def short(value: object) -> str:
     """Write a value for people: numbers to four significant digits, a missing value as nothing.
 
@@ -111,9 +123,9 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
         )
 
 
-def warn_caller(message: str) -> None:
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the user's code from which the two packages were called."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("objectives", "tuner"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from objectives._messages import warn_caller
 from objectives.data.table import DataWarning
 from objectives.images.augment import Augmentation, augment
 from objectives.images.data import ImageData
@@ -162,11 +162,10 @@ class CNNObjective(ModuleObjective):
         super().__init__(build, dataset, **options)
         height, width = self.data.image_size
         if max(height, width) > _LARGEST:
-            warnings.warn(
+            warn_caller(
                 f"images are {height}x{width}, more than the {_LARGEST} pixels a side that this "
                 f"network is made for; give image_size={_LARGEST}, or use tune_finetune",
                 DataWarning,
-                stacklevel=2,
             )
 
     def _load(self, dataset: Any, **options: Any) -> ImageData:

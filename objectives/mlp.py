@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 import torch
 
-from objectives._messages import check_choice, check_count
-from objectives.data.table import Split, TabularData, load_tabular
+from objectives._messages import check_choice, check_count, warn_caller
+from objectives.data.table import DataWarning, Split, TabularData, load_tabular
 from objectives.metrics import Metric
 from objectives.models.ensemble import MAX_MEMBERS, check_ensemble, check_threshold
 from objectives.models.mlp import FittedModel
@@ -219,9 +218,11 @@ class MLPObjective(NetworkObjective[FittedModel]):
             return False
         try:
             self.data.folds(self.folds or _N_FOLDS, seed=self.seed)
-        except ValueError:
+        except ValueError as error:
             if confirm != "auto":
                 raise
+            if n_rows > _MAX_FOLD_ROWS:  # of fewer rows `_pairs` has said it
+                warn_caller(f"the best trials are not trained again on folds: {error}", DataWarning)
             return False
         is_count = isinstance(confirm, int) and 1 <= confirm < MAX_MEMBERS and confirm is not True
         if confirm != "auto" and not is_count:
@@ -238,9 +239,14 @@ class MLPObjective(NetworkObjective[FittedModel]):
         n_rows = len(self.data.train) + len(self.data.valid)
         by_time = self.data.split["kind"] == "time"  # whose early folds have few rows to train on
         if folds == "auto" and n_rows <= _MAX_FOLD_ROWS and not by_time:
-            # A class or group may be too rare for the folds.
-            with contextlib.suppress(ValueError):
+            try:
                 return self.data.folds(_N_FOLDS, seed=self.seed)
+            except ValueError as error:  # a class or group may be too rare for them
+                warn_caller(
+                    "one validation split judges each trial, which on a small table chooses by "
+                    f"luck, as {_N_FOLDS} folds cannot be made: {error}",
+                    DataWarning,
+                )
         return [(self.data.train, self.data.valid)]
 
     def _prepare(self, pairs: Sequence[tuple[Split, Split]]) -> list[Prepared]:

@@ -188,7 +188,7 @@ class TuningResult:
 
     def comparison(self) -> str:
         """Say how `model` does beside the default configuration; empty where it is not known."""
-        return in_words(self._choice(), *study_metric(self.study))
+        return in_words(self._choice(), *study_metric(self.study), self.default_trial)
 
     def keep_chosen(self) -> None:
         """Record in the study what `model` is, and keep it if it is not the best trial's."""

@@ -1,8 +1,8 @@
 """Whatever the user hands in, as checked train, validation and test splits."""
 
 import hashlib
+import math
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from objectives._messages import listed
+from objectives._messages import by_number, listed, warn_caller
 from objectives.data.columns import column_kind
 from objectives.data.frames import check_memory, frame_from
 from objectives.data.readers import read_table
@@ -23,8 +23,15 @@ __all__ = ["DataWarning", "Split", "TabularData", "Task", "frame_from", "load_ta
 
 MIN_ROWS_FOR_IDENTIFIER = 20
 IDENTIFIER_SHARE = 0.95
+COPIED_SHARE = 0.005
+COPY_ERRORS = 0.02
 TEXT_LENGTH = 50
 TEXT_SHARE = 0.2
+# 31/12/2024, 31.12.2024, 2024/12/31 and the like; ISO dates have been read by now.
+_DATE_LIKE = (
+    r"\s*(?:\d{1,2}([./-])\d{1,2}\1\d{4}|\d{4}([./])\d{1,2}\2\d{1,2}|\d{1,2}/\d{1,2}/\d{2})"
+    r"(?:[T ]\s*\d{1,2}:\d{2}.*)?\s*"
+)
 _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[_\s.-])(id|uuid|guid|index|row)$)|[a-z](Id|ID)$|(?i:^unnamed: \d+$)"
 )
@@ -211,9 +218,11 @@ def load_tabular(
         seed=seed,
     )
     weight = table.roles.weights()
+    if rows.kind in ("random", "stratified"):
+        messages += _copied_rows(table.X, goal.y)
     messages += check_train(goal.y, goal.classes, rows, weight)
     for message in () if table.builtin else [*notes, *messages]:
-        warnings.warn(message, DataWarning, stacklevel=2)
+        warn_caller(message, DataWarning)
     every = Split(X=X, y=goal.y, weight=weight, group=table.roles.group_codes())
     train, valid, test = (every.take(part) for part in rows[1:])
     return TabularData(
@@ -281,12 +290,12 @@ def check_features(
     missing = X.isna()
     empty, gaps = set(X.columns[missing.all()]), set(X.columns[missing.any()])
     useless = {
-        "hold no value": [str(name) for name in X if name in empty],
+        ("holds no value", "hold no value"): [str(name) for name in X if name in empty],
         # One value and gaps is not constant: whether the value is there may tell something.
-        "hold one value only": [
+        ("holds one value only", "hold one value only"): [
             str(name) for name, column in X.items() if name not in gaps and _is_constant(column)
         ],
-        "hold text or identifiers": [
+        ("holds text or identifiers", "hold text or identifiers"): [
             str(name)
             for name, column in X.items()
             if len(X) >= MIN_ROWS_FOR_IDENTIFIER
@@ -300,11 +309,27 @@ def check_features(
             "give at least one feature that differs between rows"
         )
     messages = [
-        f"columns {listed(names)} {fault} and are left out of the features; "
-        "drop them, or make features from what they hold"
-        for fault, names in useless.items()
+        by_number(
+            names,
+            f"column {{}} {one} and is left out of the features; drop it, or make features from "
+            "what it holds",
+            f"columns {{}} {many} and are left out of the features; drop them, or make features "
+            "from what they hold",
+        )
+        for (one, many), names in useless.items()
         if names
     ]
+    dates = {str(name): first for name, c in X.items() if (first := _unread_date(c)) is not None}
+    if dates:
+        name, first = next(iter(dates.items()))
+        messages.append(
+            by_number(
+                dates,
+                f"column {{}} holds dates written as {first!r}, which count as text",
+                f"columns {{}} hold dates, written as {first!r}, which count as text",
+            )
+            + f"; read them first, as in df[{name!r}] = pd.to_datetime(df[{name!r}], dayfirst=True)"
+        )
     folded = None if target is None else target.casefold().strip()
     leaks = [
         str(name)
@@ -313,8 +338,13 @@ def check_features(
     ]
     if leaks:
         messages.append(
-            f"columns {listed(leaks)} give the target away, by name or as a copy of it; "
-            "drop them unless they are known before the target is"
+            by_number(
+                leaks,
+                "column {} gives the target away, by its name or by its values; drop it unless it "
+                "is known before the target is",
+                "columns {} give the target away, by their names or by their values; drop them "
+                "unless they are known before the target is",
+            )
         )
     return useful, messages
 
@@ -330,18 +360,27 @@ def _is_constant(column: pd.Series) -> bool:
     return bool(column.iloc[0] == column.iloc[-1]) and bool((column == column.iloc[0]).all())
 
 
+def _unread_date(column: pd.Series) -> str | None:
+    """Return the first cell of a column of text that looks like dates throughout."""
+    if column_kind(column) != "category":
+        return None
+    cells = column.dropna().head(100).astype(str)
+    return str(cells.iloc[0]) if len(cells) and cells.str.fullmatch(_DATE_LIKE).all() else None
+
+
 def _is_identifier(column: pd.Series) -> bool:
     """Whether a column tells rows apart instead of describing them, or holds long texts.
 
     That is: categories of which at least 95% are distinct, texts of more than 50 characters on
-    average that seldom repeat, and distinct whole numbers under a name such as "id" or "user_id".
+    average that seldom repeat, and as distinct whole numbers under a name such as "id".
     """
     kind = column_kind(column)
     if kind == "number":
         if _IDENTIFIER_NAME.search(str(column.name)) is None:
             return False
         present = column.dropna()
-        return present.is_unique and bool((present % 1 == 0).all())
+        is_count = bool((present % 1 == 0).all())
+        return is_count and present.nunique() >= IDENTIFIER_SHARE * len(present)
     present = column.dropna()
     if kind != "category" or len(present) < MIN_ROWS_FOR_IDENTIFIER:
         return False
@@ -351,15 +390,46 @@ def _is_identifier(column: pd.Series) -> bool:
 
 
 def _is_copy(column: pd.Series, y: np.ndarray) -> bool:
-    """Whether a column without gaps equals a regression target, or has one value for each class and
-    no other.
+    """Whether a column without gaps equals a regression target, or its values tell the classes.
+
+    They do where there are no more of them than classes, and to say for each the class that it has
+    most often is hardly ever wrong.
     """
     if y.dtype.kind == "f":
         return column_kind(column) == "number" and bool((column.to_numpy(np.float64) == y).all())
-    # Numbered in order of appearance, one-to-one columns get the same codes; most differ early.
-    if len(set(column.iloc[:100])) != len(set(y[:100].tolist())):
+    counts = np.bincount(y)
+    if _n_wrong(column.iloc[:100], y[:100], len(counts)) > 10:  # which tells most columns at once
         return False
-    return all(
-        bool((pd.factorize(column.head(n))[0] == pd.factorize(y[:n])[0]).all())
-        for n in (100, len(y))
-    )
+    return _n_wrong(column, y, len(counts)) <= COPY_ERRORS * int(len(y) - counts.max())
+
+
+def _n_wrong(column: pd.Series, y: np.ndarray, n_classes: int) -> float:
+    """Count the rows of another class than most rows of their value in a column have; infinite if
+    it has more values than there are classes.
+    """
+    values, levels = pd.factorize(column)
+    if len(levels) > n_classes:
+        return math.inf
+    counts = np.bincount(values * n_classes + y, minlength=len(levels) * n_classes)
+    return len(y) - int(counts.reshape(len(levels), n_classes).max(axis=1).sum())
+
+
+def _copied_rows(X: pd.DataFrame, y: np.ndarray) -> list[str]:
+    """Say how many rows repeat others, target included, where that can hardly be by chance: some
+    column has another value in most rows.
+    """
+    n = len(X)
+    telling = next((c for _, c in X.items() if c.head(10_000).nunique() > min(n, 10_000) / 2), None)
+    if telling is None:
+        return []
+    suspects = np.flatnonzero(telling.duplicated(keep=False))
+    rows = pd.concat([X.iloc[suspects].reset_index(drop=True), pd.Series(y[suspects])], axis=1)
+    n_copies = int(rows.duplicated().sum())
+    if n_copies <= COPIED_SHARE * n:
+        return []
+    are = "is a copy of another" if n_copies == 1 else "are copies of others"
+    return [
+        f"{n_copies} of {n} rows {are}, target included, and scores are too good where one "
+        "trains and the other judges; drop them, as in df.drop_duplicates(), unless each was "
+        "observed by itself"
+    ]

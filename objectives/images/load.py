@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.datasets import VisionDataset
 
-from objectives._messages import nearest
+from objectives._messages import nearest, warn_caller
 from objectives.data.frames import as_labels
 from objectives.data.readers import MapStyle, role_values
 from objectives.data.splits import check_train, split_given, split_rows
@@ -126,7 +125,7 @@ def load_images(
         rows = split_given(part, target.y, labels=target.classes, **sizes)
     messages = [*images.messages, *check_train(target.y, target.classes, rows)]
     for message in messages + ([] if folder is None else folder.messages):
-        warnings.warn(message, DataWarning, stacklevel=2)
+        warn_caller(message, DataWarning)
     every = ImageSplit(pixels=images.pixels, y=target.y)
     train, valid, test = (every.take(numbers) for numbers in rows[1:])
     mean, std = channel_statistics(train)

@@ -21,7 +21,7 @@ from tests.objectives.networks import KINDS, PICTURES, SHADES, SIGNALS, build_fl
 from tests.tuner.commands import run
 from tests.tuner.reports import Page
 from tuner import load_result, tune_cnn, tune_finetune, tune_mlp, tune_module
-from tuner.storage.chosen import in_words
+from tuner.storage.chosen import Recorded, in_words
 from tuner.storage.view import view_of
 
 SMALL = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
@@ -300,10 +300,24 @@ def test_without_an_ensemble_the_best_trial_predicts():
 
 
 def test_a_result_says_how_it_does_beside_the_default():
-    result = tune_mlp("wine", ensemble=False, sampler="manual", trials=[{}], **FAST)
+    last = optuna.trial.create_trial(value=0.9)
+    chosen = Recorded({1: 1.0}, (0.9, 0.9, -0.1, 0.1), 2)
 
-    assert "no better than the default configuration" in repr(result)
-    assert "difference 0 (95% interval -0." in result.comparison()
+    words = in_words(chosen, "accuracy", "maximize", last)
+
+    assert "trial 1, no better than the default configuration" in words
+    assert words.endswith("0.9 beside 0.9, difference 0 (95% interval -0.1 to 0.1)")
+
+
+def test_a_result_that_is_the_default_itself_is_not_compared_with_it(tmp_path):
+    storage = tmp_path / "wine.journal"
+    call = {"ensemble": False, "sampler": "manual", "trials": [{}], **FAST}
+    result = tune_mlp("wine", storage=storage, **call)
+
+    words = result.comparison()
+    assert words == f"model: trial 0, the default configuration: held-out accuracy {words[-6:]}"
+    assert words in repr(result)
+    assert view_of(load_result(storage, "mlp").study).comparison == words
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -188,10 +187,9 @@ class ProcessCohort:
         try:
             self._workers.append(WorkerProcess(self._objective, self._seed))
         except (EOFError, OSError) as error:
-            warnings.warn(
+            warn_caller(
                 f"a worker process could not be started ({type(error).__name__}: {error}); the "
-                "others, or this process, train its trials; if memory ran out, lower n_jobs",
-                stacklevel=2,
+                "others, or this process, train its trials; if memory ran out, lower n_jobs"
             )
             time.sleep(_PAUSE_S)
 
@@ -225,11 +223,10 @@ class ProcessCohort:
         except DeadWorkerError as death:
             self._workers.remove(worker)
             worker.close()
-            warnings.warn(
+            warn_caller(
                 f"a worker process died with exit code {death.exit_code}; its trials "
                 f"{sorted(worker.trials)} are trained again in this process; if memory ran out, "
-                "lower n_jobs",
-                stacklevel=2,
+                "lower n_jobs"
             )
             for number, params in worker.trials.items():
                 self._add_here(number, params)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives._messages import warn_caller
 from tuner.storage.trial_attrs import MODEL, best_complete, model_id
 
 ArtifactStore: TypeAlias = Any  # Optuna keeps its protocol of this name to itself.
@@ -139,10 +139,7 @@ class Artifacts:
             except ArtifactNotFound:
                 return None
             except (OSError, ValueError) as error:
-                warnings.warn(
-                    f"the model kept with {_name(owner)} cannot be used ({error})",
-                    stacklevel=2,
-                )
+                warn_caller(f"the model kept with {_name(owner)} cannot be used ({error})")
                 return None
 
     def clear_models(self, study: optuna.Study) -> None:
@@ -178,7 +175,7 @@ def _name(owner: FrozenTrial | optuna.Study) -> str:
 def _warn_once(text: str) -> None:
     if text not in _WARNED:
         _WARNED.add(text)
-        warnings.warn(text, stacklevel=3)
+        warn_caller(text)
 
 
 _WARNED: set[str] = set()

@@ -6,13 +6,13 @@ import hashlib
 import io
 import json
 import time
-import warnings
 import zipfile
 from dataclasses import asdict, dataclass, field
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from objectives._messages import warn_caller
 from objectives.objective import Cohort, EpochResult, SavableCohort, TrialRecord
 from tuner.storage.optuna_internals import RunningTrial
 from tuner.storage.study import Session
@@ -107,7 +107,7 @@ class Checkpoints:
         except Exception as error:  # a store or an optimizer of the user's own may raise anything
             # Not worth the search: trials still come out the same, only from their start.
             self._failed = True
-            warnings.warn(f"no checkpoint of a trial could be written ({error})", stacklevel=2)
+            warn_caller(f"no checkpoint of a trial could be written ({error})")
             return
         self._kept.add(trial.number)
         entry = {"place": place, "sha256": hashlib.sha256(content).hexdigest()}
@@ -166,7 +166,4 @@ def _entry(trial: FrozenTrial | optuna.Trial) -> dict[str, str] | None:
 
 
 def _say_damaged(number: int, error: Exception) -> None:
-    warnings.warn(
-        f"the checkpoint of trial {number} cannot be used ({error}); the trial starts anew",
-        stacklevel=3,
-    )
+    warn_caller(f"the checkpoint of trial {number} cannot be used ({error}); the trial starts anew")

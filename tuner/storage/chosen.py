@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from objectives._messages import short
 from tuner.storage.artifacts import Artifacts
@@ -119,7 +119,12 @@ def alone(study: optuna.Study, number: int, model: FittedModel) -> Choice:
     return Choice(model, weights, None if values is None else Comparison(*values))
 
 
-def in_words(choice: Choice | Recorded, metric: str, direction: str) -> str:
+def in_words(
+    choice: Choice | Recorded,
+    metric: str,
+    direction: str,
+    default_trial: FrozenTrial | None = None,
+) -> str:
     """Say how the chosen model does beside the default configuration; empty if it is not known."""
     if choice.comparison is None:
         return ""
@@ -131,6 +136,9 @@ def in_words(choice: Choice | Recorded, metric: str, direction: str) -> str:
             f"held-out {metric} {short(value)}"
         )
     what = f"ensemble of {len(numbers)} trials" if len(numbers) > 1 else f"trial {numbers[0]}"
+    is_default = default_trial is not None and numbers == [default_trial.number]
+    if is_default and value == default:  # its probabilities may have been calibrated since
+        return f"model: {what}, the default configuration: held-out {metric} {short(value)}"
     words = "no better than the default configuration, as far as the held-out rows can tell"
     if low > 0 or high < 0:
         is_better = (low > 0) == (direction == "maximize")

@@ -164,7 +164,9 @@ class StudyView:
     @property
     def comparison(self) -> str:
         """How the result's model does beside the default configuration; empty if not known."""
-        return "" if self.chosen is None else in_words(self.chosen, self.metric, self.direction)
+        if self.chosen is None:
+            return ""
+        return in_words(self.chosen, self.metric, self.direction, self.default_trial)
 
     @cached_property
     def default_params(self) -> Params | None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
+from objectives import MLPObjective
 from objectives.data import files, frames
 from objectives.data.table import DataWarning, load_tabular
 
@@ -204,26 +205,27 @@ def test_bad_input_is_refused_in_one_sentence_that_names_it(dataset, options, wo
 
 WORN = [f"{i:04d}-a" for i in range(N)]
 DOUBTFUL = {
-    "empty": (good(gap=np.nan), "columns 'gap' hold no value", {"gap"}),
-    "empty-text": (good(gap=pd.Series([None] * N, dtype=object)), "'gap' hold no value", {"gap"}),
+    "empty": (good(gap=np.nan), "column 'gap' holds no value and is left out", {"gap"}),
+    "empty-text": (good(gap=pd.Series([None] * N, dtype=object)), "'gap' holds no value", {"gap"}),
     "constant": (good(unit="kg", one=1), "'unit', 'one' hold one value only", {"unit", "one"}),
-    "distinct-texts": (good(name=WORN), "'name' hold text or identifiers", {"name"}),
+    "distinct-texts": (good(name=WORN), "'name' holds text or identifiers", {"name"}),
     "long-texts": (
         good(note=[f"customer {i % 20} was not amused " * 3 for i in range(N)]),
         "'note'",
         {"note"},
     ),
-    "row-numbers": (good(user_id=range(N)), "'user_id' hold text or identifiers", {"user_id"}),
-    "camel-row-numbers": (good(PassengerId=range(N)), "'PassengerId' hold text", {"PassengerId"}),
-    "saved-index": (good(**{"Unnamed: 0": range(N)}), "'Unnamed: 0' hold text", {"Unnamed: 0"}),
+    "row-numbers": (good(user_id=range(N)), "'user_id' holds text or identifiers", {"user_id"}),
+    "camel-row-numbers": (good(PassengerId=range(N)), "'PassengerId' holds text", {"PassengerId"}),
+    "saved-index": (good(**{"Unnamed: 0": range(N)}), "'Unnamed: 0' holds text", {"Unnamed: 0"}),
+    "row-numbers-with-one-twice": (good(id=[0, *range(N - 1)]), "'id' holds text", {"id"}),
     "copy-of-the-target": (
         good(rich=lambda f: f["income"] == "high"),
-        "'rich' give the target away",
+        "'rich' gives the target away",
         set(),
     ),
     "name-of-the-target": (
         good(**{" Income": range(N)}),
-        "' Income' give the target away, by name",
+        "' Income' gives the target away, by its name",
         set(),
     ),
 }
@@ -242,12 +244,59 @@ def test_doubtful_columns_are_named_in_a_warning(frame, words, gone):
 def test_copy_of_a_regression_target_is_named_in_a_warning():
     X = np.random.default_rng(0).normal(size=(N, 2))
 
-    with pytest.warns(DataWarning, match="'x1' give the target away"):
+    with pytest.warns(DataWarning, match="'x1' gives the target away"):
         load_tabular((X, X[:, 1]))
 
 
+def test_a_column_that_is_almost_a_copy_is_named_and_one_that_often_errs_is_not():
+    y = np.repeat(["yes", "no"], 100)
+    X = np.random.default_rng(0).normal(size=(200, 1))
+    frame = pd.DataFrame({"x": X[:, 0], "status": np.repeat([1, 0], 100), "y": y})
+    seldom, often = frame.copy(), frame.copy()
+    seldom.loc[[3, 150], "y"] = ["no", "yes"]
+    often.loc[:9, "y"] = "no"
+
+    with pytest.warns(DataWarning, match="column 'status' gives the target away"):
+        load_tabular(seldom, target="y")
+    load_tabular(often, target="y")
+
+
+@pytest.mark.parametrize("dates", ["%d/%m/%Y", "%d.%m.%Y %H:%M", "%m/%d/%y", "%Y/%m/%d"])
+def test_dates_in_another_form_than_iso_are_not_taken_for_text_without_a_word(dates):
+    written = pd.date_range("2024-01-01", periods=N // 4).strftime(dates).tolist() * 4
+
+    with pytest.warns(DataWarning, match=r"'seen' holds dates written as .*to_datetime"):
+        load_tabular(good(seen=written), target="income")
+
+    load_tabular(good(version=["1.2.3", "1.12.10"] * (N // 2)), target="income")
+
+
+def test_rows_that_stand_in_a_table_twice_are_counted():
+    twice = pd.concat([good(), good().head(3)])
+
+    with pytest.warns(DataWarning, match="3 of 43 rows are copies of others, target included"):
+        load_tabular(twice, target="income")
+    with pytest.warns(DataWarning, match="1 of 41 rows is a copy of another"):
+        load_tabular(pd.concat([good(), good().head(1)]), target="income")
+
+
+def test_equal_rows_of_a_coarse_table_and_rows_kept_together_are_no_fault():
+    coarse = good().assign(age=np.arange(N) % 5)
+    load_tabular(coarse, target="income")
+    load_tabular(
+        pd.concat([good(), good().head(9)]), target="income", groups=[*range(N), *range(9)]
+    )
+
+
+def test_a_warning_about_the_data_stands_at_the_line_of_the_users_own_code():
+    with pytest.warns(DataWarning, match="'unit' holds one value only") as caught:
+        MLPObjective(good(unit="kg"), target="income", space={"epochs": 1})
+
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_column_of_the_name_of_y_is_named_in_a_warning():
-    with pytest.warns(DataWarning, match="'age' give the target away, by name"):
+    with pytest.warns(DataWarning, match="'age' gives the target away"):
         load_tabular((good()[["age", "city"]], pd.Series(np.arange(N) % 2, name="age")))
 
 
