@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from objectives._messages import short
 from objectives.space.hyperparameter import Value
 from tuner.diagnosis.evidence import Finding, Levels, Range, Side, ranges
+from tuner.diagnosis.trial_findings import stalled
 from tuner.storage.study import StudyOfTrials
 from tuner.storage.trial_attrs import trial_params
 from tuner.storage.view import StudyView
@@ -133,11 +134,13 @@ def too_few_trials(view: StudyView) -> Finding | None:
     n = int((view.ended["state"] != "FAIL").sum())
     if n >= needed:
         return None
+    advice = f"continue to n_trials={needed}, or search fewer hyperparameters; until then do not"
+    if stalled(view) is not None:  # which says to stop
+        advice = "do not"
     return Finding(
         finding="too few trials for the space",
         evidence=f"{n} trials for {n_dimensions} searched hyperparameters; {rule}",
-        advice=f"continue to n_trials={needed}, or search fewer hyperparameters; until then do "
-        "not rely on importances",
+        advice=f"{advice} rely on importances",
     )
 
 

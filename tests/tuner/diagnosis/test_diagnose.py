@@ -116,6 +116,16 @@ def test_finding_is_made_of_a_study_that_shows_it_and_of_no_other(case):
     assert code not in codes(shows_not)
 
 
+def test_a_study_is_not_told_both_to_go_on_and_to_stop():
+    diagnosis = diagnose(make_study(*lucky([0.5, 0.9], 30)))
+
+    advice = diagnosis.findings.set_index("code")["advice"]
+    assert advice["stalled"] == "stop here, or continue in the next space"
+    assert advice["too_few_trials"] == "do not rely on importances"
+    young = diagnose(make_study(*dropouts(0.1, 0.2))).findings.set_index("code")["advice"]
+    assert young["too_few_trials"].startswith("continue to n_trials=40, or search fewer")
+
+
 @pytest.mark.parametrize(
     ("metric", "counts", "found"),
     [
