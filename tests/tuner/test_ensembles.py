@@ -309,17 +309,6 @@ def test_a_result_says_how_it_does_beside_the_default():
     assert words.endswith("0.9 beside 0.9, difference 0 (95% interval -0.1 to 0.1)")
 
 
-def test_a_result_that_is_the_default_itself_is_not_compared_with_it(tmp_path):
-    storage = tmp_path / "wine.journal"
-    call = {"ensemble": False, "sampler": "manual", "trials": [{}], **FAST}
-    result = tune_mlp("wine", storage=storage, **call)
-
-    words = result.comparison()
-    assert words == f"model: trial 0, the default configuration: held-out accuracy {words[-6:]}"
-    assert words in repr(result)
-    assert view_of(load_result(storage, "mlp").study).comparison == words
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """A stored search whose result is an ensemble."""
