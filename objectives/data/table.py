@@ -319,17 +319,7 @@ def check_features(
         for (one, many), names in useless.items()
         if names
     ]
-    dates = {str(name): first for name, c in X.items() if (first := _unread_date(c)) is not None}
-    if dates:
-        name, first = next(iter(dates.items()))
-        messages.append(
-            by_number(
-                dates,
-                f"column {{}} holds dates written as {first!r}, which count as text",
-                f"columns {{}} hold dates, written as {first!r}, which count as text",
-            )
-            + f"; read them first, as in df[{name!r}] = pd.to_datetime(df[{name!r}], dayfirst=True)"
-        )
+    messages += _date_messages(X)
     folded = None if target is None else target.casefold().strip()
     leaks = [
         str(name)
@@ -358,6 +348,21 @@ def _floats(column: pd.Series) -> NDArray[np.floating[Any]]:
 def _is_constant(column: pd.Series) -> bool:
     # Ends that differ tell most columns at once.
     return bool(column.iloc[0] == column.iloc[-1]) and bool((column == column.iloc[0]).all())
+
+
+def _date_messages(X: pd.DataFrame) -> list[str]:
+    """Say which columns of text hold dates that are not read as dates."""
+    dates = {str(name): first for name, c in X.items() if (first := _unread_date(c)) is not None}
+    if not dates:
+        return []
+    name, first = next(iter(dates.items()))
+    told = by_number(
+        dates,
+        f"column {{}} holds dates written as {first!r}, which count as text",
+        f"columns {{}} hold dates, written as {first!r}, which count as text",
+    )
+    cure = f"read them first, as in df[{name!r}] = pd.to_datetime(df[{name!r}], dayfirst=True)"
+    return [f"{told}; {cure}"]
 
 
 def _unread_date(column: pd.Series) -> str | None:
