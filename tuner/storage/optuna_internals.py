@@ -14,7 +14,7 @@ import datetime
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, cast
@@ -63,6 +63,7 @@ class Session(Protocol):
 _WRITE_AFTER_S = 5.0
 
 _BATCH = f"{PREFIX}batch"
+_NO_STUDY = -1
 
 
 End: TypeAlias = tuple[TrialState, list[float] | None]
@@ -384,9 +385,6 @@ def _batches_of(proxy: GrpcStorageProxy) -> int:
     return int(known)
 
 
-_NO_STUDY = -1
-
-
 class BatchedStorage(_CachedStorage):
     """Optuna's storage in a database, with fewer statements for a trial, and fewer messages.
 
@@ -453,10 +451,18 @@ class BatchedStorage(_CachedStorage):
             row.number = row.count_past_trials(session)
             trial.number, trial._trial_id = cast(int, row.number), cast(int, row.trial_id)
 
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set the state as Optuna does, which is news to whoever made the trial."""
+        self._fresh.pop(trial_id, None)
+        return super().set_trial_state_values(trial_id, state, values)
+
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Write a batch, or a system attribute as Optuna does."""
         if key != _BATCH:
             return super().set_trial_system_attr(trial_id, key, value)
+        self._fresh.pop(trial_id, None)
         reports = {int(step): float(text) for step, text in value["reports"].items()}
         end, values = None, value.get("values")
         if "state" in value:

@@ -282,3 +282,16 @@ def test_the_axis_of_a_dashboard_has_the_metric_s_name_also_in_a_study_of_old(tm
 
     assert result.study.metric_names == ["valid_accuracy"]
     assert result.trials_dataframe()["value"].notna().all()
+
+
+@pytest.mark.parametrize("name", ["memory", "s.journal", "s.db"])
+def test_a_trial_that_was_put_back_before_its_maker_read_it_is_told_as_waiting(name, tmp_path):
+    storage = InMemoryStorage() if name == "memory" else open_storage(tmp_path / name)
+    study = optuna.create_study(storage=storage)
+    made = create_trial(state=TrialState.RUNNING, user_attrs={"a": 1})
+    storage.create_new_trial(study._study_id, made)
+
+    second = storage.create_new_trial(study._study_id, made)
+    storage.set_trial_state_values(second, TrialState.WAITING)
+
+    assert storage.get_trial(second).state is TrialState.WAITING
