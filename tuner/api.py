@@ -408,7 +408,7 @@ def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float
     """Train the best trials again, where that is asked for and has not been done."""
     from tuner.diagnosis.confirm import Finals, confirms
     from tuner.search.process_cohort import allowed_jobs, open_cohort
-    from tuner.search.progress import ProgressBar
+    from tuner.search.progress import show_runs
 
     if not confirms(objective) or outcome.interrupted:
         return None
@@ -417,17 +417,10 @@ def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float
     finals = Finals(objective, opened=partial(open_cohort, n_jobs=n_jobs, alone=n_jobs > 1))
     if finals.are_of(study) or not objective.n_finalists(len(study.trials)):
         return finals
-    with ProgressBar(
-        total=None,
-        timeout=timeout,
-        metric=f"confirmed {objective.metric.name}",
-        enabled=arguments["show_progress_bar"],
-    ) as progress:
-        finals.run(
-            study,
-            deadline=None if timeout is None else start + timeout,
-            show=lambda n, best: progress.update(finished=n, pruned=0, failed=0, best=best),
-        )
+    metric, enabled = f"confirmed {objective.metric.name}", arguments["show_progress_bar"]
+    with show_runs("trials again on folds", metric, enabled=enabled, timeout=timeout) as show:
+        deadline = None if timeout is None else start + timeout
+        finals.run(study, deadline=deadline, show=show)
     return finals
 
 

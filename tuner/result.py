@@ -349,16 +349,21 @@ class TuningResult:
 
         return diagnose(self.study, self._objective)
 
-    def confirm(self, k: int = 3, seeds: int = 3, *, seed: int = 0) -> pd.DataFrame:
-        """Train the best ``k`` configurations and the default one from ``seeds`` fresh seeds each,
-        and rank them by their mean, see `tuner.diagnosis.confirm.confirm`.
+    def confirm(
+        self, k: int = 3, seeds: int = 3, *, seed: int = 0, show_progress_bar: bool = True
+    ) -> pd.DataFrame:
+        """Rank the best ``k`` and the default by fresh seeds: `tuner.diagnosis.confirm.confirm`.
 
         Raises:
             TypeError: if the objective is a plain function.
         """
         from tuner.diagnosis.confirm import confirm
+        from tuner.search.progress import show_runs
 
-        return confirm(self.study, self._with_cohorts("confirm"), k=k, seeds=seeds, seed=seed)
+        objective = self._with_cohorts("confirm")
+        metric = f"mean {objective.metric.name}"
+        with show_runs("runs from fresh seeds", metric, enabled=show_progress_bar) as show:
+            return confirm(self.study, objective, k=k, seeds=seeds, seed=seed, show=show)
 
     def report(
         self, path: str | os.PathLike[str], *, confirmed: pd.DataFrame | None = None

@@ -220,7 +220,7 @@ def confirm(
 
     storage, name = located(study, study_name)
     result = load_result(storage, name, data=data)
-    frame = result.confirm(k=k, seeds=seeds, seed=seed)
+    frame = result.confirm(k=k, seeds=seeds, seed=seed, show_progress_bar=not as_json)
     print_frame(frame, f"valid {result.objective.metric.name} from fresh seeds", as_json)
     _write_table(frame, table, as_json)
     suggest(_on("resume", study, result.study, "--test"), as_json)

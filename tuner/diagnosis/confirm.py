@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from objectives.mlp import MLPObjective
     from objectives.models.ensemble import Choice, Library
+
+Show: TypeAlias = Callable[[int, int, float | None], None]
+"""What is told how many runs have ended, of how many, and the best mean so far."""
 
 COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -70,6 +73,7 @@ def confirm(
     k: int = 3,
     seeds: int = 3,
     seed: int = 0,
+    show: Show = lambda n_ended, n_runs, best: None,
 ) -> pd.DataFrame:
     """Train the best ``k`` configurations and the default one from fresh seeds, and rank them.
 
@@ -83,6 +87,7 @@ def confirm(
         k: distinct configurations to take, the best first.
         seeds: runs of each.
         seed: the same seed gives the same table; runs that two calls share come out the same.
+        show: is told how many runs have ended, of how many, and the best mean so far.
 
     Returns:
         One row a configuration, the best mean first: ``rank`` (from 1), ``number`` of its trial
@@ -113,11 +118,15 @@ def confirm(
         for i in range(seeds)
     }
     by_candidate: dict[int, list[float]] = {}
-    n_ended = 0
+    n_ended, of_best = 0, max if objective.metric.direction == "maximize" else min
+    show(0, len(runs), None)
     try:
         for run in _train(objective, fresh, {n: params for n, (_, params) in runs.items()}):
             by_candidate.setdefault(runs[run.number][0], []).append(run.value)
             n_ended += 1
+            means = (float(pd.Series(values).mean()) for values in by_candidate.values())
+            best = of_best((mean for mean in means if not math.isnan(mean)), default=None)
+            show(n_ended, len(runs), best)
     except KeyboardInterrupt:
         print(f"interrupted: {n_ended} of {len(runs)} runs are finished", file=sys.stderr)
     rows = []
@@ -257,7 +266,7 @@ class Finals:
         study: optuna.Study,
         *,
         deadline: float | None = None,
-        show: Callable[[int, float | None], None] = lambda n_ended, best: None,
+        show: Show = lambda n_ended, n_runs, best: None,
     ) -> None:
         """Train the finalists that this process has not trained yet, and record their values.
 
@@ -267,7 +276,7 @@ class Finals:
         Args:
             study: with all trials.
             deadline: `time.monotonic` at which to stop; None for no limit.
-            show: is told how many have ended, and the best mean.
+            show: as in `confirm`.
         """
         from objectives.models.ensemble import Library
 
@@ -282,6 +291,8 @@ class Finals:
         runs = {n: c.params for n, c in finalists.items() if n not in library}
         values = dict(view.confirmed)
         train = partial(_train, opened=self._opened, deadline=deadline, with_models=True)
+        if runs:
+            show(0, len(runs), None)
         try:
             for n_ended, run in enumerate(train(judge, seed, runs), 1):
                 if run.model is not None:
@@ -290,7 +301,7 @@ class Finals:
                     library.add(run.number, run.value, run.model, rows, is_default=is_default)
                     values[run.number] = Confirmed(run.value, run.std, judge.n_members)
                 best = best_of(values, view.direction)
-                show(n_ended, None if best is None else values[best].mean)
+                show(n_ended, len(runs), None if best is None else values[best].mean)
         except KeyboardInterrupt:
             print(
                 "interrupted: the best trials are not confirmed; repeat the call", file=sys.stderr

@@ -11,8 +11,8 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -44,12 +44,12 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 
-_COUNTED = "{n_fmt}/{total_fmt} trials |{bar}| {desc} [{elapsed}<{time_left}]"
+_COUNTED = "{n_fmt}/{total_fmt} {unit} |{bar}| {desc} [{elapsed}<{time_left}]"
 # Where a line has no room for the bar, it must not push the time out of sight.
 _NARROW = "{n_fmt}/{total_fmt}, {desc} [{elapsed}<{time_left}]"
 _NARROW_COLUMNS = 75
-_LOGGED = "{n_fmt}/{total_fmt} trials, {desc} [{elapsed}<{time_left}]"
-_UNCOUNTED = "{n_fmt} trials, {desc} [{elapsed}<{time_left}]"
+_LOGGED = "{n_fmt}/{total_fmt} {unit}, {desc} [{elapsed}<{time_left}]"
+_UNCOUNTED = "{n_fmt} {unit}, {desc} [{elapsed}<{time_left}]"
 
 
 _TICK_S = 0.5
@@ -78,6 +78,7 @@ class ProgressBar:
         metric: name shown beside the best value, e.g. ``"accuracy"``.
         enabled: False shows nothing, and every method then does nothing.
         initial: finished trials a resumed study starts with, left out of the mean time of a trial.
+        unit: what is counted. What is no trial is not pruned.
 
     Attributes:
         is_shown: whether there is anything to look at.
@@ -95,17 +96,19 @@ class ProgressBar:
         metric: str,
         enabled: bool,
         initial: int = 0,
+        unit: str = "trials",
     ) -> None:
         """Draw the empty bar."""
         self.is_shown = enabled
-        self._metric = metric
+        self._metric, self._is_of_trials = metric, unit == "trials"
         self._is_piped = enabled and is_piped()
         self._tenths, self._written = -1, initial
         apart: dict[str, Any] = {"file": io.StringIO(), "mininterval": math.inf}
         self._bar = _TimedBar(
             total=total,
             initial=initial,
-            desc=_status(metric, pruned=0, failed=0, best=None),
+            unit=unit,
+            desc=self._status(pruned=0, failed=0, best=None),
             bar_format=_UNCOUNTED if total is None else _LOGGED if self._is_piped else _COUNTED,
             dynamic_ncols=True,
             # The default follows the latest trials' speed, which pruning makes jump about.
@@ -126,12 +129,18 @@ class ProgressBar:
             failed: how many of these failed.
             best: best value so far; None if no trial has one yet.
         """
-        text = _status(self._metric, pruned=pruned, failed=failed, best=best)
+        text = self._status(pruned=pruned, failed=failed, best=best)
         self._bar.set_description_str(text, refresh=False)
         if self._bar.total is not None:
             self._bar.total = max(self._bar.total, finished)  # a study may have more than is asked
         self._bar.update(finished - self._bar.n)
         self._log()
+
+    def _status(self, *, pruned: int, failed: int, best: float | None) -> str:
+        value = "-" if best is None or not math.isfinite(best) else short(best)
+        parts = [f"{pruned} pruned"] if self._is_of_trials else []
+        parts += [f"{failed} failed"] if failed else []
+        return ", ".join([*parts, f"best {self._metric} {value}"])
 
     def tick(self) -> None:
         """Move the clock on while a long trial trains; drawn at most twice a second."""
@@ -180,6 +189,33 @@ class ProgressBar:
         self.close()
 
 
+@contextmanager
+def show_runs(
+    unit: str, metric: str, *, enabled: bool, timeout: float | None = None
+) -> Iterator[Callable[[int, int, float | None], None]]:
+    """Show runs that are no trials by a bar, which appears once it is known how many there will be.
+
+    Args:
+        unit: what is counted, in the plural.
+        metric: as in `ProgressBar`, with ``enabled`` and ``timeout``.
+
+    Yields:
+        What is to be told how many have ended, of how many, and the best value so far.
+    """
+    with ExitStack() as opened:
+        bars: list[ProgressBar] = []
+
+        def show(n_ended: int, n_runs: int, best: float | None) -> None:
+            if not bars:
+                bar = ProgressBar(
+                    total=n_runs, timeout=timeout, metric=metric, enabled=enabled, unit=unit
+                )
+                bars.append(opened.enter_context(bar))
+            bars[0].update(finished=n_ended, pruned=0, failed=0, best=best)
+
+        yield show
+
+
 class _TimedBar(tqdm):  # type: ignore[type-arg]
     """A bar whose ``{time_left}`` knows of a time limit as well."""
 
@@ -202,14 +238,6 @@ class _TimedBar(tqdm):  # type: ignore[type-arg]
         if known["total"] is not None and done > 0:
             limits.append((known["total"] - known["n"]) * known["elapsed"] / done)
         return str(self.format_interval(max(0.0, min(limits)))) if limits else "?"
-
-
-def _status(metric: str, *, pruned: int, failed: int, best: float | None) -> str:
-    value = "-" if best is None or not math.isfinite(best) else short(best)
-    parts = [f"{pruned} pruned", f"best {metric} {value}"]
-    if failed:
-        parts.insert(1, f"{failed} failed")
-    return ", ".join(parts)
 
 
 class Tracking:

@@ -120,6 +120,23 @@ def test_interrupt_gives_the_rows_that_are_finished(capsys):
     assert "interrupted: 4 of 10 runs are finished" in capsys.readouterr().err
 
 
+def test_runs_are_counted_on_the_way():
+    values = {1000: 0.5, 1001: 0.7, 2000: math.nan, 2001: 0.4}
+    cohort, told = CountingCohort(lambda number: values.get(number, 0.1)), []
+
+    confirm(
+        make_study(*trials(0.9, 0.8)),
+        objective_of(cohort),
+        k=2,
+        seeds=2,
+        show=lambda *progress: told.append(progress),
+    )
+
+    assert told[0] == (0, 6, None)
+    assert [n_ended for n_ended, *_ in told] == list(range(7))
+    assert told[-1] == (6, 6, pytest.approx(0.6))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"k": 0}, "k must be"), ({"seeds": 0}, "seeds must be"), ({"seeds": 1001}, "at most 1000")],
@@ -134,12 +151,15 @@ def test_study_without_a_complete_trial_has_nothing_to_confirm():
         confirm(make_study(), objective_of(None))
 
 
-def test_same_seed_gives_the_same_table_and_more_runs_leave_it_as_it_was():
+def test_same_seed_gives_the_same_table_and_more_runs_leave_it_as_it_was(capsys):
     space = {"hidden_units": 8, "n_layers": 1, "batch_size": 32}
     result = tune_mlp("iris", n_trials=4, epochs=3, space=space, show_progress_bar=False)
     before = len(result.study.trials), dict(result.study.user_attrs)
 
-    first, again = result.confirm(k=2, seeds=2), result.confirm(k=2, seeds=2)
+    first = result.confirm(k=2, seeds=2)
+    assert "6/6 runs from fresh seeds" in capsys.readouterr().err
+    again = result.confirm(k=2, seeds=2, show_progress_bar=False)
+    assert capsys.readouterr().err == ""
     more = result.confirm(k=3, seeds=2)
     other = result.confirm(k=2, seeds=2, seed=1)
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tuner.search.progress import ProgressBar
+from tuner.search.progress import ProgressBar, show_runs
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,17 @@ def test_a_study_with_more_trials_than_asked_is_done(capsys):
         bar.update(finished=43, pruned=18, failed=0, best=1.0)
 
     assert last_line(capsys).startswith("43/43 trials |")
+
+
+def test_runs_that_are_no_trials_are_counted_as_what_they_are_once_their_number_is_known(capsys):
+    with show_runs("runs from fresh seeds", "mean rmse", enabled=True) as show:
+        assert capsys.readouterr().err == ""
+        show(0, 4, None)
+        show(3, 4, 2.5)
+
+    line = last_line(capsys)
+    assert line.startswith("3/4 runs from fresh seeds |")
+    assert "| best mean rmse 2.5 [" in line
 
 
 @pytest.mark.parametrize("best", [None, float("nan")])
