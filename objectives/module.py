@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from objectives._messages import check_count, hint
+from objectives._messages import check_count, hint, warn_caller
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.table import TabularData
 from objectives.images.data import ImageData
@@ -82,6 +82,7 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         data_options: of the loader: ``task``, ``valid_size``, ``test_size``, ``groups``, ...
 
     Raises:
+        TypeError: if ``build`` is a module itself.
         ValueError: for bad data, a hyperparameter that neither training nor ``build`` takes, or a
             module whose outputs do not fit the task; before any training.
 
@@ -122,6 +123,12 @@ class ModuleObjective(NetworkObjective[FittedModule]):
     ) -> None:
         check_count("patience", patience, or_none=True)
         self.ensemble = check_ensemble(ensemble)
+        if isinstance(build, nn.Module):
+            raise TypeError(
+                "build must be a function that returns a new torch.nn.Module, as each trial trains "
+                f"one of its own, got a module itself ({type(build).__name__}); give "
+                "lambda: copy.deepcopy(module), or a function of hyperparameters"
+            )
         self.build = build
         user_space = self._with_names(space or {}, optimizer=optimizer, schedule=schedule)
         self.space: Space = self._space(user_space)
@@ -216,9 +223,12 @@ class ModuleObjective(NetworkObjective[FittedModule]):
         try:
             inspect.signature(self.build).bind(**given)
         except TypeError as error:
+            taken = inspect.signature(self.build).parameters.values()
+            missing = [p.name for p in taken if p.default is p.empty and p.name not in given]
             raise ValueError(
-                "space must name every argument of build that has no default and is not told of "
-                f"the data, got {', '.join(given) or 'none'} ({error}); give space={{name: ...}}"
+                "build must take what the space names and what is told of the data "
+                f"({', '.join(self.hints)}), each by its name, got {', '.join(missing)} ({error}); "
+                f"give space={{{missing[0] if missing else 'name'!r}: ...}}, or a default to it"
             ) from error
         sample = self._train.rows.stream(torch.arange(2), 2)
         try:
@@ -235,7 +245,16 @@ class ModuleObjective(NetworkObjective[FittedModule]):
                 return  # the trial will say so, and smaller ones may fit
             raise
         if self.loss is None or self.data.task != "regression":
-            columns(outputs, self.data.task, self.n_classes)
+            self._warn_of_probabilities(columns(outputs, self.data.task, self.n_classes))
+
+    def _warn_of_probabilities(self, outputs: Tensor) -> None:
+        """Warn where the module ends in a softmax, and the loss takes another one of it."""
+        sums, is_own = outputs.sum(dim=1), self.loss is None and outputs.shape[1] > 1
+        if is_own and bool((outputs >= 0).all() and ((sums - 1).abs() < 1e-4).all()):
+            warn_caller(
+                "build returns a module whose outputs are probabilities, of which cross-entropy "
+                "takes the softmax once more, so it learns slowly; leave out its own softmax"
+            )
 
     @property
     def functions(self) -> tuple[object, ...]:

@@ -79,6 +79,11 @@ class _TunedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         """
         table = self._table(X, y, reset=True)
         labels = column_or_1d(y, warn=True)
+        if labels.dtype == object and None in (without := labels.tolist()):
+            raise ValueError(
+                f"y must have a label for each row, got None in row {without.index(None)}; leave "
+                "out the rows without one"
+            )
         assert_all_finite(labels, input_name="y")
         self.result_ = tune_mlp(
             (table, labels),

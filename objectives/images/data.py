@@ -292,7 +292,8 @@ def alpha_messages(n_alpha: int) -> list[str]:
     """Say that alpha channels were dropped, if any were."""
     if not n_alpha:
         return []
+    images, them = ("image has", "it") if n_alpha == 1 else ("images have", "them")
     return [
-        f"{n_alpha} images have an alpha channel, which is left out; "
-        "lay them on a background first if it matters"
+        f"{n_alpha} {images} an alpha channel, which is left out; lay {them} on a background first "
+        "if it matters"
     ]

@@ -346,7 +346,8 @@ def _broken_messages(survey: _Survey, skip_corrupt: bool) -> list[str]:
             f"dataset must hold images that can be read, got {n_broken} of "
             f"{n_broken + len(survey.rows)} that cannot: {names}; {cure}"
         )
-    return [f"{n_broken} images cannot be read and are left out: {names}; replace them"]
+    images, are, them = ("image", "is", "it") if n_broken == 1 else ("images", "are", "them")
+    return [f"{n_broken} {images} cannot be read and {are} left out: {names}; replace {them}"]
 
 
 def _common_size(shapes: list[tuple[int, ...]], image_size: Size | None) -> tuple[Size, list[str]]:
@@ -357,8 +358,8 @@ def _common_size(shapes: list[tuple[int, ...]], image_size: Size | None) -> tupl
     height, width = np.median(sizes, axis=0).astype(int).tolist()
     n_resized = int((sizes != (height, width)).any(axis=1).sum())
     return (height, width), [
-        f"{n_resized} of {len(sizes)} images are resized to {height}x{width} (height x width), "
-        "the median; give image_size to choose another size"
+        f"{n_resized} of {len(sizes)} images {'is' if n_resized == 1 else 'are'} resized to "
+        f"{height}x{width} (height x width), the median; give image_size to choose another size"
     ][:n_resized]
 
 

@@ -1,5 +1,7 @@
 """Modules of one's own: what build is told, what training takes, and what goes wrong."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +115,11 @@ MISTAKES = {
         ValueError,
         r"shape \(rows, 3\).* \(2, 2\)",
     ),
+    "a module itself": (
+        {"build": nn.Linear(50, 3)},
+        TypeError,
+        r"got a module itself \(Linear\); give lambda: copy.deepcopy\(module\)",
+    ),
     "no module": ({"build": lambda: 3}, TypeError, "must return a torch.nn.Module, got int"),
     "nothing to train": (
         {"build": lambda: build_flat().requires_grad_(False)},
@@ -127,7 +134,11 @@ MISTAKES = {
     "unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of cross_entropy"),
     "target": ({"target": "y"}, ValueError, "target must name a column of a table"),
     "patience": ({"patience": 0}, ValueError, "patience must be"),
-    "no value": ({"build": lambda width: build_flat(width)}, ValueError, "argument: 'width'"),
+    "no value": (
+        {"build": lambda width: build_flat(width)},
+        ValueError,
+        r"told of the data \(n_outputs.*got width .*; give space=\{'width': ...\}, or a default",
+    ),
     "said twice": (
         {"optimizer": "sgd", "space": {"optimizer": ["sgd", "adamw"]}},
         ValueError,
@@ -157,6 +168,16 @@ def test_mistakes_are_named_before_any_training(case):
     options = {"build": build_flat} | changed
     with pytest.raises(kind, match=words):
         ModuleObjective(options.pop("build"), (SIGNALS, KINDS), **options)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Identity()])
+def test_a_softmax_at_the_end_is_named(last):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ModuleObjective(lambda: nn.Sequential(build_flat(), last), (SIGNALS, KINDS))
+
+    told = [str(warning.message) for warning in caught if "softmax" in str(warning.message)]
+    assert len(told) == isinstance(last, nn.Softmax)
 
 
 class Torn(Dataset):

@@ -137,6 +137,11 @@ def test_groups_are_routed_to_fit_and_validate_together(flowers):
     assert data.split["n_test"] == 0
 
 
+def test_rows_without_a_label_are_named():
+    with pytest.raises(ValueError, match="a label for each row, got None in row 2; leave out"):
+        TunedMLPClassifier().fit([[0.0], [1.0], [2.0]], ["a", "b", None])
+
+
 def test_a_class_of_one_row_trains_and_is_warned_of():
     X = np.arange(40.0).reshape(-1, 1)
     y = np.array(["few"] + ["many", "more"] * 19 + ["many"])

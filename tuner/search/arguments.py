@@ -246,9 +246,10 @@ def check_data(entry: ReadyMade, dataset: object) -> None:
         raise ValueError(
             f"dataset must be a {what} that exists, got dataset={name!r}; check the path"
         )
+    cure = nearest(name, builtins) if len(builtins) > 1 else "check the name"
     raise ValueError(
-        f"dataset must be a {what} or one of {', '.join(builtins)}, got dataset={name!r}; "
-        f"{nearest(name, builtins)}"
+        f"dataset must be a {what} that exists or a built-in name ({', '.join(builtins)}), got "
+        f"dataset={name!r}; {cure}"
     )
 
 

@@ -201,10 +201,11 @@ def recorded_call(study: optuna.Study, *, data: object = None) -> tuple[str, obj
     repeatable = {entry.function for entry in READY_MADE.values() if entry.command}
     if missing or function not in repeatable:
         what = ", ".join(missing) or "the function itself"
+        kept = ", or give load_result its build= for the model" if "build" in missing else ""
         raise ValueError(
             f"study {study.study_name!r} can only be resumed by command if it was started from "
             f"plain values, got {what} as Python objects; make the same call of {function} in "
-            "Python with the same storage and study_name"
+            f"Python with the same storage and study_name{kept}"
         )
     if data is None:
         data = dataset.get("path") or dataset.get("builtin")
