@@ -356,9 +356,9 @@ def enqueue(session: Session, planned: list[dict[str, Any]]) -> None:
     if not _missing(session.study, planned):
         return
     with Heartbeat(session, task="queueing trials") as heartbeat:
-        heartbeat.wait_for_turn()
-        for params in _missing(session.study, planned):
-            add_to_queue(session, params)
+        if heartbeat.wait_for_turn(is_done=lambda: not _missing(session.study, planned)):
+            for params in _missing(session.study, planned):
+                add_to_queue(session, params)
 
 
 def _missing(study: optuna.Study, planned: list[dict[str, Any]]) -> list[dict[str, Any]]:

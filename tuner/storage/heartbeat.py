@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ _CLOCK_S = 2.0
 # In which few processes that begin at once find their numbers.
 _FEW_ROUNDS = 4
 
-# Between two looks whether it is one's turn.
-_TURN_S = 0.1
+# Between two looks whether it is one's turn: for the next one, and for those far behind at most.
+_TURN_S, _LONGEST_TURN_S = 0.1, 2.0
 
 # From here on those are numbered that do not train, so that the others' numbers have no gaps.
 _ASIDE = 1_000_000
@@ -135,7 +136,9 @@ class Heartbeat:
         """Whether another living process keeps its turn at the task."""
         return any(sign.get("keeps") for sign in self._rivals())
 
-    def wait_for_turn(self, *, keep: bool = False) -> bool:
+    def wait_for_turn(
+        self, *, keep: bool = False, is_done: Callable[[], bool] = lambda: False
+    ) -> bool:
         """Wait until no other living process has its turn at the task; the lowest number is next.
 
         A turn is announced and then looked at again, as another process may announce its own at the
@@ -144,22 +147,27 @@ class Heartbeat:
 
         Args:
             keep: whether the turn may last, so that others do not wait for its end.
+            is_done: says that nothing of the task is left to do, which ends the waiting.
 
         Returns:
-            Whether it is this process's turn, which is not so if another one keeps its own.
+            Whether it is this process's turn, which is not so if another one keeps its own, or has
+            done it all.
         """
         while self.is_shared:
             rivals = self._rivals()
             if keep and any(sign.get("keeps") for sign in rivals):
                 return False
-            is_next = all(sign["number"] > self.number for sign in rivals)
+            n_before = sum(sign["number"] <= self.number for sign in rivals)
+            is_next = n_before == 0
             if self._has_turn and is_next and not any(sign.get("turn") for sign in rivals):
                 break
             if self._has_turn != is_next:
                 self._has_turn = is_next
                 self._write()
-            else:
-                time.sleep(_TURN_S)
+            elif not self._has_turn and is_done():
+                return False
+            else:  # the longer the queue, the seldomer each looks: the storage serves them all
+                time.sleep(min(_TURN_S * max(1, n_before), _LONGEST_TURN_S))
         if keep and self.is_shared:
             self._keeps = True
             self._write()

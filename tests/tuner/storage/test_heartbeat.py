@@ -275,6 +275,21 @@ def test_a_run_is_stopped_in_all_its_processes_and_in_no_other(session, study):
         assert not third.stopped.is_set()
 
 
+def test_whoever_waits_for_a_turn_stops_once_another_has_done_all(session):
+    left = ["this", "that"]
+
+    def is_done():
+        done = not left
+        left[:] = left[1:]  # as whoever has the turn does it
+        return done
+
+    with Heartbeat(session, task="t") as first, Heartbeat(session, task="t") as second:
+        assert first.wait_for_turn()
+        assert not second.wait_for_turn(is_done=is_done)
+
+    assert left == []
+
+
 @pytest.mark.parametrize("n_trials", [1, 7])
 def test_processes_that_ask_by_turns_never_make_more_trials_than_wanted(session, n_trials):
     with Heartbeat(session) as first, Heartbeat(session) as second:
