@@ -132,7 +132,7 @@ UNLIKE = {
     "show_progress_bar": False,
 }
 RATES = {"learning_rate": (0.05, 0.1), "batch_size": 8}
-WIDE = RATES | {"width": 16}
+WIDE = RATES | {"width": [1, 16]}  # of which the default configuration is the narrow one
 MODULES = {
     "table": (
         lambda **o: tune_module(perceptron, (FRAME, VALUES), space=WIDE, **o),
