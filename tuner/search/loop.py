@@ -92,11 +92,11 @@ def _take(running: RunningTrials, cohort: Cohort, number: int, result: EpochResu
     try:
         with running.queue.seen_by(number):
             ending = _ending(running, trial, record, result)
+        if ending is None:
+            running.checkpoints.save_if_due(trial, record, cohort)
+            return
     except UpdateFinishedTrialError:  # by another process
         ending = (TrialState.PRUNED, "taken over")
-    if ending is None:
-        running.checkpoints.save_if_due(trial, record, cohort)
-        return
     state, stopped = ending
     value = record.best.value if state is TrialState.COMPLETE else None
     may_be_best = value is not None and _may_be_best(running, value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -277,7 +278,11 @@ class TrialQueue:
             return None
         self.heartbeat.trials.add(trial.number)
         self.study.sampler = self.source(trial.number)
-        return optuna_internals.claimed_trial(self.session, trial)
+        try:
+            return optuna_internals.claimed_trial(self.session, trial)
+        except UpdateFinishedTrialError:  # SQLite lets two take it at once, and one was faster
+            self.heartbeat.trials.discard(trial.number)
+            return None
 
     def _ask(self) -> optuna.Trial:
         """Take a trial as Optuna chooses it: the first of the queue, otherwise a new one."""

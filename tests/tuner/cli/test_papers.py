@@ -54,9 +54,8 @@ def test_confirm_ranks_the_best_and_the_default_from_fresh_seeds(two_studies):
     assert done.exit_code == 0, done.output
     assert "valid accuracy from fresh seeds" in done.stdout
     assert set(pd.read_csv("c.csv")["n"]) == {2}
-    *progress, told = done.stderr.splitlines()
-    assert progress[-1].startswith("4/4 runs from fresh seeds, best mean accuracy")
-    assert told == "next: tuner resume relu --test"
+    assert "4/4 runs from fresh seeds" in done.stderr  # as a bar or a line
+    assert done.stderr.endswith("next: tuner resume relu --test\n")
 
 
 @pytest.mark.parametrize("command", [["export", "relu", "--out"], ["confirm", "relu", "--table"]])
