@@ -148,7 +148,9 @@ def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidat
         raise ValueError("study must have a complete trial to confirm, got none; raise n_trials")
     default = defaults(objective.space)
     distinct: dict[str, _Candidate] = {}
-    for number, value in zip(view.ranked["number"], view.ranked["value"], strict=True):
+    # Of equal ones the first, whichever the storage calls the best: databases have no order.
+    ranked = view.ranked.sort_values(["cost", "number"])
+    for number, value in zip(ranked["number"], ranked["value"], strict=True):
         params = trial_params(view.by_number[number])
         candidate = _Candidate(number, params, _key(params) == _key(default), float(value))
         distinct.setdefault(_key(params), candidate)

@@ -120,6 +120,17 @@ def test_interrupt_gives_the_rows_that_are_finished(capsys):
     assert "interrupted: 4 of 10 runs are finished" in capsys.readouterr().err
 
 
+def test_of_equal_trials_the_first_is_trained_again_whichever_a_database_calls_the_best(
+    monkeypatch,
+):
+    study = make_study(*trials(0.8, 0.9, 0.9))
+    monkeypatch.setattr(type(study), "best_trial", property(lambda study: study.trials[2]))
+
+    table = confirm(study, objective_of(CountingCohort(lambda number: 0.5)), k=1, seeds=1)
+
+    assert table["number"].dropna().tolist() == [1]
+
+
 def test_runs_are_counted_on_the_way():
     values = {1000: 0.5, 1001: 0.7, 2000: math.nan, 2001: 0.4}
     cohort, told = CountingCohort(lambda number: values.get(number, 0.1)), []
