@@ -4,6 +4,7 @@ They follow its way of `fit` and `transform`. That they import none of it spares
 second.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
@@ -24,7 +25,7 @@ SAMPLE_ROWS = 100_000  # of a larger table: its quantiles are off by about 0.1% 
 SMALLEST = 1e-200  # columns of closer quantiles count as constant: 1 / it would overflow
 
 
-class Transformer:
+class Transformer(ABC):
     """What learns from the training split, and transforms by what it learned.
 
     Attributes:
@@ -37,9 +38,9 @@ class Transformer:
         """Learn nothing, unless a class says otherwise."""
         return self
 
+    @abstractmethod
     def transform(self, X: Any) -> NDArray[Any]:
         """Return an array of shape (n, outputs)."""
-        raise NotImplementedError
 
     def fit_transform(self, X: Any, y: object = None) -> NDArray[Any]:
         """Learn, and return what `transform` would."""

@@ -129,18 +129,23 @@ class StudyOfTrials(optuna.Study):
     """
 
     def __init__(self, trials: Sequence[FrozenTrial], direction: str, name: str = "trials") -> None:
-        storage = InMemoryStorage()
+        storage = _TrialsAtHand(trials)
         storage.create_new_study([StudyDirection[direction.upper()]], name)
         super().__init__(name, storage)
-        self._trials = list(trials)
 
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
+
+class _TrialsAtHand(InMemoryStorage):
+    """A storage that gives trials as they are handed to it."""
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._at_hand = list(trials)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        found = [t for t in self._trials if states is None or t.state in states]
+        """Return those in the given states."""
+        found = [t for t in self._at_hand if states is None or t.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
 
