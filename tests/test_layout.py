@@ -30,7 +30,7 @@ FOLDERS = (*PACKAGES, "tests", "benchmarks")
 MAX_LINES = 500
 MAX_BODY = 60
 MAX_ENTRIES = 14
-MAX_FILES = 99  # each further one is to be weighed against a longer file
+MAX_FILES = 101  # each further one is to be weighed against a longer file
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 
 # From the ground up. A room imports from the lines below its own, never from its own line or one
@@ -63,11 +63,16 @@ ROOMS = {
 }
 MAX_FLOORS = {"objectives": 9, "tuner": 11}
 
-# Calls that no version of torch or Optuna promises, each in one file with a public way beside it.
+# Calls that no version of torch or Optuna promises, with a public way beside them, and how many
+# files may have them: Optuna's storage in a database is a class of its own, whose methods we write.
 BORROWED = {
-    "fused optimizers and backward operators of torch": r"torch\._\w|torch\.ops\.aten",
-    "trials of Optuna by number": r"optuna\.Trial\(|create_new_trial|set_trial_|get_trial_id_",
-    "what Optuna's journal files keep to themselves": r"\b_file_path\b",
+    "fused optimizers and backward operators of torch": (r"torch\._\w|torch\.ops\.aten", 1),
+    "trials of Optuna by number": (
+        r"optuna\.Trial\(|create_new_trial|set_trial_|get_trial_id_",
+        2,
+    ),
+    "tables of Optuna": (r"optuna\.storages\._rdb", 2),
+    "what Optuna's journal files keep to themselves": (r"\b_file_path\b", 1),
 }
 
 LAYOUT = {name: Package(ROOT / name) for name in PACKAGES}
@@ -165,11 +170,11 @@ def test_the_packages_have_few_files():
     assert len(MODULES) <= MAX_FILES
 
 
-@pytest.mark.parametrize("call", BORROWED.values(), ids=BORROWED)
-def test_calls_without_a_promise_stand_in_one_file(call):
+@pytest.mark.parametrize(("call", "n_files"), BORROWED.values(), ids=BORROWED)
+def test_calls_without_a_promise_stand_in_few_files(call, n_files):
     users = [relative(path) for path in MODULES if re.search(call, path.read_text("utf-8"))]
 
-    assert len(users) <= 1, users
+    assert len(users) <= n_files, users
 
 
 def test_importing_every_module_of_objectives_does_not_import_tuner():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeGuard, Unpack
 
 from objectives._messages import name_of
 from objectives.space.registry import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import optuna
     from torch import nn
 
+    from objectives.mlp import MLPObjective
     from objectives.objective import Objective
     from objectives.space.hyperparameter import Space
     from tuner.diagnosis.confirm import Finals
@@ -404,14 +405,19 @@ def _estimated(plan: Plan, objective: Any, arguments: Options) -> TuningResult:
     return TuningResult(study=study, objective=objective, model=None)
 
 
+def _confirms(objective: object) -> TypeGuard[MLPObjective]:
+    """Whether the best trials of the objective are to be trained again."""
+    return bool(getattr(objective, "confirm", False))
+
+
 def _finals(objective: Tuned, arguments: Options, outcome: Outcome, start: float) -> Finals | None:
     """Train the best trials again, where that is asked for and has not been done."""
-    from tuner.diagnosis.confirm import Finals, confirms
+    if not _confirms(objective) or outcome.interrupted:
+        return None
+    from tuner.diagnosis.confirm import Finals  # loading takes longer than a whole trial may
     from tuner.search.process_cohort import allowed_jobs, open_cohort
     from tuner.search.progress import show_runs
 
-    if not confirms(objective) or outcome.interrupted:
-        return None
     study, timeout = outcome.study, arguments["timeout"]
     n_jobs = allowed_jobs(arguments["n_jobs"])
     finals = Finals(objective, opened=partial(open_cohort, n_jobs=n_jobs, alone=n_jobs > 1))

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from objectives._messages import check_count
 from objectives.objective import Cohort, Objective, TrialRecord
@@ -105,6 +104,8 @@ def confirm(
         >>> confirm(result.study, result.objective, k=1, seeds=2)["n"].tolist()
         [2, 2]
     """
+    from scipy.stats import t  # loading takes longer than a whole trial may
+
     check_count("k", k)
     if check_count("seeds", seeds) > _MAX_SEEDS:
         raise ValueError(f"seeds must be at most {_MAX_SEEDS}, got seeds={seeds}")
@@ -216,11 +217,6 @@ def _train(
                 model = cohort.model(number) if is_wanted else None
                 cohort.drop(number)
                 yield _Run(number, value, std, model)
-
-
-def confirms(objective: object) -> TypeGuard[MLPObjective]:
-    """Whether the best trials of the objective are to be trained again."""
-    return bool(getattr(objective, "confirm", False))
 
 
 class OpenCohort(Protocol):

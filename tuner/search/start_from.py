@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 import zlib
 from collections import Counter
@@ -16,7 +18,8 @@ from objectives._messages import hint, warn_caller
 from objectives.objective import PREFIX
 from objectives.space.hyperparameter import Space
 from objectives.space.space import holds, searched, to_stored
-from tuner.storage.heartbeat import Heartbeat
+from tuner.storage.heartbeat import Heartbeat, others_begin
+from tuner.storage.optuna_internals import study_attrs
 from tuner.storage.study import (
     Session,
     StudyMismatchError,
@@ -38,6 +41,9 @@ from tuner.storage.trial_attrs import (
 )
 
 _TASK = "copying trials"
+
+# Seconds to wait for another process's record of the study before it is this one's turn.
+_PATIENCE_S = 3.0
 
 
 class HasStudy(Protocol):
@@ -102,10 +108,14 @@ def open_study(
 
 def _opened(session: Session) -> optuna.Study:
     """Open the study; of processes that begin it at once one records it, and the others compare."""
-    if RECORD in session.create_study().user_attrs:
+    attrs, deadline = session.create_study().user_attrs, time.monotonic() + _PATIENCE_S
+    while RECORD not in attrs and others_begin(attrs) and time.monotonic() < deadline:
+        time.sleep(random.uniform(0.1, 0.5))  # it costs others less than to wait in their queue
+        attrs = study_attrs(session)
+    if RECORD in attrs:
         return session.check_record()
     with Heartbeat(session, task="recording the study") as heartbeat:
-        heartbeat.wait_for_turn()
+        heartbeat.wait_for_turn(is_done=lambda: RECORD in session.study.user_attrs)
         return session.check_record()
 
 

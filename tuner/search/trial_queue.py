@@ -358,7 +358,7 @@ def enqueue(session: Session, planned: list[dict[str, Any]]) -> None:
 
     Of several processes that begin at once one queues them, and the others wait.
     """
-    if not _missing(session.study, planned):
+    if not planned or not _missing(session.study, planned):
         return
     with Heartbeat(session, task="queueing trials") as heartbeat:
         if heartbeat.wait_for_turn(is_done=lambda: not _missing(session.study, planned)):

@@ -18,7 +18,6 @@ from urllib.parse import unquote, urlsplit
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import (
     BaseStorage,
-    GrpcStorageProxy,
     InMemoryStorage,
     JournalStorage,
     RDBStorage,
@@ -30,7 +29,8 @@ from optuna.storages.journal import (
     JournalRedisBackend,
 )
 
-from tuner.storage.optuna_internals import BatchedStorage
+from tuner.storage.database import BatchedStorage
+from tuner.storage.optuna_internals import ChangesProxy
 
 # A process that is killed leaves its lock on a journal behind. A write takes milliseconds; Optuna
 # waits 30 s by default before it takes a lock away, and warns below 3 s.
@@ -39,6 +39,9 @@ _LOCK_PAUSE_S = 0.01
 
 # How long to wait for a database that is locked by another process, or away.
 _PATIENCE_S = 60
+
+# Connections that stay open: a proxy has ten threads, and to connect anew takes as long as a trial.
+_POOL_SIZE = 12
 
 _CHUNK = 1 << 16
 
@@ -88,7 +91,9 @@ def _open_url(url: str) -> BaseStorage:
     from sqlalchemy.exc import ArgumentError
 
     is_sqlite = url.startswith("sqlite")
-    options = {"connect_args": {"timeout": _PATIENCE_S}} if is_sqlite else {"pool_pre_ping": True}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": _POOL_SIZE}
+    if is_sqlite:
+        options = {"connect_args": {"timeout": _PATIENCE_S}}
     if not is_sqlite and {"@", "/"} & set(_password(url)):
         raise ValueError(
             f"storage must have @ and / in its password written as %40 and %2F, "
@@ -152,7 +157,7 @@ def _open_proxy(url: str) -> BaseStorage:
     with warnings.catch_warnings():
         # Optuna may still change its interface, which this package then follows.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        proxy = GrpcStorageProxy(host=parts.hostname, port=parts.port)
+        proxy = ChangesProxy(host=parts.hostname, port=parts.port)
     try:
         proxy.wait_server_ready(timeout=_PATIENCE_S)
     except (TimeoutError, ConnectionError) as error:

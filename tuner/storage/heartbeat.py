@@ -11,7 +11,8 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from tuner.storage.backends import StorageError
-from tuner.storage.optuna_internals import requeue_trial
+from tuner.storage.optuna_internals import requeue_trial, study_attrs
 from tuner.storage.study import Session
 
 # Seconds between two signs of life, and how many may fail to come before a process on another
@@ -33,8 +34,10 @@ _MISSED = 6
 # Two readings of when a machine or a process began differ by the clock's corrections.
 _CLOCK_S = 2.0
 
-# In which few processes that begin at once find their numbers.
+# In which few processes that begin at once find their numbers, and from how many on they are many.
 _FEW_ROUNDS = 4
+_MANY = 4
+_PAUSE_S = 0.02  # for each of the others
 
 # Between two looks whether it is one's turn: for the next one, and for those far behind at most.
 _TURN_S, _LONGEST_TURN_S = 0.1, 2.0
@@ -95,14 +98,16 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         """Sign in, requeue the trials of dead processes, and start to give signs of life."""
+        attrs: dict[str, Any] | None = None
         try:
             if self.is_shared:
                 if self._task is None:
                     self._wait_for_signs()
-                self._sign_in()
+                attrs = self._sign_in()
                 self._thread = threading.Thread(target=self._go_on, daemon=True)
                 self._thread.start()
-            self.requeue_dead_trials()
+            if self._task is None:  # who trains looks after the trials
+                self.requeue_dead_trials(attrs)
         except BaseException:  # Ctrl-C too: what never began must not look alive
             self._ended.set()
             _ACTIVE.discard(self._token)
@@ -120,7 +125,8 @@ class Heartbeat:
             self._thread.join(timeout=2 * self._interval)
         _ACTIVE.discard(self._token)
         try:
-            self.requeue()
+            if self._task is None:
+                self.requeue()
             if self.is_shared:
                 self._study.set_user_attr(_PREFIX + self._token, None)
         except (StorageError, StorageInternalError):
@@ -230,41 +236,49 @@ class Heartbeat:
                 is_told = True
 
     def _beat_once(self) -> None:
-        attrs = self._study.user_attrs
+        attrs = self._attrs()
         if self._run is not None and attrs.get(_STOP) == self._run:
             self.stopped.set()
         if self._token in self._signs(attrs):
             self._write()
             self.requeue_dead_trials(attrs)
         else:
-            self._sign_in()  # it was taken for dead while it slept
-            self.requeue_dead_trials()
+            self.requeue_dead_trials(self._sign_in())  # it was taken for dead while it slept
 
-    def _sign_in(self) -> None:
+    def _sign_in(self) -> dict[str, Any]:
         """Take the lowest number that is free, and clear away the signs of the dead.
 
         If two processes claim the same number, each sees the other's sign and picks again after a
-        random pause. Of many that begin at once so none would ever be alone, so after some rounds
-        each takes another of the free numbers, by its rank among those who claim the same.
+        random pause. Of many that begin at once so none would ever be alone, so these, and after
+        some rounds the few as well, each take another of the free numbers, by their rank among
+        those who claim the same.
+
+        Returns:
+            The study's attributes as they were read last.
         """
         _ACTIVE.add(self._token)
         signs = self._signs()  # once: who signs in between two looks would be taken for dead
         others = self._living(signs)
         for token in signs.keys() - others.keys() - {self._token}:
             self._study.set_user_attr(_PREFIX + token, None)
-        rank = 0
-        for n_rounds in itertools.count(1):
+        rank, n_rounds = 0, 0
+        while True:
+            n_rounds += 1
             taken = {sign["number"] for sign in others.values()}
             first = 0 if self._task is None else _ASIDE
             free = (n for n in itertools.count(first) if n not in taken)
             self.number = next(itertools.islice(free, rank, None))
             self._write()
-            others = self._others()
+            attrs = self._attrs()
+            others = self._others(attrs)
             rivals = [t for t, sign in others.items() if sign["number"] == self.number]
             if not rivals:
-                return
-            rank = sum(t < self._token for t in rivals) if n_rounds >= _FEW_ROUNDS else 0
-            time.sleep(random.uniform(0, 0.1))
+                return attrs
+            by_rank = n_rounds >= _FEW_ROUNDS or len(rivals) >= _MANY
+            rank = sum(t < self._token for t in rivals) if by_rank else 0
+            # The more there are, the longer, or those who wait would be the next to meet.
+            time.sleep(random.uniform(0, max(0.1, _PAUSE_S * len(others))))
+            others = self._others()
 
     def _wait_for_signs(self) -> None:
         """Wait to learn whether processes of other machines are alive, if trials are under way."""
@@ -289,14 +303,19 @@ class Heartbeat:
         if before != sign:
             since = time.monotonic()
             self._seen[token] = (sign, since)
+            if before is not None:  # given since the last look: to ask the system takes long
+                return True
         running = _is_running(token, sign)
         if running is None:
             return time.monotonic() - since < _MISSED * self._interval
         return running
 
+    def _attrs(self) -> dict[str, Any]:
+        return study_attrs(self._session)
+
     def _signs(self, attrs: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
         """Return the signs by their processes' tokens; those who left have none."""
-        attrs = self._study.user_attrs if attrs is None else attrs
+        attrs = self._attrs() if attrs is None else attrs
         return {k.removeprefix(_PREFIX): v for k, v in attrs.items() if k.startswith(_PREFIX) and v}
 
     def _write(self) -> None:
@@ -305,7 +324,12 @@ class Heartbeat:
             sign = {"number": self.number, "beat": self._beat, "trials": sorted(self.trials)}
             if self._task is not None:
                 sign |= {"task": self._task, "turn": self._has_turn, "keeps": self._keeps}
-            self._study.set_user_attr(_PREFIX + self._token, sign | _place())
+            self._study.set_user_attr(_PREFIX + self._token, sign | _place(os.getpid()))
+
+
+def others_begin(attrs: Mapping[str, Any]) -> bool:
+    """Whether other processes have signed in, from a study's attributes; they may have died."""
+    return any(key.startswith(_PREFIX) and sign for key, sign in attrs.items())
 
 
 class Baton:
@@ -354,17 +378,24 @@ def stop_everywhere(study: optuna.Study, run: str) -> None:
     study.set_user_attr(_STOP, run)
 
 
-def _place() -> dict[str, Any]:
+@cache
+def _place(pid: int) -> dict[str, Any]:
     """Return where this process is: its machine, its number there and when it began."""
     return {
         "host": platform.node(),
         "machine": _machine(),
-        "boot": psutil.boot_time(),
-        "pid": os.getpid(),
-        "began": psutil.Process().create_time(),
+        "boot": _boot_time(),
+        "pid": pid,
+        "began": psutil.Process(pid).create_time(),
     }
 
 
+@cache
+def _boot_time() -> float:
+    return float(psutil.boot_time())
+
+
+@cache
 def _machine() -> str:
     """Return what tells two machines apart, or two containers whose process numbers are alike."""
     namespace = Path("/proc/self/ns/pid")  # of Linux
@@ -373,7 +404,7 @@ def _machine() -> str:
 
 def _is_running(token: str, sign: dict[str, Any]) -> bool | None:
     """Return whether the process that gave a sign is alive; None if only time can tell."""
-    if sign["machine"] != _machine() or abs(sign["boot"] - psutil.boot_time()) > _CLOCK_S:
+    if sign["machine"] != _machine() or abs(sign["boot"] - _boot_time()) > _CLOCK_S:
         return None
     if sign["pid"] == os.getpid():
         return token in _ACTIVE

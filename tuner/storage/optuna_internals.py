@@ -13,27 +13,28 @@ import copy
 import datetime
 import json
 import math
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, cast
 
 import optuna
-from optuna.distributions import distribution_to_json
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import (
     BaseStorage,
     GrpcStorageProxy,
     InMemoryStorage,
     JournalStorage,
-    RDBStorage,
 )
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.objective import PREFIX
+from tuner.storage.database import BATCH, NO_STUDY, changes_id, from_text
+from tuner.storage.rows import End, write_to_database
 from tuner.storage.trial_attrs import PARAMS, trial_attr
 
 AVAILABLE = all(
@@ -61,13 +62,6 @@ class Session(Protocol):
 # Reports are written this many seconds after the first one that is not, for dashboards and for the
 # pruners of other processes that look at trials under way.
 _WRITE_AFTER_S = 5.0
-
-_BATCH = f"{PREFIX}batch"
-_NO_STUDY = -1
-
-
-End: TypeAlias = tuple[TrialState, list[float] | None]
-"""The state that a trial ends in, and its value."""
 
 
 class _HeldReports:
@@ -287,8 +281,10 @@ def write_batch(
         return None
     with suppress(AttributeError, ImportError):  # of another Optuna
         if isinstance(storage, _CachedStorage):
-            return _write_to_database(storage, trial_id, reports, attributes, end)
-    level = _batches_of(storage) if isinstance(storage, GrpcStorageProxy) else 0
+            write = getattr(storage, "write", partial(write_to_database, storage._backend))
+            write(trial_id, reports, attributes, end)
+            return None
+    level = level_of(storage) if isinstance(storage, GrpcStorageProxy) else 0
     if end is not None and level < 2:
         if storage.get_trial(trial_id).state is not TrialState.RUNNING:
             raise UpdateFinishedTrialError(f"trial {trial_id} was taken over")
@@ -300,7 +296,7 @@ def write_batch(
         if end is not None:
             values = None if end[1] is None else [repr(value) for value in end[1]]
             batch |= {"state": end[0].name, "values": values}
-        storage.set_trial_system_attr(trial_id, _BATCH, batch)
+        storage.set_trial_system_attr(trial_id, BATCH, batch)
     else:
         with suppress(AttributeError, ImportError):  # as above
             if isinstance(storage, JournalStorage):
@@ -340,138 +336,73 @@ def _write_to_journal(
             raise error
 
 
-def _write_to_database(
-    storage: _CachedStorage,
-    trial_id: int,
-    reports: Mapping[int, float],
-    attributes: Mapping[str, Any],
-    end: End | None,
-) -> None:
-    """Write all rows in one transaction."""
-    from optuna.storages._rdb import models
-    from optuna.storages._rdb.storage import _create_scoped_session
-
-    database, Value = storage._backend, models.TrialIntermediateValueModel
-    with _create_scoped_session(database.scoped_session, True) as session:
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=end is not None)
-        database.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
-        if end is not None and trial.state != TrialState.RUNNING:
-            raise UpdateFinishedTrialError(f"trial {trial_id} was taken over")
-        known = {cast(int, row.step): row for row in Value.where_trial_id(trial_id, session)}
-        for step, value in reports.items():
-            stored, kind = Value.intermediate_value_to_stored_repr(value)
-            if (row := known.get(step)) is None:
-                session.add(row := Value(trial_id=trial_id, step=step))
-            row.intermediate_value, row.intermediate_value_type = stored, kind
-        for name, attribute in attributes.items():
-            database._set_trial_attr_without_commit(
-                session, models.TrialUserAttributeModel, trial_id, name, attribute
-            )
-        if end is not None:
-            for objective, value in enumerate(end[1] or ()):
-                database._set_trial_value_without_commit(session, trial, objective, value)
-            trial.state, trial.datetime_complete = end[0], datetime.datetime.now()
-
-
-def _batches_of(proxy: GrpcStorageProxy) -> int:
-    """Return what batches a proxy takes, which it says of a study that no storage has: 0 none, as
-    those that are not ours, 1 reports and attributes, 2 a trial's end as well.
+def level_of(proxy: GrpcStorageProxy) -> int:
+    """Return what a proxy can do, which it says of a study that no storage has: 0 what Optuna's
+    can, 1 it takes reports and attributes as a batch, 2 a trial's end as well, 3 it also says what
+    has changed.
     """
-    if (known := vars(proxy).get(_BATCH)) is None:
+    if (known := vars(proxy).get(BATCH)) is None:
         known = 0
         with suppress(KeyError):
-            known = int(proxy.get_study_user_attrs(_NO_STUDY).get(_BATCH, 0))
-        vars(proxy)[_BATCH] = known
+            known = int(proxy.get_study_user_attrs(NO_STUDY).get(BATCH, 0))
+        vars(proxy)[BATCH] = known
     return int(known)
 
 
-class BatchedStorage(_CachedStorage):
-    """Optuna's storage in a database, with fewer statements for a trial, and fewer messages.
+class ChangesProxy(GrpcStorageProxy):
+    """Optuna's client of a proxy, which asks ours for those trials alone that have changed.
 
-    `optuna.storages.run_grpc_proxy_server` has a message for a system attribute, and none for
-    several reports; so they come as one, and are written as what they are.
+    Optuna's is sent all trials under way each time, and reads each of their distributions anew.
+
+    Args:
+        host: of the proxy.
+        port: of the proxy.
     """
 
-    def __init__(self, backend: RDBStorage) -> None:
-        super().__init__(backend)
-        self._fresh: dict[int, FrozenTrial] = {}
+    def __init__(self, *, host: str, port: int) -> None:
+        super().__init__(host=host, port=port)
+        self._begin()
 
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return a trial; whoever has just made it is given what it was made as."""
-        return self._fresh.pop(trial_id, None) or super().get_trial(trial_id)
+    def __getstate__(self) -> dict[Any, Any]:
+        left = ("_reading", "_known")
+        return {k: v for k, v in super().__getstate__().items() if k not in left}
 
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Create a trial; one that has but parameters like the others' takes few statements."""
-        if template_trial is None or not self._is_plain(study_id, template_trial):
-            return super().create_new_trial(study_id, template_trial)
-        trial = copy.deepcopy(template_trial)
-        # Of another Optuna, or a deadlock, after which Optuna's way tries again.
-        with suppress(AttributeError, ImportError, StorageInternalError):
-            self._create_at_once(study_id, trial)
-            with self._lock:
-                self._add_trials_to_cache(study_id, [trial])
-            if trial.state is TrialState.RUNNING:
-                self._fresh[trial._trial_id] = copy.deepcopy(trial)
-            return trial._trial_id
-        return super().create_new_trial(study_id, template_trial)
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self._begin()
 
-    def _is_plain(self, study_id: int, trial: FrozenTrial) -> bool:
-        rest = trial.values or trial.system_attrs or trial.intermediate_values
-        with self._lock:
-            study = self._studies.get(study_id)
-            first = None if study is None else next(iter(study.trials.values()), None)
-        return not rest and first is not None and first.distributions == trial.distributions
+    def _begin(self) -> None:
+        self._reading = threading.Lock()
+        self._known: dict[int, tuple[int, dict[int, FrozenTrial]]] = {}
 
-    def _create_at_once(self, study_id: int, trial: FrozenTrial) -> None:
-        from optuna.storages._rdb import models
-        from optuna.storages._rdb.storage import _create_scoped_session
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials as Optuna's client does."""
+        if level_of(self) < 3:
+            return super().get_all_trials(study_id, deepcopy, states)
+        try:
+            with self._reading:
+                every = self._read_changes(study_id)
+        except KeyError:  # there is no such study, or another proxy by now
+            vars(self).pop(BATCH)
+            return super().get_all_trials(study_id, deepcopy, states)
+        found = [t for _, t in sorted(every.items()) if states is None or t.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            # As Optuna does: the number is that of the trials before.
-            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-            row = models.TrialModel(study_id=study_id, number=None, state=trial.state)
-            row.datetime_start = trial.datetime_start
-            session.add(row)
-            session.flush()
-            session.add_all(
-                models.TrialParamModel(
-                    trial_id=row.trial_id,
-                    param_name=name,
-                    param_value=distribution.to_internal_repr(trial.params[name]),
-                    distribution_json=distribution_to_json(distribution),
-                )
-                for name, distribution in trial.distributions.items()
-            )
-            session.add_all(
-                models.TrialUserAttributeModel(
-                    trial_id=row.trial_id, key=name, value_json=json.dumps(value)
-                )
-                for name, value in trial.user_attrs.items()
-            )
-            row.number = row.count_past_trials(session)
-            trial.number, trial._trial_id = cast(int, row.number), cast(int, row.trial_id)
+    def _read_changes(self, study_id: int) -> dict[int, FrozenTrial]:
+        version, known = self._known.pop(study_id, (0, {}))
+        answer = self.get_study_user_attrs(changes_id(study_id, version))
+        trials = [from_text(text) for text in answer["trials"]]
+        known = {} if answer["is_whole"] else known
+        known.update((trial.number, trial) for trial in trials)
+        self._known[study_id] = answer["version"], known
+        return known
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        """Set the state as Optuna does, which is news to whoever made the trial."""
-        self._fresh.pop(trial_id, None)
-        return super().set_trial_state_values(trial_id, state, values)
 
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Write a batch, or a system attribute as Optuna does."""
-        if key != _BATCH:
-            return super().set_trial_system_attr(trial_id, key, value)
-        self._fresh.pop(trial_id, None)
-        reports = {int(step): float(text) for step, text in value["reports"].items()}
-        end, values = None, value.get("values")
-        if "state" in value:
-            end = TrialState[value["state"]], values and list(map(float, values))
-        return write_batch(self, trial_id, reports, value["attributes"], end)
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return a study's user attributes, or say that batches are taken."""
-        return {_BATCH: 2} if study_id == _NO_STUDY else super().get_study_user_attrs(study_id)
+def study_attrs(session: Session) -> dict[str, Any]:
+    """Return a study's user attributes, which are only to be read: `optuna.Study` copies each."""
+    return dict(session.storage.get_study_user_attrs(session.study._study_id))
 
 
 def requeue_trial(session: Session, number: int) -> None:

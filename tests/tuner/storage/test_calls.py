@@ -18,7 +18,8 @@ from optuna.trial import TrialState, create_trial
 from tests.tuner.servers import free_port, grpc_proxy
 from tuner import tune
 from tuner.storage.backends import open_storage
-from tuner.storage.optuna_internals import _BATCH, RunningTrial
+from tuner.storage.database import BATCH
+from tuner.storage.optuna_internals import RunningTrial
 
 N_REPORTS = 20
 CALL = {
@@ -99,7 +100,7 @@ def storage(request, tmp_path):
         return
     opened = open_storage(request.getfixturevalue("address"))
     if request.param == "grpc of before":
-        vars(opened)[_BATCH] = 1
+        vars(opened)[BATCH] = 1
     yield opened
 
 

@@ -236,7 +236,7 @@ def test_a_trial_that_nobody_names_is_left_alone_until_the_others_had_time_to_na
 
 
 def test_a_process_interrupted_while_it_signs_in_is_not_taken_for_alive(session, monkeypatch):
-    def interrupt(seconds):
+    def interrupt(heartbeat, attrs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
