@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, Unpack
@@ -223,6 +224,7 @@ def tune(
         "function": name_of(objective),
     }
     if ready is not None:
+        _check_left_out(ready, options)
         arguments["direction"] = ready.metric.direction
         own_record["metric"] = ready.metric.name
         if "epochs" in rows:
@@ -235,6 +237,17 @@ def tune(
         record=dict(getattr(objective, "record", own_record)),
         call=describe_call("tune", {"objective": objective, **options}, _defaults(None)),
     )
+
+
+def _check_left_out(objective: Objective, options: Mapping[str, object]) -> None:
+    """Raise ValueError for an argument in whose place an objective has its own."""
+    own = {"direction": objective.metric.direction}
+    for name in ("space", "direction", "max_steps"):
+        if options.get(name) is not None and options[name] != own.get(name):
+            raise ValueError(
+                f"{name} must be left out for an objective that brings its own, got "
+                f"{name}={options[name]!r}; give it to {type(objective).__name__} if it takes one"
+            )
 
 
 def _tune(entry: ReadyMade, options: Mapping[str, object], **data: object) -> TuningResult:
@@ -370,7 +383,9 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
     with Tracking(arguments["track"]) as tracking:
         watch = tracking.update if tracking else None
         outcome = optimize(plan, objective, **settings, watch=watch)
-        finals = _finals(objective, arguments, outcome, start)
+        finals = None
+        with _may_be_left_out(outcome):
+            finals = _finals(objective, arguments, outcome, start)
         result = TuningResult(
             study=outcome.study,
             objective=outcome.objective,
@@ -380,11 +395,24 @@ def _search(objective: Tuned, arguments: Options, **planned: Any) -> TuningResul
             continue_search=outcome.try_params,
             artifacts=outcome.artifacts,
         )
-        result.keep_chosen()
-        if tracking:
-            has_model = _has_model(outcome, finals)
-            tracking.end(outcome.session, result.model if has_model else None)
+        with _may_be_left_out(outcome):
+            result.keep_chosen()
+            if tracking:
+                has_model = _has_model(outcome, finals)
+                tracking.end(outcome.session, result.model if has_model else None)
     return result
+
+
+@contextmanager
+def _may_be_left_out(outcome: Outcome) -> Iterator[None]:
+    """Do what follows a search; Ctrl-C ends that, and leaves the result of the search."""
+    from tuner.storage.optuna_internals import read_anew
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        read_anew(outcome.session.storage)
+        print("interrupted after the search, whose trials are all kept", file=sys.stderr)
 
 
 def _estimated(plan: Plan, objective: Any, arguments: Options) -> TuningResult:

@@ -488,12 +488,12 @@ def _repeat(
 
     function, dataset, options = recorded_call(study, data=data)
     call = study_attr(study.user_attrs, CALL)
-    options |= {
+    silent = {"show_progress_bar": False, "track": None}
+    options |= silent | {
         "storage": storage,
         "study_name": study.study_name,
         "artifact_store": artifact_store,
         "n_trials": max(1, len(finished(study))),
-        "show_progress_bar": False,
     }
     result: TuningResult = getattr(tuner, function)(dataset, **options)
     study.set_user_attr(CALL, call)  # whose total stays what it was

@@ -195,6 +195,11 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     _require("pyarrow", extra="parquet", path=path)
+    frame = frame.copy()
+    for name, column in frame.items():
+        kinds = {type(cell) for cell in column.dropna()} if is_object_dtype(column) else set()
+        if len(kinds) > 1:  # a column of Parquet has one type
+            frame[name] = [None if pd.isna(cell) else str(cell) for cell in column]
     frame.to_parquet(path, engine="pyarrow", index=False)
 
 
@@ -231,7 +236,10 @@ def _for_print(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         shown = ["number", "state", "value"]
         shown += [n for n in ("value_std", "best_epoch") if n in frame and frame[n].notna().any()]
         frame = frame[[*shown, *(name for name in names if name not in same)]]
-    columns = {str(n).removeprefix("params_"): _as_text(str(n), c) for n, c in frame.items()}
+    columns: dict[str, list[str]] = {}
+    for name, column in frame.items():
+        plain = str(name).removeprefix("params_")  # but for one that is called as another column
+        columns[str(name) if plain in columns else plain] = _as_text(str(name), column)
     return pd.DataFrame(columns), remark
 
 

@@ -283,3 +283,27 @@ def test_a_table_without_trials_has_a_head_for_a_paper(suffix, tmp_path):
 
     assert "number" in text
     assert "value" in text
+
+
+def test_a_hyperparameter_called_as_a_column_does_not_take_its_place(tmp_path):
+    study = optuna.create_study()
+    line = {"value": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    for x in (0.25, 0.75):
+        study.add_trial(
+            optuna.trial.create_trial(value=x + 2, params={"value": x}, distributions=line)
+        )
+
+    head, _, first, *_ = export(view_of(study), tmp_path / "t.md").read_text().splitlines()
+
+    assert head == r"| number | state | value | params\_value |"
+    assert first == "| **0** | **COMPLETE** | **2.250** | **0.25** |"
+
+
+def test_a_column_of_numbers_and_texts_is_text_in_parquet(tmp_path):
+    frame = pd.DataFrame({"name": ["dropout", "activation", "momentum"], "a": [0.5, "relu", None]})
+
+    read = pd.read_parquet(export(frame, tmp_path / "t.parquet"))
+
+    assert read["a"].tolist()[:2] == ["0.5", "relu"]
+    assert pd.isna(read["a"][2])
+    assert frame["a"].tolist() == [0.5, "relu", None]

@@ -295,3 +295,23 @@ def test_states_are_counted_in_words():
 
 
 # --- export ---
+
+
+@pytest.mark.parametrize(
+    ("attribute", "column", "shown"),
+    [
+        ({"seed": 2**64 - 1}, "seed", None),  # as torch.seed gives it
+        ({"stopped": "no file a\udcff.png"}, "stopped", r"no file a\udcff.png"),
+        ({"curve": {"value": [[1, 2]]}}, "state", "COMPLETE"),
+        ({"curve": {"value": ["a"]}}, "state", "COMPLETE"),
+    ],
+)
+def test_what_a_foreign_trial_keeps_under_a_name_of_ours_breaks_no_table(attribute, column, shown):
+    reports = {0: 0.5, 1: 1.0}
+    trial = create_trial(value=1.0, user_attrs=attribute, intermediate_values=reports)
+    study = make_study(trial, record=None)
+
+    cell = trials_dataframe(study)[column][0]
+
+    assert pd.isna(cell) if shown is None else cell == shown
+    assert curves_dataframe(study)["valid_value"].tolist() == [0.5, 1.0]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tuner.commands import SMALL, run
 from tests.tuner.search.test_executors import pool, raise_in_worker, slow_square
-from tuner import load_study, tune, tune_mlp
+from tuner import load_result, load_study, tune, tune_mlp
 from tuner.tracking import MLflowTracker, TensorBoardTracker, WandbTracker
 
 QUIET = {"show_progress_bar": False}
@@ -459,3 +459,26 @@ def test_resume_and_worker_log_where_the_study_did_unless_told_otherwise(in_fold
     assert n_logged() == 4
     assert resumed(5).exit_code == 0
     assert n_logged() == 5
+
+
+def test_ctrl_c_while_a_tracker_is_told_the_end_gives_the_result_all_the_same(capsys):
+    class Slow(Told):
+        def end(self, best, files):
+            raise KeyboardInterrupt
+
+    result = tune_mlp("iris", n_trials=3, track=Slow(), **MLP)
+
+    assert len(result.trials_dataframe()) == 3
+    assert "interrupted after the search" in capsys.readouterr().err
+
+
+def test_what_repeats_the_call_of_a_study_tracks_nothing_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tune_mlp("iris", n_trials=2, storage="s.journal", track="tensorboard", **MLP)
+    (tmp_path / "runs").rename(tmp_path / "moved")
+
+    result = load_result("s.journal")
+    result.test_score()
+
+    assert not (tmp_path / "runs").exists()
+    assert result.study.user_attrs["fusetune:call"]["options"]["track"] == "tensorboard"

@@ -65,7 +65,7 @@ class Range:
         low, high = self._scaled(self.low), self._scaled(self.high)
         with np.errstate(invalid="ignore", divide="ignore"):
             scaled = np.log(numbers) if self._is_log else numbers
-        position: Floats = (scaled - low) / (high - low)
+            position: Floats = (scaled - low) / (high - low)  # nowhere in a range of one number
         return position
 
     def ends_at_limit(self, side: Side) -> bool:
@@ -94,8 +94,12 @@ class Range:
         return replace(self, high=limit) if self.low < limit < self.high else self
 
     def entry(self) -> object:
-        """This range as ``space=`` takes it: a pair, or a distribution on an unusual scale."""
+        """This range as ``space=`` takes it: a pair, a distribution on an unusual scale, or the
+        number alone where it holds but one.
+        """
         low, high = (int(v) if self.whole else float(v) for v in (self.low, self.high))
+        if low == high:
+            return low
         if self.plain:
             return (low, high)
         if self.whole:

@@ -217,9 +217,10 @@ def under_trained(view: StudyView) -> Finding | None:
     )
     ran = whole["epochs_run"].astype("int64")
     at_end = whole["best_epoch"].astype("int64") >= ran - np.ceil(_END * ran)
-    if not len(whole) or int(view.ranked["number"].iloc[0]) not in set(whole["number"][at_end]):
+    of_best = whole[at_end & whole["number"].isin(view.best_row["number"])]
+    if of_best.empty:
         return None
-    best, epochs = whole.iloc[0], int(ran.iloc[0])
+    best, epochs = of_best.iloc[0], int(of_best["epochs_run"].iloc[0])
     return Finding(
         finding="the best trial was still improving when its epochs ended",
         evidence=f"best epoch {int(best['best_epoch'])} of 0 to {epochs - 1}; so it is in "

@@ -82,7 +82,7 @@ def plot_hyperparameter(
     handles: list[Artist] = [
         *scatter_trials(ax, x, rows["value"].to_numpy(), states, view.direction)
     ]
-    best = view.ranked[view.ranked["number"].isin(rows["number"])].head(1)
+    best = view.best_row[view.best_row["number"].isin(rows["number"])]
     if len(best):
         number = best["number"].iloc[0]
         label = f"best (trial {number})"
@@ -133,8 +133,9 @@ def plot_rank(
     dots = ax.scatter(x, y, size, np.linspace(0, 1, len(rows)), cmap=RANK_COLORS, vmin=0, vmax=1)
     dots.set(edgecolors="white", linewidths=0.4)
     colorbar(ax, dots)
-    if len(rows):
-        legend(ax, [star(ax, x[-1:], y[-1:], f"best (trial {rows['number'].iloc[-1]})")])
+    is_best = rows["number"].isin(view.best_row["number"]).to_numpy()
+    for number in rows["number"][is_best]:
+        legend(ax, [star(ax, x[is_best], y[is_best], f"best (trial {number})")])
     return ax
 
 
@@ -216,13 +217,14 @@ class ParallelData(NamedTuple):
 
     ``position`` has shape (n_trials, n_names): 0 at the low end of each range, 1 at the high end.
     ``rank`` is 0 for the worst and 1 for the best; ``ticks`` are positions with their labels, for
-    each name.
+    each name; ``best`` is where the best trial stands, if it is there.
     """
 
     names: list[str]
     position: Floats
     rank: Floats
     ticks: list[dict[str, float]]
+    best: int | None
 
 
 def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes:
@@ -247,8 +249,9 @@ def plot_parallel(study: optuna.Study | StudyView, ax: Axes | None = None) -> Ax
     drawn = LineCollection(lines, array=data.rank, cmap=RANK_COLORS, linewidths=widths, alpha=0.8)
     drawn.set_clim(0, 1)
     ax.add_collection(drawn)
-    (best,) = ax.plot(columns, position[-1], color=BEST_COLOR, linewidth=2.6, marker="*")
-    best.set(markeredgecolor="black", markersize=9, label="best")
+    if data.best is not None:
+        (best,) = ax.plot(columns, position[data.best], color=BEST_COLOR, linewidth=2.6, marker="*")
+        best.set(markeredgecolor="black", markersize=9, label="best")
     for column, ticks in enumerate(data.ticks):
         for text, where in ticks.items():
             note = ax.annotate(plain(text), (column, where), (6, 0), textcoords="offset points")
@@ -278,14 +281,16 @@ def parallel_data(study: optuna.Study | StudyView) -> ParallelData:
             ticks.append({f"{mark:.3g}": place for mark, place in zip(marks, places, strict=True)})
         else:
             levels = levels_of(values)
-            where = values.astype("str").map(levels.index).where(values.notna())
+            where = values.astype("str").map({level: i for i, level in enumerate(levels)})
             columns[name] = where.to_numpy(dtype=np.float64) / max(len(levels) - 1, 1)
             named = levels if len(levels) <= _MAX_LABELS else [levels[0], levels[-1]]
             ticks.append({level: levels.index(level) / max(len(levels) - 1, 1) for level in named})
     position = np.column_stack(list(columns.values())) if columns else np.empty((0, 0))
-    position = position[np.isfinite(position).all(axis=1)][::-1]
-    rank = np.linspace(0, 1, len(position))
-    return ParallelData(list(columns), position, rank, ticks)
+    is_best = view.ranked["number"].isin(view.best_row["number"]).to_numpy()[: len(position)]
+    is_whole = np.isfinite(position).all(axis=1)
+    position, is_best = position[is_whole][::-1], is_best[is_whole][::-1]
+    best = int(is_best.argmax()) if is_best.any() else None
+    return ParallelData(list(columns), position, np.linspace(0, 1, len(position)), ticks, best)
 
 
 def _marks(entry: Range) -> list[float]:

@@ -356,9 +356,9 @@ def plot_losses(study: optuna.Study | StudyView, ax: Axes | None = None) -> Axes
     if spans_decades(curve[list(_LOSSES)].to_numpy(dtype=np.float64)):
         ax.set_yscale("log")
     whole_numbers(ax)
-    best = view.ranked.iloc[0]
-    if best["best_epoch"] is not pd.NA:
-        label = f"best epoch ({best['best_epoch']}) of trial {best['number']}"
-        handles.append(ax.axvline(int(best["best_epoch"]), color=BEST_COLOR, label=label))
+    for number, epoch in zip(view.best_row["number"], view.best_row["best_epoch"], strict=True):
+        if epoch is not pd.NA:
+            label = f"best epoch ({epoch}) of trial {number}"
+            handles.append(ax.axvline(int(epoch), color=BEST_COLOR, label=label))
     legend(ax, handles)
     return ax

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -128,8 +129,10 @@ def total_trials(
     Raises:
         ValueError: if ``n_trials`` or ``timeout`` is no number above 0.
     """
-    if timeout is not None and timeout <= 0:
-        raise ValueError(f"timeout must be above 0 seconds, got timeout={timeout}")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(
+            f"timeout must be above 0 seconds, or None for no limit, got timeout={timeout}"
+        )
     if n_trials is not None:
         check_count("n_trials", n_trials)
     if n_trials is None:

@@ -79,12 +79,14 @@ class Artifacts:
             return None
 
     def remove(self, *artifact_ids: str) -> None:
-        """Remove files; one that is not there is no error."""
+        """Remove files; one that is not there is no error, and one that stays is a warning."""
         for artifact_id in artifact_ids:
             try:
                 self._store.remove(artifact_id)
             except ArtifactNotFound:
                 continue
+            except Exception as error:  # a store of the user's own may raise anything
+                _warn_once(f"a file of the study that is no longer needed stays ({error})")
 
     def keep_model(self, trial: optuna.Trial, model: Any) -> None:
         """Keep the model of a trial that is about to be the best, as an artifact of the trial.
@@ -138,7 +140,7 @@ class Artifacts:
                 return load(path)
             except ArtifactNotFound:
                 return None
-            except (OSError, ValueError) as error:
+            except Exception as error:  # of the store, or of a file that is damaged
                 warn_caller(f"the model kept with {_name(owner)} cannot be used ({error})")
                 return None
 

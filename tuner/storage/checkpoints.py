@@ -146,7 +146,7 @@ class Checkpoints:
             if content is None or hashlib.sha256(content).hexdigest() != entry["sha256"]:
                 raise ValueError("it is not there" if content is None else "it is another file")
             return Saved.unpack(content)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a store of the user's own may raise anything
             _say_damaged(trial.number, error)
             return None
 

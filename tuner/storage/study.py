@@ -24,7 +24,7 @@ from objectives._messages import warn_caller
 from objectives.space.hyperparameter import Space
 from tuner.storage.artifacts import Artifacts, ArtifactStore
 from tuner.storage.backends import open_storage, storage_errors
-from tuner.storage.trial_attrs import CALL, RECORD, study_attr
+from tuner.storage.trial_attrs import CALL, RECORD, started, study_attr
 
 OWN = "own"
 """What a study records as the objective of a user's own function."""
@@ -172,7 +172,7 @@ class TunedStudy(ViewedStudy):
     @contextmanager
     def searches(self) -> Iterator[None]:
         """Let complete trials of other processes come into sight a little later, for a while."""
-        self._searching = True
+        self._searching, self.stop_requested = True, False
         try:
             yield
         finally:
@@ -304,8 +304,8 @@ class Session:
                 load_if_exists=True,
             )
         study = self.study
-        if study.direction != direction:
-            does = study.direction.name.lower() + "s"
+        if study.directions != [direction]:
+            does = " and ".join(f"{each.name.lower()}s" for each in study.directions)
             raise StudyMismatchError(
                 f"study {self.name!r} {does}, but direction={self.direction!r} was asked; {_CURE}"
             )
@@ -331,22 +331,18 @@ class Session:
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     study.set_metric_names([f"valid_{metric}"])  # the axes of dashboards
             if stored is None:
-                self._name_metric()
+                # Those of a function are compared by whoever goes on with it.
+                if "fingerprint" in self.record and started(study):
+                    raise StudyMismatchError(
+                        f"study {name!r} has trials of Optuna alone, which record neither data nor "
+                        f"split, so new ones cannot be compared with them; {_CURE}"
+                    )
                 study.set_user_attr(RECORD, dict(self.record))
                 return study
         if (how := difference(stored, self.record)) is not None:
             raise StudyMismatchError(f"study {name!r} {how}; {_CURE}")
         warn_of_changes(name, stored, self.record)
         return study
-
-    def _name_metric(self) -> None:
-        """Let Optuna's figures and its dashboard name what is tuned."""
-        if not self.record.get("metric"):
-            return
-        with warnings.catch_warnings():
-            # Optuna may still change its interface, which this package then follows.
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.study.set_metric_names([f"valid_{self.record['metric']}"])
 
     def open_study(self) -> TunedStudy:
         """Create the study, or continue it if it exists and is the same."""

@@ -252,7 +252,8 @@ def records(trial: FrozenTrial) -> dict[str, Any]:
     attrs = _without_prefix(trial)
     record = attrs.get("record")
     attrs |= record if isinstance(record, dict) else {}
-    return {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}
+    known = {k: attrs[k] for k, kinds in _RECORDS.items() if k in attrs and type(attrs[k]) in kinds}
+    return {k: v for k, v in known.items() if type(v) is not int or -(2**63) <= v < 2**63}
 
 
 def trial_attr(trial: FrozenTrial | optuna.Trial, name: str) -> Any | None:

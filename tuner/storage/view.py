@@ -73,6 +73,7 @@ _AS_RECORDED = ("value_std", "best_epoch", "epochs_run", "seed", "worker", "erro
 # A trial that broke down in one of these ways has no value, whatever it reported before.
 _BROKE_DOWN = ("diverged", "out of memory", "returned")
 _INT64_MAX = 2**63 - 1
+_NUMBER = (int, float, type(None))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -219,7 +220,7 @@ class StudyView:
             known = self.confirmed.get(trial.number)
             row["value_confirmed"] = None if known is None else known.mean
         columns = {
-            name: pd.Series([row[name] for row in rows], dtype=dtype)
+            name: pd.Series(list(map(_encodable, [row[name] for row in rows])), dtype=dtype)
             for name, dtype in TRIAL_COLUMNS.items()
         }
         params = [trial_params(trial) for trial in self.trials]
@@ -264,6 +265,13 @@ class StudyView:
         rows = self.ended[usable].assign(is_other=lambda table: table["number"] != best)
         ranked: pd.DataFrame = rows.sort_values(["cost", "is_other"], kind="stable")
         return ranked.drop(columns="is_other")
+
+    @property
+    def best_row(self) -> pd.DataFrame:
+        """The row of `ranked` that is the best trial's, which after a confirmation need not be the
+        first; none if no trial is complete, or its value is not finite.
+        """
+        return self.ranked[self.ranked["number"] == getattr(self.best_trial, "number", None)]
 
     @cached_property
     def curves(self) -> Curves:
@@ -418,7 +426,9 @@ def _curve(trial: FrozenTrial) -> tuple[list[int], list[list[float | None]]]:
     """Return the epochs of a trial, and the columns of its curve, all as long."""
     curve = records(trial).get("curve", {})
     recorded = [curve.get(name) for name in ("value", *_CURVES)]
-    columns = [column if isinstance(column, list) else [] for column in recorded]
+    # A foreign trial may keep anything under that name.
+    is_ours = [isinstance(c, list) and isinstance((c or [None])[0], _NUMBER) for c in recorded]
+    columns = [c if ours else [] for c, ours in zip(recorded, is_ours, strict=True)]
     if n_epochs := max(map(len, columns)):
         filled = [column + [None] * (n_epochs - len(column)) for column in columns]
         return list(range(n_epochs)), filled
@@ -438,4 +448,9 @@ def _param_column(values: Sequence[object]) -> pd.Series:
     if kinds <= {int, float} and kinds != {int}:
         return pd.Series([float("nan") if v is None else v for v in values], dtype="float64")
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
-    return pd.Series(texts, dtype="str")
+    return pd.Series(list(map(_encodable, texts)), dtype="str")
+
+
+def _encodable(value: object) -> object:
+    """Return a text without half characters, as names of files may have them."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

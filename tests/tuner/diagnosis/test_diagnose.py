@@ -274,3 +274,17 @@ def test_diagnosis_reads_as_text_and_as_json():
     assert found["findings"][-1]["code"] == "duplicates"
     assert found["findings"][-1]["hyperparameter"] is None
     assert found["space"]["n_layers"] == {"low": 1, "high": 4}
+
+
+def test_a_range_of_one_number_is_neither_an_edge_nor_a_warning():
+    point = {"x": optuna.distributions.FloatDistribution(1.0, 1.0)}
+    study = optuna.create_study()
+    for value in range(12):
+        study.add_trial(
+            optuna.trial.create_trial(value=value, params={"x": 1.0}, distributions=point)
+        )
+
+    found = diagnose(study)
+
+    assert "at_an_edge" not in found.findings["code"].tolist()
+    assert found.space == {"x": 1.0}

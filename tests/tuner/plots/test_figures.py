@@ -351,3 +351,38 @@ def test_panels_side_by_side_need_a_page():
 def test_a_width_that_no_paper_has_is_refused(width):
     with pytest.raises(ValueError, match="width must be column, text or page, or inches"):
         draw(make_study(make_trial()), "history", width=width)
+
+
+def test_the_star_is_on_the_best_trial_also_where_a_confirmation_chose_another_one():
+    metric = {"train": [2.0, 1.0], "valid": [2.0, 1.0]}
+    study = make_study(
+        make_trial(0.9, dropout=0.1, learning_rate=0.001, metric=[0.9, 0.5], **metric),
+        make_trial(0.8, dropout=0.4, learning_rate=0.01, metric=[0.5, 0.8], **metric),
+        make_trial(0.7, dropout=0.3, learning_rate=0.002, metric=[0.7, 0.5], **metric),
+    )
+    values = {"0": [0.6, 0.1, 5], "1": [0.75, 0.1, 5]}
+    study.set_user_attr("fusetune:confirmed", {"n_complete": 3, "values": values})
+
+    def labels(axes):
+        return [text.get_text() for text in axes.get_legend().get_texts()]
+
+    assert "best (trial 1)" in labels(plot_hyperparameter(study, "dropout"))
+    assert labels(plot_rank(study)) == ["best (trial 1)"]
+    assert "best epoch (1) of trial 1" in labels(plot_losses(study))
+    data = parallel_data(study)
+    best = dict(zip(data.names, data.position[data.best], strict=True))
+    assert best["dropout"] == pytest.approx(0.8)  # of 0 to 0.5
+
+
+def test_parallel_coordinates_leave_out_trials_without_a_choice():
+    choices = {"x": optuna.distributions.CategoricalDistribution([None, 5, "auto"])}
+    line = {"y": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study()
+    for number, x in enumerate([None, 5, "auto", 5]):
+        params = {"x": x, "y": number / 4}
+        study.add_trial(
+            optuna.trial.create_trial(value=number, params=params, distributions=choices | line)
+        )
+
+    assert len(parallel_data(study).position) == 3
+    assert draw(study, "parallel").axes

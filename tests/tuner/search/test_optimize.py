@@ -335,3 +335,13 @@ def test_a_result_without_a_complete_trial_says_why_the_first_one_has_no_value()
     first, second = str(result).splitlines()
     assert first == "TuningResult: study 'tune', 2 trials: 2 failed"
     assert second.startswith("  trial 0: TypeError: objective must return a number, got tuple")
+
+
+@pytest.mark.parametrize(
+    "given", [{"space": {"dropout": 0.5}}, {"direction": "minimize"}, {"max_steps": 5}]
+)
+def test_what_an_objective_brings_of_its_own_is_not_given_beside_it(given):
+    objective = MLPObjective("iris", space={"epochs": 1})
+
+    with pytest.raises(ValueError, match=f"{next(iter(given))} must be left out .*MLPObjective"):
+        tune(objective, n_trials=1, **given, **QUIET)

@@ -65,3 +65,14 @@ def test_a_ready_made_search_says_that_it_has_stopped():
 def test_it_must_be_a_count():
     with pytest.raises(ValueError, match="stop_after must be"):
         tune(known, stop_after=0)
+
+
+def test_a_trial_by_hand_is_run_in_a_study_that_a_callback_has_stopped():
+    space = {"x": (-1.0, 1.0)}
+    stop = {"callbacks": [lambda study, trial: study.stop()]}
+    result = tune(lambda trial: trial.params["x"] ** 2, space=space, n_trials=9, **stop, **QUIET)
+
+    result.try_params(x=0.0)
+
+    assert result.trials_dataframe()["state"].tolist() == ["COMPLETE", "COMPLETE"]
+    assert result.best_params == {"x": 0.0}

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from optuna.artifacts import FileSystemArtifactStore
 
-from tuner import tune_cnn, tune_mlp
+from tuner import load_result, tune_cnn, tune_mlp
 from tuner.storage.trial_attrs import CHECKPOINT
 
 CALL = {
@@ -194,3 +195,31 @@ def test_a_full_place_is_a_warning_and_the_search_goes_on(tmp_path):
         result = tune_mlp("iris", artifact_store=blocked, **CALL)
 
     assert len(result.trials_dataframe()) == 3
+
+
+class Faulty(FileSystemArtifactStore):
+    """A store whose network fails where something is read or removed."""
+
+    def open_reader(self, artifact_id):
+        raise RuntimeError("no answer")
+
+    def remove(self, artifact_id):
+        raise ConnectionError("no answer")
+
+
+def test_a_store_that_fails_costs_neither_a_trial_nor_the_result(tmp_path):
+    with pytest.warns(UserWarning, match=r"no longer needed stays \(no answer\)"):
+        result = tune_mlp("iris", artifact_store=Faulty(tmp_path), **CALL)
+
+    assert result.trials_dataframe()["state"].tolist() == ["COMPLETE"] * 3
+
+
+def test_a_store_that_cannot_be_read_has_the_model_trained_again(tmp_path):
+    storage = tmp_path / "s.journal"
+    result = tune_mlp("iris", storage=storage, **CALL)
+
+    with pytest.warns(UserWarning, match=r"cannot be used \(no answer\)"):
+        loaded = load_result(storage, artifact_store=Faulty(f"{storage}.artifacts")).best_model
+
+    rows = [[5.1, 3.5, 1.4, 0.2]]
+    assert loaded.predict_proba(rows) == pytest.approx(result.best_model.predict_proba(rows))

@@ -4,6 +4,7 @@ import re
 import warnings
 from dataclasses import replace
 
+import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import FloatDistribution
@@ -181,3 +182,25 @@ def test_a_function_of_another_name_continues_a_study_with_a_warning(tmp_path):
         result = tune(lambda trial: trial.params["x"], n_trials=2, show_progress_bar=False, **call)
 
     assert len(result.study.trials) == 2
+
+
+def test_a_study_of_optuna_alone_is_not_gone_on_with_on_data_that_it_does_not_know(tmp_path):
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    study = optuna.create_study(study_name="mlp", storage=storage, direction="maximize")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+
+    with pytest.raises(StudyMismatchError, match="'mlp' has trials of Optuna alone"):
+        tune_mlp("iris", storage=storage, n_trials=3, **FAST)
+
+    assert "fusetune" not in study.user_attrs
+    names = {"storage": storage, "study_name": "mlp", "direction": "maximize"}
+    assert len(tune(square, space={"x": (0.0, 1.0)}, n_trials=3, **names).study.trials) == 3
+
+
+def test_a_study_of_several_directions_is_named(tmp_path):
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    directions = ["minimize", "maximize"]
+    optuna.create_study(study_name="tune", storage=storage, directions=directions)
+
+    with pytest.raises(StudyMismatchError, match="study 'tune' minimizes and maximizes, but"):
+        tune(square, space={"x": (0.0, 1.0)}, n_trials=1, storage=storage)
