@@ -4,6 +4,8 @@ Loading and prediction share these rules, so that a cell means the same thing in
 read as people write them: "1,5", "1 234.50", "$1,000.00", "12%", "(3)", and "n/a".
 """
 
+import contextlib
+import math
 import re
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
@@ -99,7 +101,7 @@ def _tidy_objects(column: pd.Series) -> pd.Series:
     if inferred == "boolean":
         return column.astype("boolean")
     if inferred in _NUMBER_KINDS:
-        return pd.to_numeric(column.astype(float))
+        return pd.Series(_floats(column), index=column.index, name=column.name)
     if inferred in _DATE_KINDS:
         return pd.to_datetime(column)
     if inferred == "string":
@@ -111,6 +113,21 @@ def _tidy_objects(column: pd.Series) -> pd.Series:
             f"{type(nested).__name__} in column {column.name!r}; spread it over columns of its own"
         )
     return column
+
+
+def _floats(column: pd.Series) -> Floats:
+    """Return the numbers of an object column, infinity for whole ones beyond float64."""
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:
+        return np.array([math.nan if pd.isna(cell) else _float(cell) for cell in column])
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _dates_or_text(column: pd.Series) -> pd.Series:
@@ -191,8 +208,10 @@ def number_readings(column: pd.Series) -> dict[str, pd.Series]:
     return readings if len(units) <= 1 and n_percent in (0, len(present)) else {}
 
 
-def _plain_numbers(cells: Sequence[str]) -> Floats:
-    numbers = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce")
+def _plain_numbers(cells: Sequence[str | float]) -> Floats:
+    # pandas takes no whole number beyond float64.
+    within = [_float(cell) if isinstance(cell, int) else cell for cell in cells]
+    numbers = pd.to_numeric(pd.Series(within, dtype=object), errors="coerce")
     return np.asarray(numbers, dtype=np.float64)
 
 
@@ -202,7 +221,7 @@ def _is_marker(cell: object) -> bool:
 
 def _number(cell: str | float, mark: str) -> float | None:
     if not isinstance(cell, str):
-        return float(cell)
+        return _float(cell)
     parts = _WRITTEN.fullmatch(cell.replace("\u2212", "-"))
     if parts is None or not _GRAMMAR[mark].fullmatch(parts["digits"]):
         return None
@@ -359,7 +378,12 @@ def to_dates(column: pd.Series) -> pd.Series:
 
     The warning that pandas guesses the format of each cell is left out: it cannot be acted upon.
     """
+    cells = column.astype(object)
+    if types.infer_dtype(cells, skipna=True) == "string":
+        # By a guess from the first cell, ISO dates with and without a time would not do together.
+        with contextlib.suppress(ValueError):  # other text is left to the guess
+            return pd.to_datetime(cells, utc=True, format="ISO8601").dt.tz_localize(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        dates = pd.to_datetime(column.astype(object), utc=True)
+        dates = pd.to_datetime(cells, utc=True)
     return dates.dt.tz_localize(None)

@@ -482,6 +482,8 @@ class TargetScaler:
         al. 2024): a network extrapolates wildly where a row is unlike all others.
         """
         low, high = (float(np.min(y)), float(np.max(y))) if clamp else (None, None)
+        if np.ptp(y) == 0:  # whose mean and deviation would be off by rounding
+            return cls(mean=float(y[0]), scale=1.0, low=low, high=high)
         return cls(mean=float(np.mean(y)), scale=float(np.std(y)) or 1.0, low=low, high=high)
 
     def transform(self, y: Numeric) -> Numeric:

@@ -63,6 +63,14 @@ class _Source(NamedTuple):
     def text(self) -> str:
         return self.content.decode(self.encoding or _encoding(self.content))
 
+    def lines(self) -> list[str]:
+        return _lines(self.text())
+
+
+def _lines(text: str) -> list[str]:
+    # `str.splitlines` also divides at characters such as U+2028, which cells may hold.
+    return re.split(r"\r\n|\r|\n", text)
+
 
 def read_file(location: str | Path, *, encoding: str | None = None) -> FileTable:
     """Read a table from a file or an http(s) address, by its suffix.
@@ -226,7 +234,8 @@ def _csv(source: _Source) -> FileTable:
     head = source.content[:_HEAD_BYTES]
     cut = len(head) == _HEAD_BYTES
     encoding = source.encoding or _encoding(head)
-    lines = head.decode(encoding, errors="ignore" if cut else "strict").splitlines()
+    text = head.decode(encoding, errors="ignore" if cut else "strict")
+    lines = _lines(text)
     layout = _layout(lines[:-1] if cut else lines, source.suffix)
     with warnings.catch_warnings():
         # A row longer than the header would otherwise lose its last cells.
@@ -258,7 +267,7 @@ def _cells(
 ) -> pd.DataFrame:
     content: BytesIO | StringIO = BytesIO(source.content)
     if layout.comment is not None:
-        rows = (row for row in source.text().splitlines() if not row.startswith(layout.comment))
+        rows = (row for row in source.lines() if not row.startswith(layout.comment))
         content = StringIO("\n".join(rows))
     return pd.read_csv(
         content,
@@ -354,7 +363,7 @@ def _json(source: _Source) -> FileTable:
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
-        content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        content = [json.loads(line) for line in _lines(text) if line.strip()]
     if not isinstance(content, list | dict) or not content:
         raise ValueError('it must hold a list of records, as in [{"age": 3, "y": 0}]')
     return FileTable(frame=pd.DataFrame(content))
@@ -364,7 +373,7 @@ def _arff(source: _Source) -> FileTable:
     """Read Weka's format; the types that it declares are those that its cells have."""
     head, body = (*re.split(r"(?im)^\s*@data\s*$", source.text(), maxsplit=1), "")[:2]
     declared = re.findall(r"(?im)^\s*@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", head)
-    rows = [row for row in body.splitlines() if row.strip() and not row.startswith("%")]
+    rows = [row for row in _lines(body) if row.strip() and not row.startswith("%")]
     if not declared or any(row.lstrip().startswith("{") for row in rows[:1]):
         raise ValueError("its rows must be dense, after @attribute lines and @data")
     quote = '"' if '"' in "".join(rows[:100]) else "'"

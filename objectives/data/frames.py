@@ -161,7 +161,7 @@ def frame_from(
     sparse matrix by position in ``input_columns``, all feature columns as first given.
 
     Raises:
-        ValueError: if a column is missing, or an array has another number of columns.
+        ValueError: if a column is missing or there twice, or an array has more or fewer columns.
 
     Example:
         >>> frame_from([[1, 2, 3]], ["b", "c"], input_columns=["a", "b", "c"]).to_dict("list")
@@ -182,7 +182,13 @@ def frame_from(
             f"X must have every column of the training table, got none named {listed(missing)}; "
             f"{nearest(missing[0], frame.columns)}"
         )
-    return frame[list(columns)].copy()
+    chosen = frame[list(columns)]
+    if chosen.shape[1] > len(columns):
+        doubled = chosen.columns[chosen.columns.duplicated()][0]
+        raise ValueError(
+            f"X must have distinct column names, got {doubled!r} more than once; rename or drop one"
+        )
+    return chosen.copy()
 
 
 def check_memory(X: pd.DataFrame) -> None:

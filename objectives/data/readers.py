@@ -251,12 +251,7 @@ def _check_name(target: object) -> None:
 
 def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
     names = [str(column) for column in frame.columns]
-    doubled = sorted({column for column in names if names.count(column) > 1})
-    if doubled:
-        raise ValueError(
-            f"dataset must have distinct column names, got {doubled[0]!r} more than once; "
-            "rename or drop one"
-        )
+    _check_distinct(frame)
     if target is None:
         raise ValueError(
             f"target must name the column to predict, got target=None; {choices(names)}"
@@ -271,8 +266,18 @@ def _split_off(frame: pd.DataFrame, target: str | None, name: str) -> Table:
     return Table(name=name, X=X.drop(columns=str(target)), y=X[str(target)], target=str(target))
 
 
+def _check_distinct(frame: pd.DataFrame) -> None:
+    names = pd.Index([str(column) for column in frame.columns])
+    if names.has_duplicates:
+        raise ValueError(
+            f"dataset must have distinct column names, got {min(names[names.duplicated()])!r} more "
+            "than once; rename or drop one"
+        )
+
+
 def _pair(X: object, y: object, *, name: str) -> Table:
     frame = features_frame(X)
+    _check_distinct(frame)
     labels = as_labels(y, len(frame))
     column = labels.name if isinstance(labels, pd.Series) else None
     return Table(

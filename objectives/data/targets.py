@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from objectives._messages import listed, nearest
+from objectives.data.columns import LARGEST
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -178,8 +179,6 @@ def _column(raw: pd.Series | np.ndarray, name: str) -> pd.Series:
                 f"target must hold one label or number in each cell, got {type(nested).__name__} "
                 f"in column {name!r}; give a column for each, and tune on one of them"
             )
-    if types.infer_dtype(column, skipna=True) in ("decimal", "mixed-integer-float"):
-        column = column.astype(float)
     n_missing = int(column.isna().sum())
     if n_missing:
         raise ValueError(
@@ -187,6 +186,8 @@ def _column(raw: pd.Series | np.ndarray, name: str) -> pd.Series:
             f"drop those rows first, as in df.dropna(subset=[{name!r}]), "
             "or give drop_missing_target=True"
         )
+    if types.infer_dtype(column, skipna=True) in ("decimal", "mixed-integer-float"):
+        column = column.astype(float)
     if types.is_datetime64_any_dtype(column.dtype) or types.is_complex_dtype(column.dtype):
         raise TypeError(
             f"target must hold numbers or labels, got {column.dtype} in column {name!r}; "
@@ -206,12 +207,20 @@ def _column(raw: pd.Series | np.ndarray, name: str) -> pd.Series:
 
 def _quantities(column: pd.Series) -> NDArray[np.float64]:
     try:
-        return np.asarray(column.astype(float), dtype=np.float64)
+        values = np.asarray(column.astype(float), dtype=np.float64)
+    except OverflowError:
+        values = np.array([np.inf])
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"target must hold numbers for task='regression', got {column.iloc[0]!r} in column "
             f"{column.name!r}; leave task out, or convert the column"
         ) from error
+    if not (np.abs(values) <= LARGEST).all():
+        raise ValueError(
+            f"target must hold finite numbers up to {LARGEST:g}, got larger ones in column "
+            f"{column.name!r}; give it in a larger unit, or its logarithm"
+        )
+    return values
 
 
 def _labels(column: pd.Series, raw: pd.Series | np.ndarray, task: str | None) -> Target:

@@ -6,11 +6,13 @@ such rows.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from objectives._messages import hint
@@ -121,6 +123,7 @@ class Hyperparameter:
             ValueError: if it is not; the message names the hyperparameter, the value and what is
                 legal.
         """
+        value = plain(value)
         if isinstance(value, bool) and value in self.flags:
             return value
         if isinstance(value, str) and value in self.words:
@@ -152,28 +155,36 @@ class Hyperparameter:
         rule += "" if math.isinf(self.maximum) else f" and {below} {self.maximum:g}"
         return rule + (f" or {words}" if words else "")
 
-    def range(self, low: object, high: object) -> FloatDistribution | IntDistribution:
-        """Return the distribution from ``low`` to ``high`` inclusive, log where the table is."""
+    def ranged(self, low: object, high: object) -> Hyperparameter:
+        """Return the row searched from ``low`` to ``high`` inclusive, on a log scale where the
+        table is. Between ends with fewer than two powers of two, all whole numbers are searched.
+        """
         if isinstance(low, str) or isinstance(high, str):
             raise ValueError(
                 f"{self.name} must have numbers as low and high, got {low!r} and {high!r}; "
                 "give a list of choices"
             )
-        low, high = self._number(low), self._number(high)
+        low, high = self._number(plain(low)), self._number(plain(high))
         if not low < high:
             raise ValueError(f"{self.name} must have low < high, got low={low}, high={high}")
         if self.powers_of_two:
             first, last = math.ceil(math.log2(low)), max(math.floor(math.log2(high)), 0)
             if first < last:
-                return IntDistribution(first, last)
+                return dataclasses.replace(self, distribution=IntDistribution(first, last))
         if self.log and low <= 0:
             raise ValueError(
                 f"{self.name} must have low above 0 on a log scale, got low={low}; "
                 "pass an optuna FloatDistribution for a linear scale"
             )
+        distribution: Distribution = FloatDistribution(low, high, log=self.log)
         if self.kind == "int":
-            return IntDistribution(int(low), int(high), log=self.log)
-        return FloatDistribution(low, high, log=self.log)
+            distribution = IntDistribution(int(low), int(high), log=self.log)
+        return dataclasses.replace(self, distribution=distribution, powers_of_two=False)
+
+
+def plain(value: object) -> object:
+    """Return a number of NumPy's as Python's own, which a study can store; others as they are."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _survives(distribution: FloatDistribution | IntDistribution, value: Any) -> bool:

@@ -22,6 +22,7 @@ from objectives.space.hyperparameter import (
     Space,
     UserSpace,
     Value,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -89,10 +90,9 @@ def _row(row: Hyperparameter, entry: object) -> Hyperparameter:
                 f"{row.name} must be a list for choices or a (low, high) pair for a range, "
                 f"got {entry!r}"
             )
-        distribution = row.range(*entry)
-        ranged = dataclasses.replace(row, distribution=distribution)
-        low, high = distribution.low, distribution.high
-        return _within(ranged, ranged.from_stored(low), ranged.from_stored(high))
+        ranged = row.ranged(*entry)
+        ends: Any = ranged.distribution
+        return _within(ranged, ranged.from_stored(ends.low), ranged.from_stored(ends.high))
     if isinstance(entry, Sequence) and not isinstance(entry, str):
         return _from_choices(row, entry)
     value = row.check(entry)
@@ -165,7 +165,8 @@ def free_space(space: UserSpace) -> dict[str, Hyperparameter]:
 def _free_row(name: str, entry: object) -> Hyperparameter:
     if isinstance(entry, Hyperparameter):
         return entry
-    values: Sequence[object] = entry if isinstance(entry, list | tuple) else (entry,)
+    given = entry if isinstance(entry, list | tuple) else (entry,)
+    values: Sequence[object] = [plain(value) for value in given]
     if isinstance(entry, CategoricalDistribution):
         values = entry.choices
     elif isinstance(entry, IntDistribution | FloatDistribution):

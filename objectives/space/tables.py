@@ -66,9 +66,9 @@ def _like(
     row = dataclasses.replace(row, distribution=None, **changes)
     if searched is None:
         return row
-    choices = isinstance(searched, list)
-    distribution = CategoricalDistribution(searched) if choices else row.range(*searched)
-    return dataclasses.replace(row, distribution=distribution)
+    if isinstance(searched, tuple):
+        return row.ranged(*searched)
+    return dataclasses.replace(row, distribution=CategoricalDistribution(searched))
 
 
 def _table(*rows: Hyperparameter) -> Space:

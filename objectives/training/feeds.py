@@ -16,10 +16,12 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from objectives._messages import warn_caller
 from objectives.data.encoders import TabularEncoder, TargetScaler
 from objectives.data.frames import is_frame
+from objectives.data.readers import role_values
 from objectives.data.splits import Sealed, check_train, split_rows
-from objectives.data.table import Split, TabularData, content_fingerprint, load_tabular
+from objectives.data.table import DataWarning, Split, TabularData, content_fingerprint, load_tabular
 from objectives.data.targets import read_target
 from objectives.images.data import ImageData, ImageSplit
 from objectives.images.load import load_images
@@ -238,7 +240,8 @@ def load_arrays(
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{place} must hold finite numbers, got NaN or infinite ones; fill in")
     labels = read_target(pd.Series(y, name="y"), name="y", task=task)
-    series = None if groups is None else pd.Series(list(groups), name="groups")
+    given = None if groups is None else pd.Series(list(groups), name="groups")
+    series = role_values(pd.DataFrame(index=range(len(y))), "groups", given)
     rows = split_rows(
         labels.y,
         labels=labels.classes,
@@ -247,7 +250,8 @@ def load_arrays(
         groups=series,
         seed=seed,
     )
-    check_train(labels.y, labels.classes, rows)
+    for note in check_train(labels.y, labels.classes, rows):
+        warn_caller(note, DataWarning)
     every = ArraySplit(X=X, y=labels.y)
     train, valid, test = (every.take(part) for part in rows[1:])
     content = {place: tensor.flatten().numpy() for place, tensor in leaves(X).items()}

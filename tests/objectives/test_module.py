@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from objectives.data.table import DataWarning
 from objectives.module import ModuleObjective
 from objectives.space.space import defaults
+from objectives.training.feeds import load_arrays
 from objectives.training.recipe import schedule_factor
 from tests.objectives.networks import (
     KINDS,
@@ -260,3 +262,25 @@ def test_a_module_that_gives_nan_has_diverged():
     results, _ = trained(ModuleObjective(Broken, (SIGNALS, KINDS)), 1)
 
     assert results[0].stopped == "diverged at epoch 0"
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(40) // 4, "one value for each row, got shape \\(40,\\) for 60 rows"),
+        (np.arange(80) // 4, "one value for each row, got shape \\(80,\\) for 60 rows"),
+        ([None, *range(59)], "no missing cells, got 1"),
+    ],
+)
+def test_groups_of_arrays_that_are_not_one_a_row_are_refused(groups, message):
+    arrays = np.zeros((60, 3, 4)), np.arange(60) % 3
+
+    with pytest.raises(ValueError, match=f"groups must h.*{message}"):
+        load_arrays(arrays, groups=groups)
+
+
+def test_arrays_whose_training_rows_lack_a_class_are_warned_of():
+    y = np.array([*([0, 1] * 25), *[2] * 10])
+
+    with pytest.warns(DataWarning, match="classes 2 .* cannot be learned with this group split"):
+        load_arrays((np.zeros((60, 3)), y), groups=np.arange(60) // 10, seed=0)

@@ -390,3 +390,16 @@ def test_a_table_that_memory_cannot_hold_is_refused_with_the_cure(monkeypatch, t
         load_tabular(frame, target="income")
     with pytest.raises(ValueError, match=r"must fit into memory, got dataset='.*people\.csv' of"):
         load_tabular(tmp_path / "people.csv", target="income")
+
+
+def test_whole_numbers_beyond_float64_are_named_and_gaps_beside_them_are_none():
+    table = pd.DataFrame({"a": np.arange(60) % 7, "y": np.arange(60) % 2})
+    gaps = pd.Series([1, pd.NA, 3] * 20, dtype=object)
+    huge = pd.Series([10**400, 1, 2] * 20, dtype=object)
+
+    assert load_tabular(table.assign(n=gaps), target="y").train.X.n.isna().any()
+    with pytest.raises(ValueError, match="infinite ones in column 'n'"):
+        load_tabular(table.assign(n=huge), target="y")
+    for target in (huge, np.arange(60) * 1e31):
+        with pytest.raises(ValueError, match="target must hold finite numbers up to 1e\\+30"):
+            load_tabular(table.assign(y=target), target="y", task="regression")

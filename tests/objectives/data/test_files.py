@@ -237,3 +237,22 @@ def test_an_address_without_a_file_is_refused_as_it_was_given_less_its_secrets(a
 
     assert "secret" not in str(caught.value)
     assert json.dumps(str(caught.value)).count("http://") == 1
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85"])
+def test_a_character_that_only_python_takes_for_the_end_of_a_line_stays_in_its_cell(tmp_path, mark):
+    text = f"one{mark}two"
+    records = [{"note": text, "y": k} for k in range(4)]
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    files = {
+        "t.csv": "# comment\nnote,y\n" + "\n".join(f"{text},{k}" for k in range(4)),
+        "t.arff": "@attribute note string\n@attribute y numeric\n@data\n"
+        + "\n".join(f"{text},{k}" for k in range(4)),
+        "t.jsonl": "\r\n".join(lines),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content.encode())
+        frame = read_file(tmp_path / name).frame
+
+        assert frame.note.tolist() == [text] * 4, name
+        assert frame.y.tolist() == [0, 1, 2, 3], name

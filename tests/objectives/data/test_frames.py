@@ -156,3 +156,15 @@ def test_columns_of_unequal_length_are_refused():
 @pytest.mark.parametrize("values", [np.zeros((2, 2)), [[1, 2]], "table.csv", 3])
 def test_what_has_no_named_columns_is_no_frame(values):
     assert as_frame(values) is None
+
+
+def test_a_column_that_is_there_twice_is_named_whether_for_training_or_prediction():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "a"])
+
+    for columns in (["a", "b", "a"], [1, "b", "1"]):
+        with pytest.raises(ValueError, match=r"distinct column names, got '[a1]' more than once"):
+            load_tabular((X.set_axis(columns, axis=1), np.arange(60) % 2))
+    with pytest.raises(ValueError, match="X must have distinct column names, got 'a' more than"):
+        frame_from(X, ["a", "b"])
+    assert list(frame_from(X, ["b"])) == ["b"]

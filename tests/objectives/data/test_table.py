@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+from objectives.data.encoders import TabularEncoder
 from objectives.data.table import DataWarning, frame_from, load_tabular
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -286,3 +287,16 @@ def test_left_out_columns_need_not_be_there_for_prediction():
 def test_prediction_with_other_columns_says_what_is_wrong(X, words):
     with pytest.raises(ValueError, match=words):
         frame_from(X, ["age", "b"])
+
+
+def test_dates_with_and_without_a_time_are_read_side_by_side_in_prediction_and_as_time():
+    days = pd.date_range("2024-01-01", periods=60).strftime("%Y-%m-%d").tolist()
+    mixed = [f"{day}T10:00" if k % 2 else day for k, day in enumerate(days)]
+    table = pd.DataFrame({"day": days, "a": np.arange(60) % 7, "y": np.arange(60) % 2})
+    encoder = TabularEncoder.fit(table[["day", "a"]])
+
+    by_time = load_tabular(table.assign(when=mixed[::-1]), target="y", time="when")
+    encoded = encoder.transform(table.assign(day=mixed)[["day", "a"]])
+
+    assert by_time.train.X.day.iloc[0] == pd.Timestamp(days[-1])
+    assert encoded[::2] == pytest.approx(encoder.transform(table[["day", "a"]])[::2])

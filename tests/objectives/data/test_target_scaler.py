@@ -33,3 +33,10 @@ def test_clamped_predictions_stay_within_the_range_of_the_training_targets():
 
     assert scaler.inverse(np.array([-9.0, 0.0, 9.0])).tolist() == [1.0, 4.0, 9.0]
     assert scaler.inverse(torch.tensor([9.0])).tolist() == [9.0]
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 123456.789])
+def test_a_constant_whose_sum_is_rounded_is_left_unscaled(value):
+    scaler = TargetScaler.fit(np.full(1000, value))
+
+    assert (scaler.mean, scaler.scale) == (value, 1.0)

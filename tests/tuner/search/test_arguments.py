@@ -1,16 +1,20 @@
 """The arguments of the entry points: defined once, shown everywhere, and checked at the door."""
 
 import inspect
+import json
 import subprocess
 import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 
 import tuner
 import tuner.api
 from objectives import load_images, load_tabular
 from objectives.space.registry import READY_MADE
+from objectives.space.space import describe, free_space, make_space
+from objectives.space.tables import MLP_TABLE
 from tuner.search.arguments import arguments_for
 
 DOORS = [*READY_MADE.values(), None]
@@ -127,3 +131,28 @@ def test_a_mistake_is_reported_before_torch_is_loaded(call):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("ends", [(20, 40), (100, 120), (32, 33)])
+def test_a_range_of_fewer_than_two_powers_of_two_holds_its_whole_numbers(ends):
+    space = make_space(MLP_TABLE, {"batch_size": ends})
+
+    assert describe(space)["batch_size"] == {"low": ends[0], "high": ends[1]}
+    assert ends[0] <= space["batch_size"].default <= ends[1]
+
+
+def test_numbers_of_numpy_stand_in_a_space_as_pythons_own():
+    space = {"n_layers": list(np.arange(1, 4)), "hidden_units": (np.int64(8), np.int64(64))}
+    own = {"depth": list(np.arange(1, 3)), "bias": [np.True_, np.False_], "width": np.int64(7)}
+
+    made = make_space(MLP_TABLE, space) | free_space(own)
+
+    described = {name: describe(made)[name] for name in (*space, *own)}
+    assert json.loads(json.dumps(described)) == {
+        "n_layers": {"choices": [1, 2, 3]},
+        "hidden_units": {"low": 8, "high": 64, "log": True},
+        "depth": {"choices": [1, 2]},
+        "bias": {"choices": [True, False]},
+        "width": {"fixed": 7},
+    }
+    assert type(made["depth"].default) is int
