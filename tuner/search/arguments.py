@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
@@ -203,6 +204,9 @@ def check_arguments(entry: ReadyMade | None, options: Mapping[str, object]) -> N
     for name in ("n_trials", "stop_after", "n_jobs", "n_repeats"):
         if options.get(name) is not None:
             check_count(name, options[name])
+    seed = options.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed=}")
     if "patience" in options:
         check_count("patience", options["patience"], or_none=True)
 

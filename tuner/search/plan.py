@@ -113,6 +113,8 @@ def listed_trials(
             "trials must be given for sampler='manual' and only there, "
             f"got trials={trials!r}, sampler={sampler!r}"
         )
+    if trials in ([], ()):
+        raise ValueError("trials must hold at least one configuration, got none; give [{...}]")
     if sampler == "grid":
         return grid_cells(space)
     return [given(space, params) for params in trials or ()]
