@@ -349,8 +349,10 @@ def _matthews(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     right, predicted, actual = _counts(p, y, weight)
     total = weight.sum()
     covariance = right.sum(1) * total - (predicted * actual).sum(1)
-    spread = (total**2 - predicted.square().sum(1)) * (total**2 - actual.square().sum(1))
-    return (covariance / spread.sqrt()).nan_to_num(0.0)  # 0 / 0: one label alone
+    # As sums of products: of one label alone these are 0, where a difference of squares is rounded.
+    spreads = [(each * (each.sum(1, keepdim=True) - each)).sum(1) for each in (predicted, actual)]
+    value = covariance / (spreads[0] * spreads[1]).sqrt()
+    return value.where((spreads[0] > 0) & (spreads[1] > 0), 0.0)
 
 
 def _neg_mae(values: Tensor, y: Tensor, weight: Tensor) -> Tensor:

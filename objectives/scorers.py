@@ -338,9 +338,8 @@ def _areas(p: Floats, y: np.ndarray, weight: Floats) -> Floats:
     if p.ndim == 2:
         return _area(p, y == 1, weight)
     parts = [_area(p[..., c], y == c, weight) for c in range(p.shape[2]) if (y == c).any()]
-    known: Floats = np.array(parts)
-    mean: Floats = known[np.isfinite(known).all(axis=1)].mean(axis=0)
-    return mean if len(parts) > 1 else known[0]
+    known: Floats = np.array([part for part in parts if np.isfinite(part).all()])
+    return known.mean(axis=0) if len(known) else np.full(len(p), np.nan)
 
 
 def _area(p: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> Floats:

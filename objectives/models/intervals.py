@@ -427,11 +427,13 @@ def _bootstrap(
     statistic: Statistic, n_units: int, level: float, n_resamples: int, seed: int
 ) -> Interval:
     value = float(statistic(np.ones((n_units, 1)))[0])
+    if n_units < 2 or not np.isfinite(value):
+        return Interval(np.nan, np.nan)
     drawn = _draws(n_units, n_resamples, np.random.default_rng(seed))
     resampled = np.concatenate([statistic(weights) for weights in drawn])
     left_out = np.concatenate([statistic(weights) for weights in _jackknife(n_units)])
     resampled, left_out = (v[np.isfinite(v)] for v in (resampled, left_out))
-    if n_units < 2 or not len(resampled) or not np.isfinite(value):
+    if not len(resampled):
         return Interval(np.nan, np.nan)
     shares = _bca_shares(value, resampled, left_out, n_units, level)
     low, high = np.quantile(resampled, shares)

@@ -75,6 +75,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def in_double(outputs: Tensor) -> Tensor:
+    """Return outputs in double precision where the device has it: values of a large mean, such as
+    seconds since 1970, have no digits left for their differences in single precision.
+    """
+    return outputs if outputs.device.type == "mps" else outputs.double()
+
+
 def pick_device(device: str | torch.device | None) -> torch.device:
     """Return the device called ``device``, by default the best there is.
 

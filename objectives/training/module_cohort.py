@@ -21,6 +21,7 @@ from objectives.space.hyperparameter import Params
 from objectives.training.cohort import ResumableCohort
 from objectives.training.device import (
     RandomState,
+    in_double,
     is_out_of_memory,
     own_random_numbers,
     random_state,
@@ -243,7 +244,7 @@ class ModuleCohort(ResumableCohort, Generic[Model]):
             outputs.append(columns(batch, shared.task, shared.n_classes))
             total += self._loss(batch, split, rows, plain) * len(outputs[-1])
         joined = torch.cat(outputs)
-        own_units = joined if shared.scaler is None else shared.scaler.inverse(joined)
+        own_units = joined if shared.scaler is None else shared.scaler.inverse(in_double(joined))
         value = shared.metric.batched(own_units[None], split.y, split.metric_weight)
         return float(value[0]), float(total) / len(split.rows)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from objectives.metrics import Metric
 from objectives.objective import EpochResult
 from objectives.space.hyperparameter import Params
-from objectives.training.device import one_thread
+from objectives.training.device import in_double, one_thread
 from objectives.training.kernels import STEPS, Steps
 from objectives.training.recipe import Loss, Recipe, schedule_factor
 from objectives.training.stacked_mlp import Shape, StackedMLP, Tape
@@ -215,7 +215,7 @@ class Stack:
             weight = None if data.valid_loss_weight is None else data.valid_loss_weight.t()[None]
             columns = outputs.transpose(1, 2).contiguous()
             loss = self._loss.total(columns, targets, weight) / len(data.valid_y)
-            own_units = outputs if data.scaler is None else data.scaler.inverse(outputs)
+            own_units = outputs if data.scaler is None else data.scaler.inverse(in_double(outputs))
             value = self._metric.batched(own_units, data.valid_y, data.valid_weight)
             for k, one_value, one_loss in zip(members, value.tolist(), loss.tolist(), strict=True):
                 values[k], losses[k] = one_value, one_loss

@@ -244,10 +244,18 @@ def loss_weight(split: Weighted, class_weight: Mapping[int, float] | None) -> Te
 
     Their mean is 1, so that losses of several splits can be compared, whatever unit the weights
     are in.
+
+    Raises:
+        ValueError: if all of them are 0.
     """
     if split.weight is None and class_weight is None:
         return None
     weight = np.ones(len(split.y)) if split.weight is None else split.weight.astype(float)
     if class_weight is not None:
         weight = weight * np.array([class_weight[code] for code in split.y.tolist()])
+    if not weight.any():
+        raise ValueError(
+            "sample_weight must be above 0 in some row of each split or fold, got a split or fold "
+            "with zeros only; leave rows of weight 0 out, or split another way"
+        )
     return torch.as_tensor(weight / weight.mean(), dtype=torch.float32).unsqueeze(1)

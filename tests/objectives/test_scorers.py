@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from objectives.metrics import METRICS, QUICK_SCORERS
 from objectives.models.intervals import difference_interval, score_interval
-from objectives.scorers import get_metric, task_of
+from objectives.scorers import get_metric, judge_for, task_of
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -181,3 +181,20 @@ def test_the_common_ones_judge_many_models_at_once():
     assert {"f1", "f1_weighted", "matthews_corrcoef", "recall"} <= set(QUICK_SCORERS)
     assert all(metric.is_quick for metric in [*METRICS.values(), *QUICK_SCORERS.values()])
     assert not get_metric("average_precision", "binary").is_quick
+
+
+def test_the_correlation_of_one_label_alone_is_zero_whatever_the_weights():
+    rng = np.random.default_rng(0)
+    same, mixed = np.zeros(37, dtype=int), rng.integers(0, 2, 37)
+    for _ in range(50):
+        weight = rng.random(37)
+        for y, predicted in ((same, same), (mixed, same), (same, mixed)):
+            score = QUICK_SCORERS["matthews_corrcoef"].score(y, np.eye(2)[predicted], weight)
+            assert score == 0.0
+
+
+def test_the_area_of_rows_of_which_one_class_alone_has_weight_is_nan_without_a_warning():
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], size=(5, 4))
+    costs = judge_for(METRICS["roc_auc"], np.array([0, 1, 2, 0]), np.array([1.0, 0, 0, 1.0]))
+
+    assert np.isnan(costs(p)).tolist() == [True] * 5

@@ -49,3 +49,25 @@ def test_class_weights_weigh_the_losses_of_both_splits_and_leave_the_metric_alon
     assert plain.valid_loss == pytest.approx(plain.value, rel=1e-5)
     assert weighed.valid_loss != pytest.approx(plain.valid_loss, rel=1e-3)
     assert weighed.train_loss != pytest.approx(plain.train_loss, rel=1e-3)
+
+
+@every_objective
+def test_a_split_whose_rows_all_have_weight_zero_is_refused(make):
+    table = TABLE.assign(t=np.arange(200), y=TABLE.a + TABLE.b)
+    for rows in (slice(0, 120), slice(120, 160)):
+        weight = np.ones(200)
+        weight[rows] = 0.0
+        with pytest.raises(ValueError, match="sample_weight must be above 0 in some row of each"):
+            make(table.assign(w=weight), sample_weight="w", time="t")
+
+
+@every_objective
+def test_values_of_a_large_mean_are_judged_to_the_last_digit(make):
+    objective = make(TABLE[["a", "b", "c"]].assign(y=1e9 + TABLE.a + TABLE.b), metric="rmse")
+    params = defaults(objective.space)
+    cohort = objective.cohort(seed=0)
+    cohort.add(0, params)
+    value = cohort.train_epoch()[0].value
+
+    valid = objective.data.valid
+    assert value == pytest.approx(cohort.model(0).score(valid.X, valid.y), rel=1e-4)

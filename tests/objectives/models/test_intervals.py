@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.coverage import CASES, coverage
-from objectives.metrics import METRICS, Metric
+from objectives.metrics import METRICS, QUICK_SCORERS, Metric
 from objectives.models.intervals import difference_interval, score_interval, share_interval
 
 CLASSES = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1_macro"]
@@ -172,3 +172,12 @@ def test_resamples_of_the_area_are_computed_together():
         sys.setprofile(None)
 
     assert len(calls) < 10_000  # a score for each of the 1,000 resamples takes far more
+
+
+@pytest.mark.parametrize("metric", [*METRICS.values(), QUICK_SCORERS["f1"]], ids=lambda m: m.name)
+def test_rows_of_one_group_alone_have_no_interval(metric):
+    y = np.arange(30) % 2
+    prediction = np.eye(2)[y[::-1]] if "binary" in metric.tasks else y + 0.5
+
+    assert np.isnan(score_interval(metric, y, prediction, groups=np.zeros(30))).all()
+    assert np.isnan(difference_interval(metric, y, prediction, prediction, groups=[0] * 30)).all()
