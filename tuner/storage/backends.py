@@ -120,6 +120,8 @@ def _open_url(url: str) -> BaseStorage:
             "for postgresql"
         ) from None
     _reconnect_patiently(opened)
+    if not is_sqlite:  # to open it takes more connections than to use it, and a server allows few
+        opened.engine.dispose()
     return BatchedStorage(opened)
 
 

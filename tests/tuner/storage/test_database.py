@@ -9,11 +9,13 @@ import time
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import GrpcStorageProxy, get_storage
 from optuna.trial import TrialState, create_trial
 
-from tests.tuner.servers import PROXY, free_port, grpc_proxy
+from tests.tuner.servers import PROXY, free_port, grpc_proxy, postgresql_server
+from tuner import tune
 from tuner.storage import database, rows
 from tuner.storage.backends import open_storage
 from tuner.storage.database import changes_id, from_text, to_text
@@ -151,6 +153,26 @@ def test_a_study_that_has_the_number_of_a_deleted_one_has_none_of_its_trials(stu
     assert again.get_trials() == []
     assert again.ask().number == 0
     assert [trial.number for trial in again.get_trials()] == [0]
+
+
+def test_a_process_that_trains_holds_two_connections_of_a_server_as_it_allows_only_some():
+    count = sqlalchemy.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    )
+    with postgresql_server() as server:
+        url, counts = server.database(), []
+        engine = sqlalchemy.create_engine(url.replace("://", "+psycopg://"))
+
+        def objective(trial):
+            with engine.connect() as connection:
+                counts.append(connection.execute(count).scalar_one() - 1)
+            return 0.5
+
+        call = {"space": {"x": (0.0, 1.0)}, "show_progress_bar": False}
+        tune(objective, n_trials=3, storage=url, **call)
+        engine.dispose()
+
+    assert max(counts) <= 2
 
 
 def test_a_trial_as_text_is_the_same_trial():
