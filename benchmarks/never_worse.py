@@ -14,15 +14,18 @@ the model's gain over seeds. The error is the metric, or 1 less the metric where
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from quality import load
 from scipy.stats import t
 from sklearn import datasets
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.quality import load
 from objectives.models.mlp import FittedModel
 from tuner import TuningResult, tune_mlp
 

@@ -6,8 +6,8 @@ not choose it: one number learned on a few rows can make things worse.
 Trials that predict together are found by greedy selection (Caruana, Niculescu-Mizil, Crew & Ksikes
 2004, "Ensemble selection from libraries of models"): start from the best model, then add, again and
 again and with replacement, the one whose vote improves the mean prediction most. How often a model
-was added is its weight. Where a lead over the default configuration may be luck, the default has
-half of the votes, or all of them.
+was added is its weight. Where their lead over the default configuration may be luck, that one
+predicts together with the best five, or alone.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _N_SPLITS = 5  # halvings that judge a temperature or a threshold
 # tell as much.
 _MOST_SPLITS, _ROWS_JUDGED = 10, 10_000
 
-# The lead over the default configuration on rows that did not choose, in standard errors: not above
-# the first, the default has half of the votes, and below the second it has all of them. With less
-# caution small tables are sold a worse model more often, and with more they gain less
-# (benchmarks/never_worse.py).
-_SURE, _WORSE = 0.25, -0.5
+# The lead over the default configuration, on rows that did not choose, that is no luck, in standard
+# errors (benchmarks/never_worse.py has the measure).
+_SURE = 0.5
+
+_SHARED_WITH = 5  # so many of the best predict together with the default configuration
 
 # Cells of predictions with many classes: rows beyond are left out.
 _CELLS = {"roc_auc": 200_000, "f1_macro": 800_000}
@@ -61,10 +61,10 @@ class Selection:
 
     Args:
         weights: one a trial, multiples of 1 / ``size`` that sum to 1; one alone is 1 where no
-            ensemble beats the single best. The default configuration may have half or all.
+            ensemble beats the single best, or nothing beats the default configuration.
         size: how many votes there are.
         value: the metric of the weighted mean on all rows, those that it was chosen on.
-        held_out: the metric of ensembles of such a size on rows that did not choose them.
+        held_out: the metric of what is chosen in this way, on rows that did not choose it.
         held_out_single: the same of the single best; NaN, as the former, if there are too few rows
             to judge.
     """
@@ -99,9 +99,10 @@ def select_ensemble(
     average over rows that did not choose is then chosen on all rows. So a small split, on which any
     ensemble looks good, decides for the single best unless there is something to gain.
 
-    No row has chosen the ``default`` configuration, which has this place among the trials. What is
-    chosen shares its votes with the default unless it leads by more than a quarter of a standard
-    error on rows that did not choose it, and makes way for it if it is worse by half of one.
+    No row has chosen the ``default`` configuration, which has this place among the trials. So what
+    is chosen must lead it by more than half a standard error on rows that did not choose. Else the
+    default has half of the votes, and the five best trials have the others, if these together lead
+    by as much; else the default predicts alone.
 
     A trial predicts probabilities (n, n_classes) or values (n,); one that is not finite somewhere
     gets no weight. Rows of one group choose together or judge together. There are at most
@@ -138,23 +139,23 @@ def select_ensemble(
     rows = _enough_rows(metric, stacked[order].shape, np.random.default_rng(seed))
     truth, weight = truth[rows], weight[rows]
     prepared = _prepare(metric, stacked[order][:, rows], truth)
-    is_default = order == default
-    curves = np.full((1, max_size + 1), np.nan)
+    chooser, is_default = judge_for(metric, truth, weight), order == default
+    curves = np.full((1, 2 + max_size), np.nan)
     if max_size > 1 and len(order) > 1 and len(truth) >= _MIN_ROWS:
         unit = _units(len(truth), None if groups is None else np.asarray(groups)[rows])
         labels = None if "regression" in metric.tasks else truth
         n_splits = 1 if slow else min(_MOST_SPLITS, max(1, _ROWS_JUDGED // len(truth)))
         parts = halves(labels, unit, n_splits, seed)
         curves = _held_out_costs(metric, prepared, truth, weight, parts, max_size, is_default)
-    curve, size = curves[:, 1:].mean(axis=0), 1
-    if not np.isnan(curve).any():  # the smallest that is best but for rounding
-        size = int((curve <= curve.min() + 1e-9 * abs(curve.min())).argmax()) + 1
-    counts = _votes(
-        _greedy(judge_for(metric, truth, weight), prepared, size),
-        is_default,
-        lead=curves[:, 0] - curves[:, size],
-        max_size=max_size,
-    )
+    by_size, size = curves[:, 2:].mean(axis=0), 1
+    if not np.isnan(by_size).any():  # the smallest that is best but for rounding
+        size = int((by_size <= by_size.min() + 1e-9 * abs(by_size.min())).argmax()) + 1
+    found = curves[:, 1 + size]
+    counts = np.bincount(_greedy(chooser, prepared, size), minlength=len(order))
+    if _may_be_luck(curves[:, 0] - found):
+        counts, found = is_default.astype(np.int64), curves[:, 0]
+        if not _may_be_luck(curves[:, 0] - curves[:, 1]):
+            counts, found = _shared(chooser, prepared, is_default, max_size), curves[:, 1]
     weights = np.zeros(len(costs))
     weights[order] = counts / counts.sum()
     sign = -1.0 if metric.direction == "maximize" else 1.0
@@ -166,8 +167,8 @@ def select_ensemble(
             np.tensordot(weights[order], stacked[order], axes=1),
             None if sample_weight is None else np.asarray(sample_weight),
         ),
-        held_out=sign * float(curve[size - 1]),
-        held_out_single=sign * float(curve[0]),
+        held_out=sign * float(found.mean()),
+        held_out_single=sign * float(by_size[0]),
     )
 
 
@@ -212,24 +213,27 @@ def _prepare(metric: Metric, stacked: Floats, y: np.ndarray) -> Floats:
     return stacked.astype(np.float32) if stacked.ndim == 3 else stacked
 
 
-def _votes(
-    chosen: Sequence[int], is_default: npt.NDArray[np.bool_], *, lead: Floats, max_size: int
-) -> npt.NDArray[np.int64]:
-    """Return the votes of each candidate: of those chosen, of the default one, or half and half.
+def _may_be_luck(lead: Floats) -> bool:
+    """Say whether a lead over the default configuration, half by half, is too small to go by.
 
-    ``lead`` is by how much the chosen ones' cost is lower than the default's, half by half.
+    One that is not known is none to doubt.
     """
-    counts = np.bincount(chosen, minlength=len(is_default))
     if np.isnan(lead).any():
-        return counts
+        return False
     # Two halves of the same rows are independent, and further halvings are of the same rows again.
-    error = lead.std(ddof=1) / np.sqrt(2)
-    if lead.mean() > _SURE * error:
-        return counts
-    if lead.mean() < _WORSE * error:
-        return is_default.astype(np.int64)
-    shared = chosen[: max_size // 2]
-    return np.bincount(shared, minlength=len(is_default)) + len(shared) * is_default
+    return bool(lead.mean() <= _SURE * lead.std(ddof=1) / np.sqrt(2))
+
+
+def _shared(
+    judge: Judge, prepared: Floats, is_default: npt.NDArray[np.bool_], max_size: int
+) -> npt.NDArray[np.int64]:
+    """Return the votes where the default configuration has half of them, and the best the others,
+    one each.
+    """
+    costs = judge(prepared)
+    best = np.where(np.isfinite(costs), costs, np.inf).argsort(kind="stable")
+    best = best[: min(_SHARED_WITH, max_size // 2)]
+    return np.bincount(best, minlength=len(costs)) + len(best) * is_default
 
 
 def _held_out_costs(
@@ -241,8 +245,8 @@ def _held_out_costs(
     max_size: int,
     is_default: npt.NDArray[np.bool_],
 ) -> Floats:
-    """Return the costs (n_halves, 1 + max_size) of the default configuration, NaN without one, and
-    of each size, on rows that did not choose the ensemble.
+    """Return the costs (n_halves, 2 + max_size) on rows that did not choose: of the default
+    configuration, and of it together with the best, both NaN without one; and of each size.
     """
     curves = []
     for choosing, judging in halves:
@@ -250,8 +254,12 @@ def _held_out_costs(
         added = prepared[_greedy(chooser, prepared[:, choosing], max_size)][:, judging]
         sizes = np.arange(1, max_size + 1).reshape(-1, *[1] * (added.ndim - 1))
         judge = judge_for(metric, y[judging], weight[judging])
-        before = judge(prepared[is_default][:, judging]) if is_default.any() else [np.nan]
-        curves.append([*before, *judge(added.cumsum(axis=0) / sizes)])
+        cautious = [np.nan, np.nan]
+        if is_default.any():
+            votes = _shared(chooser, prepared[:, choosing], is_default, max_size)
+            together = np.tensordot(votes / votes.sum(), prepared[:, judging], axes=1)
+            cautious = [*judge(np.stack([prepared[is_default][0, judging], together]))]
+        curves.append([*cautious, *judge(added.cumsum(axis=0) / sizes)])
     return np.array(curves)
 
 

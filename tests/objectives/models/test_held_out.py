@@ -179,6 +179,31 @@ def test_a_lead_that_is_luck_costs_less_once_the_default_configuration_is_known(
     assert np.mean(losses[0]) < 0.7 * np.mean(losses[None])
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "rmse"])
+def test_default_configuration_predicts_alone_where_nothing_that_votes_leads_it(metric):
+    predictions, y = world(metric, [0.5, *[8.0] * 6], n=60)
+
+    selection = select_ensemble(predictions, y, METRICS[metric], default=0)
+
+    assert selection.weights.tolist() == [1.0, *[0.0] * 6]
+    assert selection.held_out == pytest.approx(METRICS[metric].score(y, predictions[0]), rel=0.1)
+
+
+def test_default_configuration_has_half_of_the_votes_where_only_the_mean_with_it_leads():
+    found = []
+    for seed in range(20):
+        predictions, y = world("log_loss", [1.5] * 7, n=40, seed=seed)
+        selection = select_ensemble(predictions, y, METRICS["log_loss"], default=6)
+        if selection.weights[6] in (0.5, 0.6):  # the latter where it is one of the best five
+            found.append(selection)
+
+    assert found
+    for selection in found:
+        others = selection.weights[:6][selection.weights[:6] > 0]
+        assert others == pytest.approx(0.1)
+        assert selection.size == 10
+
+
 def test_votes_of_the_default_configuration_count_among_the_most_there_may_be():
     (first,), y = world("log_loss", [1.5], n=40)
     found = [
