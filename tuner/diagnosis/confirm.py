@@ -53,6 +53,11 @@ COLUMNS: dict[str, str] = {
 _FRESH = 0xF2E54
 _FINALS = 0xF17A1  # beside what users may give as seed
 _MAX_SEEDS = 1000
+
+# How far a metric of ours reaches, at most; each name also stands for its averages.
+_SHARES = ("accuracy", "balanced_accuracy", "roc_auc", "f1", "precision", "recall", "jaccard")
+_RANGES = {"r2": (-math.inf, 1.0), "rmse": (0.0, math.inf), "mae": (0.0, math.inf)}
+_RANGES |= {"log_loss": (0.0, math.inf), "average_precision": (0.0, 1.0)}
 _N_PARALLEL = 16
 
 
@@ -91,8 +96,9 @@ def confirm(
     Returns:
         One row a configuration, the best mean first: ``rank`` (from 1), ``number`` of its trial
         (empty for a default that was not among the best), ``is_default``, ``value`` in the study,
-        ``mean``, ``std``, ``low`` and ``high`` (a 95% t interval of the mean over seeds, empty for
-        one run) and ``n`` runs; runs that diverged are left out of them.
+        ``mean``, ``std``, ``low`` and ``high`` (a 95% t interval of the mean over seeds, cut off at
+        the ends of the metric's range, empty for one run) and ``n`` runs; runs that diverged are
+        left out of them.
 
     Raises:
         ValueError: if ``k`` or ``seeds`` is not a whole number of at least 1, or no trial is
@@ -135,12 +141,21 @@ def confirm(
         finite = pd.Series(by_candidate[i], dtype="float64").dropna()
         mean, std, n = finite.mean(), finite.std(), len(finite)
         half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
-        measured = {"mean": mean, "std": std, "low": mean - half, "high": mean + half, "n": n}
+        low, high = _within(objective.metric.name, mean - half, mean + half)
+        measured = {"mean": mean, "std": std, "low": low, "high": high, "n": n}
         rows.append(candidates[i]._asdict() | measured)
     frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "rank"])
     rising = objective.metric.direction == "minimize"
     frame = frame.sort_values("mean", ascending=rising, kind="stable", ignore_index=True)
     return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)
+
+
+def _within(metric: str, low: float, high: float) -> tuple[float, float]:
+    """Return an interval without what a metric of that name cannot be; NaN stays."""
+    least, most = _RANGES.get(metric, (-math.inf, math.inf))
+    if any(metric == name or metric.startswith(f"{name}_") for name in _SHARES):
+        least, most = 0.0, 1.0
+    return (least if low < least else low), (most if high > most else high)
 
 
 def _candidates(view: StudyView, objective: Objective, k: int) -> list[_Candidate]:

@@ -56,8 +56,8 @@ class CountingCohort:
         )
 
 
-def objective_of(cohort):
-    metric = SimpleNamespace(name="accuracy", direction="maximize")
+def objective_of(cohort, metric="reward"):
+    metric = SimpleNamespace(name=metric, direction="maximize")
     return SimpleNamespace(space=SPACE, metric=metric, cohort=lambda *, seed: cohort)
 
 
@@ -77,6 +77,20 @@ def test_best_distinct_configurations_and_the_default_one_are_run():
     assert table["n"].tolist() == [3, 3, 3]
     assert cohort.most == 4
     assert not cohort.members
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high"),
+    [("accuracy", 0.0, 1.0), ("f1_macro", 0.0, 1.0), ("r2", -0.74, 1.0), ("reward", -0.74, 1.74)],
+)
+def test_an_interval_ends_where_the_metric_does(metric, low, high):
+    cohort = CountingCohort(lambda number: 0.4 + 0.2 * (number % 2))
+
+    table = confirm(make_study(make_trial(0.9)), objective_of(cohort, metric), k=1, seeds=2)
+
+    # t of one degree of freedom, 12.7, times 0.1, on both sides of 0.5
+    assert table["low"].tolist() == pytest.approx([low] * len(table), abs=0.05)
+    assert table["high"].tolist() == pytest.approx([high] * len(table), abs=0.05)
 
 
 def test_default_that_is_among_the_best_is_run_once():
