@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from objectives._messages import check_count
+from objectives.metrics import METRICS, Metric
 from objectives.objective import Cohort, Objective, TrialRecord
 from objectives.space.hyperparameter import Params
 from objectives.space.space import defaults
@@ -54,10 +55,11 @@ _FRESH = 0xF2E54
 _FINALS = 0xF17A1  # beside what users may give as seed
 _MAX_SEEDS = 1000
 
-# How far a metric of ours reaches, at most; each name also stands for its averages.
-_SHARES = ("accuracy", "balanced_accuracy", "roc_auc", "f1", "precision", "recall", "jaccard")
-_RANGES = {"r2": (-math.inf, 1.0), "rmse": (0.0, math.inf), "mae": (0.0, math.inf)}
-_RANGES |= {"log_loss": (0.0, math.inf), "average_precision": (0.0, 1.0)}
+# How far a metric of ours reaches, at most.
+_RANGES = {name: (0.0, 1.0) for name in ("accuracy", "balanced_accuracy", "roc_auc", "f1_macro")}
+_RANGES |= {name: (0.0, math.inf) for name in ("log_loss", "rmse", "mae")}
+_RANGES |= {"r2": (-math.inf, 1.0)}
+
 _N_PARALLEL = 16
 
 
@@ -97,8 +99,8 @@ def confirm(
         One row a configuration, the best mean first: ``rank`` (from 1), ``number`` of its trial
         (empty for a default that was not among the best), ``is_default``, ``value`` in the study,
         ``mean``, ``std``, ``low`` and ``high`` (a 95% t interval of the mean over seeds, cut off at
-        the ends of the metric's range, empty for one run) and ``n`` runs; runs that diverged are
-        left out of them.
+        the ends of the range of one of our metrics, empty for one run) and ``n`` runs; runs that
+        diverged are left out of them.
 
     Raises:
         ValueError: if ``k`` or ``seeds`` is not a whole number of at least 1, or no trial is
@@ -141,7 +143,7 @@ def confirm(
         finite = pd.Series(by_candidate[i], dtype="float64").dropna()
         mean, std, n = finite.mean(), finite.std(), len(finite)
         half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
-        low, high = _within(objective.metric.name, mean - half, mean + half)
+        low, high = _within(objective.metric, mean - half, mean + half)
         measured = {"mean": mean, "std": std, "low": low, "high": high, "n": n}
         rows.append(candidates[i]._asdict() | measured)
     frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "rank"])
@@ -150,11 +152,11 @@ def confirm(
     return frame.assign(rank=frame.index + 1)[list(COLUMNS)].astype(COLUMNS)
 
 
-def _within(metric: str, low: float, high: float) -> tuple[float, float]:
-    """Return an interval without what a metric of that name cannot be; NaN stays."""
-    least, most = _RANGES.get(metric, (-math.inf, math.inf))
-    if any(metric == name or metric.startswith(f"{name}_") for name in _SHARES):
-        least, most = 0.0, 1.0
+def _within(metric: Metric, low: float, high: float) -> tuple[float, float]:
+    """Return an interval without what a metric of ours cannot be; NaN stays."""
+    if METRICS.get(metric.name) is not metric:  # another one may be called so
+        return low, high
+    least, most = _RANGES[metric.name]
     return (least if low < least else low), (most if high > most else high)
 
 

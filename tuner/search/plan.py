@@ -106,14 +106,14 @@ def listed_trials(
     """Return the configurations of a grid or of a manual search; none for other samplers.
 
     Raises:
-        ValueError: if ``trials`` are given to another sampler than manual, or not given to it.
+        ValueError: if ``trials`` are given to another sampler than manual, or none to it.
     """
     if (trials is not None) != (sampler == "manual"):
         raise ValueError(
             "trials must be given for sampler='manual' and only there, "
             f"got trials={trials!r}, sampler={sampler!r}"
         )
-    if trials in ([], ()):
+    if trials is not None and not len(trials):
         raise ValueError("trials must hold at least one configuration, got none; give [{...}]")
     if sampler == "grid":
         return grid_cells(space)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from objectives.metrics import METRICS
 from objectives.objective import EpochResult
 from objectives.space.space import make_space
 from objectives.space.tables import MLP_TABLE
@@ -56,8 +57,10 @@ class CountingCohort:
         )
 
 
-def objective_of(cohort, metric="reward"):
-    metric = SimpleNamespace(name=metric, direction="maximize")
+OWN = SimpleNamespace(name="accuracy", direction="maximize")  # called as one of ours
+
+
+def objective_of(cohort, metric=OWN):
     return SimpleNamespace(space=SPACE, metric=metric, cohort=lambda *, seed: cohort)
 
 
@@ -81,7 +84,12 @@ def test_best_distinct_configurations_and_the_default_one_are_run():
 
 @pytest.mark.parametrize(
     ("metric", "low", "high"),
-    [("accuracy", 0.0, 1.0), ("f1_macro", 0.0, 1.0), ("r2", -0.74, 1.0), ("reward", -0.74, 1.74)],
+    [
+        (METRICS["accuracy"], 0.0, 1.0),
+        (METRICS["f1_macro"], 0.0, 1.0),
+        (METRICS["r2"], -0.74, 1.0),
+        (OWN, -0.74, 1.74),
+    ],
 )
 def test_an_interval_ends_where_the_metric_does(metric, low, high):
     cohort = CountingCohort(lambda number: 0.4 + 0.2 * (number % 2))
