@@ -240,8 +240,13 @@ def tune(
 
 
 def _check_left_out(objective: Objective, options: Mapping[str, object]) -> None:
-    """Raise ValueError for an argument in whose place an objective has its own."""
-    own = {"direction": objective.metric.direction}
+    """Raise ValueError for an argument in whose place an objective has another of its own."""
+    from objectives.space.space import free_space
+
+    given_space = options.get("space")
+    own: dict[str, object] = {"direction": objective.metric.direction}
+    if isinstance(given_space, Mapping) and free_space(given_space) == objective.space:
+        own["space"] = given_space
     for name in ("space", "direction", "max_steps"):
         if options.get(name) is not None and options[name] != own.get(name):
             raise ValueError(
