@@ -130,15 +130,14 @@ def in_words(
         return ""
     default, value, low, high = choice.comparison
     numbers = list(choice.weights)
-    if low == high == 0:  # it is the very same
-        return (
-            f"model: trial {numbers[0]}, the default configuration, as no other is surely better: "
-            f"held-out {metric} {short(value)}"
-        )
     what = f"ensemble of {len(numbers)} trials" if len(numbers) > 1 else f"trial {numbers[0]}"
     is_default = default_trial is not None and numbers == [default_trial.number]
-    if is_default and value == default:  # its probabilities may have been calibrated since
-        return f"model: {what}, the default configuration: held-out {metric} {short(value)}"
+    # It is the very same, but that its probabilities may have been calibrated since.
+    if low == high == 0 or (is_default and value == default):
+        return (
+            f"model: {what}, the default configuration, as no other is surely better: "
+            f"held-out {metric} {short(value)}"
+        )
     words = "no better than the default configuration, as far as the held-out rows can tell"
     if low > 0 or high < 0:
         is_better = (low > 0) == (direction == "maximize")
