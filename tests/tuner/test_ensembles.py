@@ -497,14 +497,3 @@ def test_the_default_configuration_may_predict_although_others_seemed_better():
     assert "model: trial 0, the default configuration, as no other is surely better" in in_words(
         choice, "rmse", "minimize"
     )
-
-
-def test_words_about_the_default_configuration_are_the_same_once_it_is_calibrated():
-    study = optuna.create_study(direction="maximize")
-    study.add_trial(optuna.trial.create_trial(value=0.8))
-    choice = Recorded({0: 1.0}, (0.8, 0.8, -0.02, 0.02), 1)
-
-    assert in_words(choice, "accuracy", "maximize", study.trials[0]) == (
-        "model: trial 0, the default configuration, as no other is surely better: "
-        "held-out accuracy 0.8"
-    )

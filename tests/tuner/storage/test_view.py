@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from tests.tuner.reports import report_of
 from tests.tuner.studies import RECORD, make_study, make_trial, peaked
 from tuner.diagnosis import diagnose
+from tuner.storage.chosen import Recorded, in_words
 from tuner.storage.view import view_of
 from tuner.tables import curves_dataframe, trials_dataframe
 
@@ -120,3 +121,14 @@ def test_documented_hyperparameters_are_those_of_the_studys_own_objective(kind, 
 
 def test_an_objective_of_ones_own_has_no_documented_hyperparameters():
     assert view_of(make_study(objective="my_function")).documented == {}
+
+
+def test_words_about_the_default_configuration_are_the_same_once_it_is_calibrated():
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.8))
+    choice = Recorded({0: 1.0}, (0.8, 0.8, -0.02, 0.02), 1)
+
+    assert in_words(choice, "accuracy", "maximize", study.trials[0]) == (
+        "model: trial 0, the default configuration, as no other is surely better: "
+        "held-out accuracy 0.8"
+    )
